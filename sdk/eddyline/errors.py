@@ -1,0 +1,153 @@
+"""The exceptions of Eddyline: one tree, rooted in `EddylineError`.
+
+    EddylineError
+    ├── UsageError                a mistake in a call; raised at once by the call itself (also a ValueError)
+    │   ├── TextError             text is empty, too long, or cannot be written as UTF-8
+    │   ├── PastFrameError        `at=` names a frame that has already been made
+    │   ├── KeyNameError          a key that is neither a W3C `event.code` nor an action of this world
+    │   ├── AxisError             an axis value that is NaN, infinite or outside [-1, 1]
+    │   ├── OptionError           any other argument out of range, or an unknown profile
+    │   └── ClosedError           the view or the runtime was closed
+    ├── BackpressureError         too many words are still without an answer
+    ├── RuntimeConnectionError    the runtime cannot be reached
+    │   ├── EndpointError         the endpoint is not an address that can be used
+    │   ├── KeysNeededError       the endpoint is not on this machine, which needs keys
+    │   ├── ConnectTimeoutError   nobody answered in time
+    │   └── VersionError          the two sides speak different major versions of the protocol
+    ├── LaunchError               the runtime process could not be started, or died before it was ready
+    ├── ProtocolError             a message that does not follow the protocol
+    │   ├── BadMessageError       not MessagePack, or a field missing, mistyped or out of bounds
+    │   ├── UnknownKindError      a kind of message this version does not know
+    │   └── TooLargeError         a message over the size limit
+    ├── ConformanceError          a runtime does not behave as the protocol says (`eddyline.testing.check_runtime`)
+    ├── RecordingError            a recording is missing, cut, foreign, or was written to wrongly
+    ├── DisplayError              there is no display to open a window on
+    ├── ConfigError               a configuration whose values do not fit together
+    │   └── PartitionError        a buffer that does not split as asked
+    ├── WeightsError              weights are missing, cut, foreign, or of another shape
+    │   └── CheckpointError       the same, for a training checkpoint
+    ├── TrainingError             training cannot go on (a NaN loss, no data)
+    └── BindError                 the runtime cannot listen on its address
+
+A message says what was given, what was expected, and what to do.
+"""
+
+from __future__ import annotations
+
+
+class EddylineError(Exception):
+    """The root of every exception that Eddyline raises on purpose."""
+
+
+class UsageError(EddylineError, ValueError):
+    """Raised at once when a call was given something it cannot take."""
+
+
+class TextError(UsageError):
+    """Raised when a text is empty, longer than the limit, or not encodable as UTF-8."""
+
+
+class PastFrameError(UsageError):
+    """Raised when `at=` names a frame that has already been made."""
+
+
+class KeyNameError(UsageError):
+    """Raised when a key is neither a W3C `event.code` name nor an action of this world."""
+
+
+class AxisError(UsageError):
+    """Raised when an axis value is NaN, infinite, or outside [-1, 1]."""
+
+
+class OptionError(UsageError):
+    """Raised when an argument is out of range or names something unknown."""
+
+
+class ClosedError(UsageError):
+    """Raised when a view or runtime that was closed is asked to do something."""
+
+
+class BackpressureError(EddylineError):
+    """Raised when so many events, prompts and cuts are unanswered that another one is refused."""
+
+
+class RuntimeConnectionError(EddylineError):
+    """Raised when a runtime cannot be reached or refuses the connection."""
+
+
+class EndpointError(RuntimeConnectionError):
+    """Raised when an endpoint is not of the form `tcp://host:port`."""
+
+
+class KeysNeededError(RuntimeConnectionError):
+    """Raised when an endpoint is not on this machine and no keys are there to protect it."""
+
+
+class ConnectTimeoutError(RuntimeConnectionError):
+    """Raised when no runtime answered within the time given."""
+
+
+class VersionError(RuntimeConnectionError):
+    """Raised when client and runtime speak different major versions of the protocol."""
+
+
+class LaunchError(EddylineError):
+    """Raised when a runtime process could not be started or died before it was ready."""
+
+
+class ProtocolError(EddylineError):
+    """Raised when a message does not follow the protocol; `code` is what the wire calls the mistake."""
+
+    code = "bad_message"
+
+
+class BadMessageError(ProtocolError):
+    """Raised when bytes are not MessagePack, or a field is missing, mistyped or out of bounds."""
+
+
+class UnknownKindError(ProtocolError):
+    """Raised when a message is of a kind that this version does not know."""
+
+    code = "unknown_kind"
+
+
+class TooLargeError(ProtocolError):
+    """Raised when a message is over the size limit."""
+
+    code = "too_large"
+
+
+class ConformanceError(EddylineError):
+    """Raised when a runtime does not behave as the protocol says."""
+
+
+class RecordingError(EddylineError):
+    """Raised when a recording is missing, cut, foreign, or was written to wrongly."""
+
+
+class DisplayError(EddylineError):
+    """Raised when a window is needed and there is no display."""
+
+
+class ConfigError(EddylineError):
+    """Raised when the values of a configuration do not fit together."""
+
+
+class PartitionError(ConfigError):
+    """Raised when a buffer does not split into chunks as asked."""
+
+
+class WeightsError(EddylineError):
+    """Raised when weights are missing, cut, foreign, or of another shape."""
+
+
+class CheckpointError(WeightsError):
+    """Raised when a training checkpoint is missing, cut, foreign, or of another shape."""
+
+
+class TrainingError(EddylineError):
+    """Raised when training cannot go on."""
+
+
+class BindError(EddylineError):
+    """Raised when the runtime cannot listen on the address it was given."""
