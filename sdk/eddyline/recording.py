@@ -224,6 +224,9 @@ class Recorder:
             )
         if any(not isinstance(value, str) for value in given.values()):
             raise RecordingError(f"{self.path}: labels={dict(given)!r}; values are texts, convert numbers with str()")
+        for text in (caption, *given, *given.values()):
+            if not _is_utf8(text):
+                raise RecordingError(f"{self.path}: {text!r} cannot be written as UTF-8; remove its lone surrogates")
         if len(self._frames) == self.max_clip_frames:
             self.begin_clip(seed=self._seed)
         at = len(self._frames)
@@ -483,6 +486,14 @@ def _shape(info: RecordingInfo) -> tuple[float, int, int, tuple[str, ...]]:
 
 def _describe(info: RecordingInfo) -> str:
     return f"{info.height} x {info.width} at {info.fps:g} frames a second with actions {list(info.action_names)}"
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _append_run(runs: list[tuple[int, str]], at: int, text: str) -> None:

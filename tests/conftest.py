@@ -1,0 +1,23 @@
+"""For all tests: no window and no sound, and child processes that import the same packages as the tests do."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="session", autouse=True)
+def surroundings() -> Iterator[None]:
+    """A bare checkout tests itself: pytest puts the source roots on `sys.path`, children read them from PYTHONPATH."""
+    roots = [str(ROOT / name) for name in ("sdk", "runtime", "kernels")]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", os.pathsep.join([*roots, *filter(None, [os.environ.get("PYTHONPATH")])]))
+        patch.setenv("SDL_VIDEODRIVER", "dummy")
+        patch.setenv("SDL_AUDIODRIVER", "dummy")
+        patch.setenv("PYGAME_HIDE_SUPPORT_PROMPT", "1")
+        yield
