@@ -1,0 +1,90 @@
+"""Words for a state of the diorama: captions with varied wording, one canonical wording, and short phrases.
+
+All functions are pure; the wording comes from the random generator that is passed in.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Collection
+
+from . import vocabulary
+from .world import State
+
+# how often a clause that may be left out is left out
+_OMIT_DOING, _OMIT_PROP, _OMIT_CLEAR, _OMIT_HAPPENING = 0.3, 0.15, 0.6, 0.08
+MAX_WORDS = 32
+
+
+def _article(words: str) -> str:
+    return f"an {words}" if words[0] in "aeiou" else f"a {words}"
+
+
+def caption(state: State, rng: random.Random, *, mention: Collection[str] = ()) -> str:
+    """Describe `state` in one sentence of varied wording.
+
+    Clauses of doing, prop, clear weather and happening may be left out, but never those of the attributes
+    named in `mention`.
+    """
+    hero = rng.choice(vocabulary.HEROES[state.hero])
+    colour = rng.choice(vocabulary.COLOURS[state.colour])
+    subject = _article(f"{colour} {hero}")
+    place = rng.choice(vocabulary.PLACES[state.place])
+    time = rng.choice(vocabulary.TIMES[state.time])
+    verb, participle = rng.choice(vocabulary.DOINGS[state.doing])
+    doing = "doing" in mention or rng.random() >= _OMIT_DOING
+
+    extras: list[str] = []
+    if state.weather != "clear" or "weather" in mention or rng.random() >= _OMIT_CLEAR:
+        extras.append(rng.choice(vocabulary.WEATHERS[state.weather]))
+    if state.prop != "none" and ("prop" in mention or rng.random() >= _OMIT_PROP):
+        extras.append(rng.choice(vocabulary.PROPS[state.prop]))
+    if state.happening != "none" and ("happening" in mention or rng.random() >= _OMIT_HAPPENING):
+        extras.append(rng.choice(vocabulary.HAPPENINGS[state.happening]))
+    if len(extras) > 1 and rng.random() < 0.4:
+        rng.shuffle(extras)
+
+    acting = f"{subject} {verb}" if doing else subject
+    being = f"{subject} {participle}" if doing else subject
+    sentences = (
+        [f"{acting} {place} {time}", *extras],
+        [time, f"{acting} {place}", *extras],
+        [f"{place} {time}", acting, *extras],
+        [f"{being} {place}", time, *extras],
+        [f"there is {being} {place} {time}", *extras],
+        [*extras, f"{acting} {place} {time}"],
+        [f"{time} {place}", *extras, being],
+        [f"{acting} {time}", place, *extras],
+    )
+    return ", ".join(rng.choice(sentences))
+
+
+def canonical(state: State) -> str:
+    """Describe `state` completely, always in the same words."""
+    parts = [
+        f"a {state.colour} {state.hero} {vocabulary.DOINGS[state.doing][0][0]} "
+        f"{vocabulary.PLACES[state.place][0]} {vocabulary.TIMES[state.time][0]}",
+        vocabulary.WEATHERS[state.weather][0],
+    ]
+    if state.prop != "none":
+        parts.append(vocabulary.PROPS[state.prop][0])
+    if state.happening != "none":
+        parts.append(vocabulary.HAPPENINGS[state.happening][0])
+    return ", ".join(parts)
+
+
+def event(attribute: str, value: str, rng: random.Random | None = None) -> str:
+    """Say that `attribute` changes to `value`, such as "night falls"; the first wording without `rng`."""
+    wordings = vocabulary.EVENTS[attribute][value]
+    return rng.choice(wordings) if rng else wordings[0]
+
+
+def phrases() -> list[str]:
+    """List the short canonical phrases that the world knows, as suggestions for what to type."""
+    known = [f"a {colour} {hero}" for hero in vocabulary.HEROES for colour in vocabulary.COLOURS]
+    for words in (vocabulary.PLACES, vocabulary.TIMES, vocabulary.WEATHERS, vocabulary.PROPS, vocabulary.HAPPENINGS):
+        known += [wordings[0] for value, wordings in words.items() if wordings and value != "transformation"]
+    known += [wordings[0][0] for wordings in vocabulary.DOINGS.values()]
+    for values in vocabulary.EVENTS.values():
+        known += [wordings[0] for wordings in values.values()]
+    return list(dict.fromkeys(known))
