@@ -1,0 +1,260 @@
+"""Words of one view: prompt and events -> the text that each latent frame of the buffer is under.
+
+Pure: values in, values out; no clock, no tensors. Every latent frame of the buffer carries its own words, so that an
+event can take hold of the whole buffer (`at="now"`), of the chunk that enters next (`"next"`), or of the chunk that
+carries a frame. Wishes are applied at the start of a tick, in the order in which they were accepted.
+
+Frames are counted within one epoch. At a tick, `head` is the first frame it will emit and `entry` the first frame of
+the newest chunk, which is still pure noise.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Literal
+
+Verb = Literal["prompt", "event", "cut"]
+At = Literal["now", "next"] | int
+NoteState = Literal["applied", "rejected", "superseded", "cancelled"]
+
+MAX_PENDING = 64
+"""Wishes that wait in one view before it rejects more."""
+MAX_EVENTS = 16
+"""Events that wait or are live in one view before it rejects more; no frame is ever under more."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wish:
+    """A prompt, event or cut that a game asked for."""
+
+    id: int
+    verb: Verb
+    text: str
+    at: At = "now"
+    """A cut is always "now"."""
+    hold_frames: int = 0
+    """Events only: how many frames of video chunks enter under it; never less than one chunk."""
+    seed: int | None = None
+    """Cuts only: the seed of the new scene; None keeps the view's."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Note:
+    """What became of a wish: one change of its receipt. Dates are frames of the epoch in force after the tick."""
+
+    id: int
+    state: NoteState
+    first_influenced_frame: int | None = None
+    first_full_frame: int | None = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True)
+class Slot:
+    """The words one latent frame is under."""
+
+    prompt: str
+    events: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class LiveEvent:
+    """An event that entering chunks are under; `until` is the first frame that enters without it."""
+
+    text: str
+    until: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class TickFrames:
+    """Where a tick stands, in frames of the epoch: what it emits first, what enters, and how long a chunk is."""
+
+    head: int
+    entry: int
+    chunk: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Words:
+    """Everything a view knows of its words."""
+
+    prompt: str
+    slots: tuple[Slot, ...]
+    """One per latent frame of the buffer, oldest first."""
+    reference_frames: int
+    """How many of the first slots are finished and keep their words."""
+    chunk_frames: int
+    """How many slots enter together."""
+    max_chars: int
+    """How much text the encoder takes in, in characters."""
+    pending: tuple[Wish, ...] = ()
+    live: tuple[LiveEvent, ...] = ()
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """The text each latent frame of the buffer is under, oldest first."""
+        return tuple(merge(slot.prompt, slot.events, max_chars=self.max_chars) for slot in self.slots)
+
+
+def merge(prompt: str, events: Iterable[str], *, max_chars: int) -> str:
+    """The text in force: the prompt, then its events, oldest first; what comes later is meant to overrule.
+
+    An event said twice counts once, where it is newest. An encoder reads from the front and cuts the end off, so what
+    does not fit in `max_chars` is taken from where it matters least: the oldest events go first, then the prompt's end;
+    the newest event stays.
+    """
+    newest_first = list(dict.fromkeys(_tidy(event) for event in reversed(list(events))))
+    kept: list[str] = []
+    left = max_chars - len(", ") - min(len(_tidy(prompt)), max_chars // 2)
+    for event in newest_first:
+        if kept and len(event) > left:
+            break
+        kept.insert(0, event)
+        left -= len(event) + len(", ")
+    tail = "".join(f", {event}" for event in kept if event)
+    return (_cut_at_word(_tidy(prompt), max_chars - len(tail)) + tail).removeprefix(", ")
+
+
+def _tidy(text: str) -> str:
+    return " ".join(text.split()).rstrip(".,;")
+
+
+def _cut_at_word(text: str, max_chars: int) -> str:
+    if len(text) <= max_chars:
+        return text
+    return text[: max(max_chars, 0) + 1].rpartition(" ")[0].rstrip(".,;")
+
+
+def open_words(prompt: str, *, reference_frames: int, num_chunks: int, chunk_frames: int, max_chars: int) -> Words:
+    """The words of a new scene: the whole buffer is under its prompt."""
+    slots = (Slot(prompt),) * (reference_frames + num_chunks * chunk_frames)
+    return Words(
+        prompt=prompt,
+        slots=slots,
+        reference_frames=reference_frames,
+        chunk_frames=chunk_frames,
+        max_chars=max_chars,
+    )
+
+
+def accept(words: Words, wish: Wish, frames: TickFrames) -> tuple[Words, Note | None]:
+    """Take a wish in, or say why not. `frames` is where the view's next tick stands.
+
+    Returns:
+        the words, and a note if the wish was rejected; without a note it is accepted and will be applied.
+    """
+    reason = _refusal(words, wish, frames)
+    if reason is not None:
+        return words, Note(id=wish.id, state="rejected", reason=reason)
+    return replace(words, pending=(*words.pending, wish)), None
+
+
+def _refusal(words: Words, wish: Wish, frames: TickFrames) -> str | None:
+    if not wish.text.strip():
+        return f"the {wish.verb} is empty; say in words what should happen"
+    if len(words.pending) >= MAX_PENDING:
+        return f"{MAX_PENDING} prompts and events wait in this view already; wait until some are applied or cancel some"
+    events = len(words.live) + sum(other.verb == "event" for other in words.pending)
+    if wish.verb == "event" and events >= MAX_EVENTS:
+        return f"{MAX_EVENTS} events wait or are live in this view already; wait for some to end or shorten hold_s"
+    if isinstance(wish.at, int) and wish.at < frames.entry:
+        return (
+            f"frame {wish.at} is past: its chunk is being made or was shown; "
+            f'use a frame from {frames.entry} on, or at="now"'
+        )
+    return None
+
+
+def cancel(words: Words, wish_id: int) -> tuple[Words, Note | None]:
+    """Withdraw a wish that was not applied yet; without a note there was no such wish waiting."""
+    kept = tuple(wish for wish in words.pending if wish.id != wish_id)
+    if len(kept) == len(words.pending):
+        return words, None
+    return replace(words, pending=kept), Note(id=wish_id, state="cancelled", reason="cancelled before it was applied")
+
+
+def due_cut(words: Words) -> Wish | None:
+    """The cut with which the next tick begins a new epoch: the last one, where several wait."""
+    cuts = [wish for wish in words.pending if wish.verb == "cut"]
+    return cuts[-1] if cuts else None
+
+
+def take_cut(words: Words, cut: Wish) -> tuple[Words, list[Note]]:
+    """Begin a new scene under `cut`: what was asked before it, or for a frame of the old epoch, is superseded."""
+    place = words.pending.index(cut)
+    notes = [Note(id=cut.id, state="applied", first_influenced_frame=0, first_full_frame=0)]
+    kept = []
+    for index, wish in enumerate(words.pending):
+        if wish is cut:
+            continue
+        if index < place or isinstance(wish.at, int):
+            notes.append(Note(id=wish.id, state="superseded", reason="a cut began a new scene before it was applied"))
+        else:
+            kept.append(wish)
+    fresh = open_words(
+        cut.text,
+        reference_frames=words.reference_frames,
+        num_chunks=(len(words.slots) - words.reference_frames) // words.chunk_frames,
+        chunk_frames=words.chunk_frames,
+        max_chars=words.max_chars,
+    )
+    return replace(fresh, pending=tuple(kept)), notes
+
+
+def begin_tick(words: Words, frames: TickFrames) -> tuple[Words, list[Note]]:
+    """Apply what is due, and put the chunk that enters under the words in force.
+
+    Call `due_cut` and `take_cut` first.
+    """
+    due = [wish for wish in words.pending if _is_due(wish, frames)]
+    live = [event for event in words.live if frames.entry < event.until]
+    slots = list(words.slots)
+    unfinished = range(words.reference_frames, len(slots))
+    prompt, last_prompt = words.prompt, _last_prompt(due)
+    notes = []
+    for index, wish in enumerate(due):
+        enters = True
+        if wish.verb == "prompt":
+            overruled = [later for later in due[index + 1 :] if later.verb == "prompt"]
+            if any(later.at == "now" or wish.at != "now" for later in overruled):
+                notes.append(Note(id=wish.id, state="superseded", reason="a later prompt replaced it"))
+                continue
+            enters = wish is last_prompt
+            prompt = wish.text
+        else:
+            live.append(LiveEvent(wish.text, frames.entry + max(wish.hold_frames, frames.chunk)))
+        if wish.at == "now":
+            for slot in unfinished:
+                slots[slot] = _under(slots[slot], wish)
+        notes.append(
+            Note(
+                id=wish.id,
+                state="applied",
+                first_influenced_frame=frames.head,
+                first_full_frame=frames.entry if enters else None,
+            )
+        )
+    entering = Slot(prompt, tuple(event.text for event in live))
+    slots[len(slots) - words.chunk_frames :] = [entering] * words.chunk_frames
+    pending = tuple(wish for wish in words.pending if wish not in due)
+    return replace(words, prompt=prompt, slots=tuple(slots), pending=pending, live=tuple(live)), notes
+
+
+def _is_due(wish: Wish, frames: TickFrames) -> bool:
+    return not isinstance(wish.at, int) or wish.at < frames.entry + frames.chunk
+
+
+def _last_prompt(due: list[Wish]) -> Wish | None:
+    prompts = [wish for wish in due if wish.verb == "prompt"]
+    return prompts[-1] if prompts else None
+
+
+def _under(slot: Slot, wish: Wish) -> Slot:
+    if wish.verb == "prompt":
+        return replace(slot, prompt=wish.text)
+    return replace(slot, events=(*slot.events, wish.text)[-MAX_EVENTS:])
+
+
+def end_tick(words: Words) -> Words:
+    """The head chunk left: its words move on with it, and the chunk that enters waits for `begin_tick`."""
+    entering = (Slot(words.prompt),) * words.chunk_frames
+    return replace(words, slots=(*words.slots[words.chunk_frames :], *entering))

@@ -1,0 +1,160 @@
+"""The state of one view: buffer, words, actions, codec state, timeline; and the ring its frames wait in.
+
+State is apart from the networks: everything needed to go on with a view is in its `ViewState`.
+"""
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from jaxtyping import Float
+from numpy.typing import NDArray
+from torch import Tensor
+
+from eddyline_runtime.config import Partition, Profile
+from eddyline_runtime.model.codec import DecoderState
+from eddyline_runtime.prompts import TickFrames, Words
+from eddyline_runtime.scheduling import Timeline
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chunk:
+    """What one tick made for one view."""
+
+    view: int
+    epoch: int
+    first_frame: int
+    """Index of the first frame within the epoch."""
+    number: int
+    """Chunks of this epoch before it."""
+    frames: NDArray[np.uint8]
+    """RGB pictures [T, H, W, 3]."""
+    latents: Float[Tensor, "c C Y X"]
+    """The clean latent frames that were decoded, float32 on the host."""
+    due_s: tuple[float, ...]
+    """When each frame belongs on the screen, on the engine's clock."""
+    made_s: float
+    prompt: str
+    events: tuple[str, ...]
+    """The words the chunk left under."""
+
+
+@dataclass
+class Opening:
+    """A new scene on its way: an ordinary generation whose steps fill the slots (see `flow.sampler.warm_start`)."""
+
+    steps: list[Float[Tensor, "F C Y X"]]
+    """The noise, and the latents after each step so far."""
+
+
+@dataclass
+class ViewState:
+    """One endless stream that a game opened."""
+
+    view: int
+    profile: Profile
+    stride: int
+    seed: int
+    frames_per_latent: int
+    words: Words
+    actions: tuple[float, ...]
+    timeline: Timeline | None = None
+    """None until the first chunk is ready."""
+    epoch: int = 0
+    opening: Opening | None = None
+    """Set while a scene begins; the buffer is then not in use."""
+    latents: Float[Tensor, "F C Y X"] | None = None
+    decoder: DecoderState | None = None
+    chunks_made: int = 0
+    """Chunks emitted in this epoch."""
+    paused: bool = False
+    parked: bool = False
+    unknown_keys: int = 0
+    """Held keys the world has no action for; they are ignored."""
+    texts: tuple[str, ...] = field(default=())
+    """The text each latent frame is under in the tick at hand."""
+
+    @property
+    def partition(self) -> Partition:
+        return self.profile.partition
+
+    @property
+    def chunk_frames(self) -> int:
+        """Frames (pictures) per chunk."""
+        return self.partition.chunk_frames * self.frames_per_latent
+
+    @property
+    def tick_frames(self) -> TickFrames:
+        """Where the next tick stands, in frames of the epoch."""
+        head = self.chunks_made * self.chunk_frames
+        return TickFrames(
+            head=head, entry=head + (self.partition.num_chunks - 1) * self.chunk_frames, chunk=self.chunk_frames
+        )
+
+    @property
+    def next_latent(self) -> int:
+        """Index of the latent frame that enters after the next shift; noise is keyed by it."""
+        return self.partition.buffer_frames + self.chunks_made * self.partition.chunk_frames
+
+    @property
+    def resting(self) -> bool:
+        """Whether the view makes no frames for now."""
+        return self.paused or self.parked
+
+
+@dataclass(frozen=True)
+class WaitingFrame:
+    """One frame that waits to be sent."""
+
+    chunk: Chunk
+    offset: int
+    """Which of the chunk's frames."""
+    due_s: float
+
+    @property
+    def index(self) -> int:
+        """Index of the frame within its epoch."""
+        return self.chunk.first_frame + self.offset
+
+    @property
+    def pixels(self) -> NDArray[np.uint8]:
+        """RGB, contiguous [H, W, 3]."""
+        return self.chunk.frames[self.offset]
+
+
+class FrameRing:
+    """The newest `capacity` frames of a view; when it is full the oldest go, counted in `dropped`."""
+
+    def __init__(self, capacity: int) -> None:
+        self.capacity = capacity
+        self.dropped = 0
+        self._frames: deque[WaitingFrame] = deque()
+
+    def __len__(self) -> int:
+        return len(self._frames)
+
+    def push(self, chunk: Chunk) -> None:
+        """Add a chunk's frames."""
+        self._frames.extend(WaitingFrame(chunk, offset, due) for offset, due in enumerate(chunk.due_s))
+        while len(self._frames) > self.capacity:
+            self._frames.popleft()
+            self.dropped += 1
+
+    def pop(self) -> WaitingFrame | None:
+        """Take the oldest frame out; None when there is none."""
+        return self._frames.popleft() if self._frames else None
+
+    def put_back(self, frame: WaitingFrame) -> None:
+        """Return a frame that could not be sent."""
+        self._frames.appendleft(frame)
+
+    def delay(self, by_s: float) -> None:
+        """The playhead stood still: every waiting frame is due later."""
+        self._frames = deque(replace(frame, due_s=frame.due_s + by_s) for frame in self._frames)
+
+
+def action_vector(keys: dict[str, float], action_names: Sequence[str]) -> tuple[tuple[float, ...], int]:
+    """Held keys as one number per action of the world, and how many of the keys it does not have."""
+    known = {name: value for name, value in keys.items() if name in action_names}
+    return tuple(known.get(name, 0.0) for name in action_names), len(keys) - len(known)
