@@ -42,19 +42,20 @@ def tinted(surface: pygame.Surface, tint: Colour) -> pygame.Surface:
 class Canvas:
     """A transparent sheet with smooth shapes; all coordinates in final pixels."""
 
-    def __init__(self, width: int, height: int) -> None:
+    def __init__(self, width: int, height: int, *, wraps: bool = False) -> None:
         self.width, self.height = width, height
+        self._shifts = (-width, 0, width) if wraps else (0,)  # a sheet that wraps has no seam left and right
         self.sheet = pygame.Surface((width * SCALE, height * SCALE), pygame.SRCALPHA, 32)
+
+    @staticmethod
+    def _rect(left: float, top: float, width: float, height: float) -> pygame.Rect:
+        return pygame.Rect(round(left * SCALE), round(top * SCALE), round(width * SCALE), round(height * SCALE))
 
     def ellipse(self, colour: Colour, centre: Point, width: float, height: float, alpha: int = 255) -> None:
         """Draw a filled ellipse around `centre`."""
-        rect = pygame.Rect(
-            round((centre[0] - width / 2) * SCALE),
-            round((centre[1] - height / 2) * SCALE),
-            round(width * SCALE),
-            round(height * SCALE),
-        )
-        pygame.draw.ellipse(self.sheet, (*colour, alpha), rect)
+        left, top = centre[0] - width / 2, centre[1] - height / 2
+        for shift in self._shifts:
+            pygame.draw.ellipse(self.sheet, (*colour, alpha), self._rect(left + shift, top, width, height))
 
     def circle(self, colour: Colour, centre: Point, radius: float, alpha: int = 255) -> None:
         """Draw a filled circle."""
@@ -62,20 +63,22 @@ class Canvas:
 
     def polygon(self, colour: Colour, points: Iterable[Point], alpha: int = 255) -> None:
         """Draw a filled polygon."""
-        pygame.draw.polygon(self.sheet, (*colour, alpha), [(x * SCALE, y * SCALE) for x, y in points])
+        corners = list(points)
+        for shift in self._shifts:
+            pygame.draw.polygon(self.sheet, (*colour, alpha), [((x + shift) * SCALE, y * SCALE) for x, y in corners])
 
     def box(self, colour: Colour, left: float, top: float, width: float, height: float, round_: float = 0.0) -> None:
         """Draw a filled rectangle with round corners."""
-        rect = pygame.Rect(round(left * SCALE), round(top * SCALE), round(width * SCALE), round(height * SCALE))
-        pygame.draw.rect(self.sheet, (*colour, 255), rect, border_radius=round(round_ * SCALE))
+        for shift in self._shifts:
+            rect = self._rect(left + shift, top, width, height)
+            pygame.draw.rect(self.sheet, (*colour, 255), rect, border_radius=round(round_ * SCALE))
 
     def hole(self, left: float, top: float, width: float, height: float, round_: float) -> None:
         """Cut a window with a round top."""
-        rect = pygame.Rect(round(left * SCALE), round(top * SCALE), round(width * SCALE), round(height * SCALE))
         pygame.draw.rect(
             self.sheet,
             (0, 0, 0, 0),
-            rect,
+            self._rect(left, top, width, height),
             border_top_left_radius=round(round_ * SCALE),
             border_top_right_radius=round(round_ * SCALE),
         )

@@ -22,7 +22,7 @@ COLOURS: dict[str, Colour] = {
     "purple": (154, 66, 206),
     "white": (242, 242, 246),
 }
-_STEEL: Colour = (176, 186, 204)
+_STEEL: Colour = (150, 160, 182)
 _SKIN: Colour = (244, 196, 156)
 _DARK: Colour = (52, 42, 60)
 _WOOD: Colour = (134, 88, 50)
@@ -125,12 +125,12 @@ def _fox(p: _Paint) -> None:
 
 def _knight(p: _Paint) -> None:
     c, x, y = p.canvas, p.x, p.feet + p.bob
-    c.polygon(p.shade, [(x - 6, y - 33), (x - 20, y - 8), (x - 2, y - 8)])
-    p.legs(5, -6, y - 14, 7.5, _STEEL, darker(_STEEL))
-    c.box(p.body, x - 11, y - 33, 22, 24, 5)
-    c.box(_DARK, x - 11, y - 17, 22, 4)
+    c.polygon(p.body, [(x - 4, y - 34), (x - 15, y - 26), (x - 24, y - 5), (x - 2, y - 6)])
+    c.polygon(p.shade, [(x - 11, y - 28), (x - 15, y - 5), (x - 2, y - 6)])
+    p.legs(5, -5, y - 12, 7.5, _STEEL, darker(_STEEL))
+    c.box(p.body, x - 11, y - 33, 23, 26, 5)
     # plume and helmet
-    c.stroke(p.body, [(x - 1, y - 49), (x - 9, y - 50), (x - 14, y - 44), (x - 14, y - 38)], 6)
+    c.stroke(p.body, [(x, y - 49), (x - 9, y - 49.5), (x - 15, y - 44), (x - 16, y - 37)], 7)
     c.ellipse(_STEEL, (x + 1, y - 38), 22, 22)
     c.box(_STEEL, x - 9, y - 38, 20, 10, 3)
     c.box(_DARK, x + 1, y - 41, 11, 4, 1.5)
@@ -138,7 +138,7 @@ def _knight(p: _Paint) -> None:
     c.stroke((236, 240, 248), [(x + 20, y - 24), (x + 28, y - 50)], 4)
     c.stroke((206, 160, 60), [(x + 14, y - 26), (x + 25, y - 22)], 3.5)
     c.circle(_STEEL, (x + 18.5, y - 20), 4)
-    shield = [(x - 4, y - 30), (x + 14, y - 30), (x + 14, y - 17), (x + 5, y - 8), (x - 4, y - 17)]
+    shield = [(x - 5, y - 30), (x + 15, y - 30), (x + 15, y - 17), (x + 5, y - 7), (x - 5, y - 17)]
     c.polygon(p.body, shield)
     c.stroke(lighter(_STEEL, 0.7), [*shield, shield[0]], 2)
     c.stroke(lighter(_STEEL, 0.7), [(x + 5, y - 28), (x + 5, y - 12)], 3)

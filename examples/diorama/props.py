@@ -118,13 +118,13 @@ def bolt() -> pygame.Surface:
 def burst(colour: Colour, age: float) -> pygame.Surface:
     """Draw one firework at `age` 0 to 1: a growing ring of sparks."""
     canvas = Canvas(64, 64)
-    radius = 6 + 22 * math.sqrt(age)
+    radius = 9 + 20 * math.sqrt(age)
     for spark in range(10):
         angle = spark * math.tau / 10
         x, y = 32 + radius * math.cos(angle), 32 + radius * math.sin(angle) + 4 * age * age
         inner = 0.55
-        canvas.stroke(colour, [(32 + (x - 32) * inner, 32 + (y - 32) * inner), (x, y)], 3.2 * (1 - 0.4 * age))
-        canvas.circle(lighter(colour, 0.6), (x, y), 2.2)
+        canvas.stroke(colour, [(32 + (x - 32) * inner, 32 + (y - 32) * inner), (x, y)], 4 * (1 - 0.3 * age))
+        canvas.circle(lighter(colour, 0.6), (x, y), 2.6)
     return canvas.finish()
 
 

@@ -16,17 +16,19 @@ from .world import FPS, HEIGHT, PROP_PERIOD, WIDTH, World
 _PREMULTIPLIED = pygame.BLEND_PREMULTIPLIED
 _VEILS: dict[str, tuple[Colour, float]] = {
     "rain": ((70, 84, 116), 0.36),
-    "snow": ((226, 234, 246), 0.16),
-    "fog": ((206, 212, 222), 0.5),
+    "snow": ((168, 186, 216), 0.3),
+    "fog": ((206, 212, 222), 0.42),
 }
 _BURSTS: tuple[tuple[int, int, int, Colour], ...] = (  # first frame, x, y, colour
     (0, 34, 26, (255, 90, 90)),
-    (5, 122, 22, (90, 220, 255)),
-    (10, 80, 18, (255, 220, 90)),
-    (15, 26, 30, (150, 255, 130)),
-    (20, 136, 30, (255, 140, 240)),
+    (4, 124, 24, (90, 220, 255)),
+    (8, 80, 20, (255, 220, 90)),
+    (12, 28, 32, (150, 255, 130)),
+    (16, 132, 34, (255, 140, 240)),
 )
-_BURST_FRAMES = 13
+_BURST_FRAMES = 14
+# how dense fog is behind the hero and before it, so that the hero stays readable
+_FOG_BEHIND, _FOG_BEFORE = 0.8, 0.32
 
 # Sprites never change, so every renderer of a process shares them; they are drawn when first needed.
 _hero = cache(
@@ -34,7 +36,11 @@ _hero = cache(
         heroes.sprite(hero, colour, pose, facing), scenery.HERO_TINTS[time]
     )
 )
-_prop = cache(lambda name, flame, time: tinted(props.prop(name, flame), scenery.HERO_TINTS[time]))
+_prop = cache(  # what shines keeps its own light
+    lambda name, flame, time: tinted(
+        props.prop(name, flame), scenery.HERO_TINTS["day" if name == "lit torch" else time]
+    )
+)
 _scene = cache(scenery.scene)
 _rain = cache(scenery.rain_tile)
 _snow = cache(scenery.snow_tile)
@@ -96,6 +102,8 @@ class Renderer:
             self._veil.fill(tuple(round(c * 0.5) for c in colour) if night else colour)
             self._veil.set_alpha(round(255 * share * strength * (0.7 if night else 1.0)))
             self.picture.blit(self._veil, (0, 0))
+            if weather == "fog":
+                self._tile(_fog(), world.frame, 0, _FOG_BEHIND * strength)
 
     def _weather_before(self, world: World) -> None:
         frame = world.frame
@@ -104,10 +112,10 @@ class Renderer:
                 self._tile(_rain(), -2 * frame, 8 * frame, strength)
             elif weather == "snow":
                 sway = 3 * math.sin(math.tau * frame / 32)
-                self._tile(_snow(1, 1.9), round(sway - frame / 2), frame, strength)
-                self._tile(_snow(2, 2.7), round(-sway - frame / 2), 2 * frame, strength)
+                self._tile(_snow(1, 2.2), round(sway - frame / 2), frame, strength)
+                self._tile(_snow(2, 3.1), round(-sway - frame / 2), 2 * frame, strength)
             else:
-                self._tile(_fog(), frame, 0, strength)
+                self._tile(_fog(), -2 * frame, 0, _FOG_BEFORE * strength)
 
     def _tile(self, tile: pygame.Surface, x: int, y: int, strength: float) -> None:
         if strength < 1:
@@ -185,9 +193,9 @@ class Renderer:
                     self._sprite(_bolt(), 16 if age // FPS % 2 == 0 else 100, -2)
             case "fireworks":
                 for start, x, y, colour in _BURSTS:
-                    since = (age - start) % 25 if age >= start else -1
+                    since = (age - start) % 20 if age >= start else -1
                     if 0 <= since < _BURST_FRAMES:
-                        self._sprite(_burst(colour, since / _BURST_FRAMES), x - 32, y - 32, 1 - (since / 14) ** 3)
+                        self._sprite(_burst(colour, since / _BURST_FRAMES), x - 32, y - 32, 1 - (since / _BURST_FRAMES) ** 3)
             case "alarm bell":
                 swing = round(9 * math.sin(math.tau * age / 8))
                 self._sprite(_bell(float(swing)), 6, -2)

@@ -21,8 +21,10 @@ FEET_LINE = 85  # where the hero's feet are
 PARALLAX = (0.25, 0.5, 1.0)  # far, middle, ground
 INDOORS = ("cave", "hall")
 
-TINTS: dict[str, Colour] = {"day": (255, 255, 255), "sunset": (255, 176, 138), "night": (96, 112, 188)}
-HERO_TINTS: dict[str, Colour] = {"day": (255, 255, 255), "sunset": (255, 224, 200), "night": (186, 192, 240)}
+TINTS: dict[str, Colour] = {"day": (255, 255, 255), "sunset": (255, 176, 138), "night": (104, 120, 196)}
+# a cave has its own light, from its crystals
+_CAVE_TINTS: dict[str, Colour] = {"day": (255, 255, 255), "sunset": (255, 186, 150), "night": (144, 150, 222)}
+HERO_TINTS: dict[str, Colour] = {"day": (255, 255, 255), "sunset": (255, 232, 214), "night": (206, 210, 246)}
 _SKIES: dict[str, tuple[Colour, Colour]] = {
     "day": ((88, 170, 240), (206, 236, 250)),
     "sunset": ((124, 70, 130), (255, 168, 84)),
@@ -81,13 +83,6 @@ def _sky(place: str, time: str) -> pygame.Surface:
     return surface
 
 
-def _repeat(canvas: Canvas, draw: Callable[[float], None], *, at: float) -> None:
-    """Draw something at `at` and once more a strip to the left or right, so that the strip has no seam."""
-    draw(at)
-    draw(at - canvas.width)
-    draw(at + canvas.width)
-
-
 def _hills(canvas: Canvas, colour: Colour, base: float, swing: float, waves: int, phase: float) -> None:
     points = [
         (float(x), base - swing * math.sin(math.tau * waves * x / canvas.width + phase))
@@ -127,8 +122,7 @@ def _clouds(canvas: Canvas, colour: Colour, spots: list[tuple[float, float]]) ->
 
 def _forest(far: Canvas, mid: Canvas, ground: Canvas) -> None:
     for index in range(14):
-        x = 11.5 + index * 23
-        _repeat(far, lambda x, i=index: far.ellipse((96, 168, 120), (x, 40 + (i * 7) % 11), 34, 50), at=x)  # type: ignore[misc]
+        far.ellipse((96, 168, 120), (11.5 + index * 23, 40 + (index * 7) % 11), 34, 50)
     far.box((84, 152, 108), 0, 52, STRIP_WIDTH, 44)
     for index, x in enumerate((20.0, 84.0, 146.0, 206.0, 270.0)):
         shade = (36, 110, 58) if index % 2 else (46, 124, 62)
@@ -282,24 +276,22 @@ _PLACES: dict[str, Callable[[Canvas, Canvas, Canvas], None]] = {
 
 def scene(place: str, time: str) -> Scene:
     """Draw `place` at `time`; slow (tens of milliseconds), so keep the result."""
-    layers = tuple(Canvas(STRIP_WIDTH, HEIGHT) for _ in range(3))
+    layers = tuple(Canvas(STRIP_WIDTH, HEIGHT, wraps=True) for _ in range(3))
     far, mid, ground = layers
     _PLACES[place](far, mid, ground)
-    strips = [tinted(layer.finish(), TINTS[time]) for layer in layers]
+    strips = [tinted(layer.finish(), _CAVE_TINTS[time] if place == "cave" else TINTS[time]) for layer in layers]
     return Scene(sky=_sky(place, time), strips=(strips[0], strips[1], strips[2]))
 
 
 def rain_tile() -> pygame.Surface:
     """Draw slanting drops; repeats in both directions."""
-    canvas = Canvas(WIDTH, HEIGHT)
+    canvas = Canvas(WIDTH, HEIGHT, wraps=True)
     rng = random.Random(3)
-    for index in range(30):
-        x, y = (index % 6) * 27 + rng.uniform(2, 22), (index // 6) * 19 + rng.uniform(0, 12)
-        for dx in (-WIDTH, 0, WIDTH):
-            for dy in (-HEIGHT, 0, HEIGHT):
-                if -20 < x + dx < WIDTH + 20 and -20 < y + dy < HEIGHT + 20:
-                    canvas.stroke((206, 228, 255), [(x + dx, y + dy), (x + dx - 3, y + dy + 12)], 2.3)
-    return faded(canvas.finish(), 0.7)
+    for index in range(25):
+        x, y = (index % 5) * 32 + rng.uniform(2, 26), (index // 5) * 19.2 + rng.uniform(0, 12)
+        for dy in (-HEIGHT, 0):
+            canvas.stroke((206, 228, 255), [(x, y + dy), (x - 3.2, y + dy + 13)], 2.8)
+    return faded(canvas.finish(), 0.72)
 
 
 def snow_tile(seed: int, radius: float) -> pygame.Surface:
@@ -314,12 +306,16 @@ def snow_tile(seed: int, radius: float) -> pygame.Surface:
 
 def fog_tile() -> pygame.Surface:
     """Draw long banks of fog; repeats sideways."""
-    canvas = Canvas(WIDTH, HEIGHT)
-    for x, y, wide, high in ((30, 44, 110, 18), (120, 58, 120, 20), (60, 74, 130, 20), (140, 30, 90, 13), (20, 90, 120, 16)):
-        for dx in (-WIDTH, 0, WIDTH):
-            canvas.ellipse((232, 236, 242), (x + dx, y), wide, high)
-    small = pygame.transform.smoothscale(canvas.finish(), (WIDTH // 8, HEIGHT // 8))
-    return faded(pygame.transform.smoothscale(small, (WIDTH, HEIGHT)), 0.8)
+    canvas = Canvas(WIDTH, HEIGHT, wraps=True)
+    for x, y, wide, high in ((30, 40, 90, 20), (118, 54, 100, 22), (40, 70, 100, 22), (140, 24, 80, 16), (110, 88, 90, 18)):
+        canvas.ellipse((236, 240, 246), (x, y), wide, high)
+    sharp = canvas.finish()
+    wide_tile = pygame.Surface((3 * WIDTH, HEIGHT), pygame.SRCALPHA, 32)
+    for index in range(3):
+        wide_tile.blit(sharp, (index * WIDTH, 0), special_flags=pygame.BLEND_PREMULTIPLIED)
+    small = pygame.transform.smoothscale(wide_tile, (3 * WIDTH // 8, HEIGHT // 8))
+    soft = pygame.transform.smoothscale(small, (3 * WIDTH, HEIGHT))
+    return soft.subsurface(pygame.Rect(WIDTH, 0, WIDTH, HEIGHT)).copy()
 
 
 def faded(surface: pygame.Surface, alpha: float) -> pygame.Surface:

@@ -84,7 +84,7 @@ class World:
 
 def begin(state: State, *, facing: int = 1, x: float = 0.0, prop_side: int = 1) -> World:
     """Return a world at rest in `state`; its prop stands to the right (`prop_side` 1) or left (-1) of the hero."""
-    world = World(state=replace(state, happening="none"), facing=facing, x=x, camera=x, prop_x=x + 46.0 * prop_side)
+    world = World(state=replace(state, happening="none"), facing=facing, x=x, camera=x, prop_x=x + 50.0 * prop_side)
     return change(world, happening=state.happening) if state.happening != "none" else world
 
 
@@ -103,7 +103,7 @@ def change(world: World, *, happening_frames: int | None = None, **values: str) 
     fades += [Fade(name, getattr(old, name), -1) for name in changed if name in FADE_FRAMES]
     prop_x = world.prop_x
     if "prop" in changed and old.prop == "none":
-        prop_x = world.camera + 46.0 * world.facing
+        prop_x = world.camera + 50.0 * world.facing
     world = replace(world, state=replace(old, **changed), fades=tuple(fades), prop_x=prop_x)
     if "happening" in values:
         frames = happening_frames or HAPPENING_FRAMES.get(world.state.happening, 0)
