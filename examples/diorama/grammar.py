@@ -13,7 +13,8 @@ from .world import State
 
 # how often a clause that may be left out is left out
 _OMIT_DOING, _OMIT_PROP, _OMIT_CLEAR, _OMIT_HAPPENING = 0.3, 0.15, 0.6, 0.08
-MAX_WORDS = 32
+_OMIT_PLACE, _OMIT_TIME, _OMIT_COLOUR = 0.03, 0.05, 0.03  # rarely: players leave them out as well
+MAX_WORDS = 34
 
 
 def _article(words: str) -> str:
@@ -23,23 +24,27 @@ def _article(words: str) -> str:
 def caption(state: State, rng: random.Random, *, mention: Collection[str] = ()) -> str:
     """Describe `state` in one sentence of varied wording.
 
-    Clauses of doing, prop, clear weather and happening may be left out, but never those of the attributes
-    named in `mention`.
+    Clauses of doing, prop, clear weather and happening may be left out (rarely also place, time and colour), but
+    never those of the attributes named in `mention`.
     """
+
+    def said(attribute: str, omit: float) -> bool:
+        return rng.random() >= omit or attribute in mention
+
     hero = rng.choice(vocabulary.HEROES[state.hero])
     colour = rng.choice(vocabulary.COLOURS[state.colour])
-    subject = _article(f"{colour} {hero}")
-    place = rng.choice(vocabulary.PLACES[state.place])
-    time = rng.choice(vocabulary.TIMES[state.time])
+    subject = _article(f"{colour} {hero}" if said("colour", _OMIT_COLOUR) else hero)
+    place = rng.choice(vocabulary.PLACES[state.place]) if said("place", _OMIT_PLACE) else ""
+    time = rng.choice(vocabulary.TIMES[state.time]) if said("time", _OMIT_TIME) else ""
     verb, participle = rng.choice(vocabulary.DOINGS[state.doing])
-    doing = "doing" in mention or rng.random() >= _OMIT_DOING
+    doing = said("doing", _OMIT_DOING)
 
     extras: list[str] = []
-    if state.weather != "clear" or "weather" in mention or rng.random() >= _OMIT_CLEAR:
+    if said("weather", _OMIT_CLEAR if state.weather == "clear" else 0.0):
         extras.append(rng.choice(vocabulary.WEATHERS[state.weather]))
-    if state.prop != "none" and ("prop" in mention or rng.random() >= _OMIT_PROP):
+    if state.prop != "none" and said("prop", _OMIT_PROP):
         extras.append(rng.choice(vocabulary.PROPS[state.prop]))
-    if state.happening != "none" and ("happening" in mention or rng.random() >= _OMIT_HAPPENING):
+    if state.happening != "none" and said("happening", _OMIT_HAPPENING):
         extras.append(rng.choice(vocabulary.HAPPENINGS[state.happening]))
     if len(extras) > 1 and rng.random() < 0.4:
         rng.shuffle(extras)
@@ -56,7 +61,8 @@ def caption(state: State, rng: random.Random, *, mention: Collection[str] = ()) 
         [f"{time} {place}", *extras, being],
         [f"{acting} {time}", place, *extras],
     )
-    return ", ".join(rng.choice(sentences))
+    clauses = (" ".join(clause.split()) for clause in rng.choice(sentences))
+    return ", ".join(clause for clause in clauses if clause)
 
 
 def canonical(state: State) -> str:

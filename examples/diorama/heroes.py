@@ -189,7 +189,13 @@ def _ghost(p: _Paint) -> None:
     sway = {"walk0": 2.0, "walk1": 0.0, "walk2": -2.0, "walk3": 0.0}.get(p.pose, 0.0)
     c.ellipse(p.body, (x, y - 31), 34, 34)
     hem = [(x - 17, y - 32), (x + 17, y - 32), (x + 19 - sway, y - 4), (x + 13 - sway, y), (x + 8 - sway, y - 7)]
-    hem += [(x + 2 - sway, y), (x - 4 - sway, y - 7), (x - 10 - sway, y), (x - 15 - sway, y - 7), (x - 21 - sway, y - 2)]
+    hem += [
+        (x + 2 - sway, y),
+        (x - 4 - sway, y - 7),
+        (x - 10 - sway, y),
+        (x - 15 - sway, y - 7),
+        (x - 21 - sway, y - 2),
+    ]
     c.polygon(p.body, hem)
     c.stroke(p.body, [(x - 14, y - 26), (x - 22, y - 33)], 8)
     c.stroke(p.body, [(x + 14, y - 26), (x + 23, y - 31)], 8)

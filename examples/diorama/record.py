@@ -13,15 +13,15 @@ import multiprocessing.queues
 import os
 import queue
 import random
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from eddyline.recording import Clip, Recorder
 from numpy.typing import NDArray
 from tqdm import tqdm
+
+from eddyline.recording import Clip, Recorder
 
 from . import grammar, held_out, vocabulary
 from .world import FPS, HEIGHT, WIDTH, State, World, begin, change, step
@@ -120,11 +120,11 @@ def _planned_changes(rng: random.Random, frames: int) -> dict[int, str]:
 def _changed(world: World, attribute: str, rng: random.Random) -> World:
     """Change `attribute` to something else that is not held out."""
     if attribute == "happening":
-        return change(world, happening=rng.choice(_HAPPENINGS), happening_frames=rng.randint(FPS, 5 * FPS // 2))
+        return change(world, rng.randint(FPS, 5 * FPS // 2), happening=rng.choice(_HAPPENINGS))
     now = getattr(world.state, attribute)
     options = [value for value in vocabulary.VALUES[attribute] if value != now]
     options = [value for value in options if not held_out.is_held_out(replace(world.state, **{attribute: value}))]
-    return change(world, **{attribute: rng.choice(options)})
+    return change(world, None, **{attribute: rng.choice(options)})
 
 
 def shots(seed: int, frames: int, state: State | None = None, changes: bool = True) -> Iterator[Shot]:
@@ -136,9 +136,7 @@ def shots(seed: int, frames: int, state: State | None = None, changes: bool = Tr
     rng = random.Random(seed)
     narrator = Narrator(rng)
     start = state or random_state(rng)
-    world = begin(
-        start, facing=rng.choice((-1, 1)), x=float(2 * rng.randrange(640)), prop_side=rng.choice((-1, 1))
-    )
+    world = begin(start, facing=rng.choice((-1, 1)), x=float(2 * rng.randrange(640)), prop_side=rng.choice((-1, 1)))
     keys = _held_keys(rng, frames)
     planned = _planned_changes(rng, frames) if changes else {}
     for _ in range(rng.randrange(FPS)):  # so that clips do not all begin at rest
@@ -242,4 +240,4 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

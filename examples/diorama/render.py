@@ -32,9 +32,7 @@ _FOG_BEHIND, _FOG_BEFORE = 0.8, 0.32
 
 # Sprites never change, so every renderer of a process shares them; they are drawn when first needed.
 _hero = cache(
-    lambda hero, colour, pose, facing, time: tinted(
-        heroes.sprite(hero, colour, pose, facing), scenery.HERO_TINTS[time]
-    )
+    lambda hero, colour, pose, facing, time: tinted(heroes.sprite(hero, colour, pose, facing), scenery.HERO_TINTS[time])
 )
 _prop = cache(  # what shines keeps its own light
     lambda name, flame, time: tinted(
@@ -195,7 +193,9 @@ class Renderer:
                 for start, x, y, colour in _BURSTS:
                     since = (age - start) % 20 if age >= start else -1
                     if 0 <= since < _BURST_FRAMES:
-                        self._sprite(_burst(colour, since / _BURST_FRAMES), x - 32, y - 32, 1 - (since / _BURST_FRAMES) ** 3)
+                        self._sprite(
+                            _burst(colour, since / _BURST_FRAMES), x - 32, y - 32, 1 - (since / _BURST_FRAMES) ** 3
+                        )
             case "alarm bell":
                 swing = round(9 * math.sin(math.tau * age / 8))
                 self._sprite(_bell(float(swing)), 6, -2)

@@ -181,7 +181,14 @@ def _beach(far: Canvas, mid: Canvas, ground: Canvas) -> None:
     for x, lean in ((30.0, 10.0), (190.0, -10.0)):
         mid.stroke((150, 106, 66), [(x, 78), (x + lean * 0.4, 52), (x + lean, 28)], 6)
         top = (x + lean, 27)
-        for dx, dy, colour in ((-26, 8, shade), (25, 9, shade), (-20, -7, leaf), (20, -6, leaf), (-10, 17, leaf), (11, 17, leaf)):
+        for dx, dy, colour in (
+            (-26, 8, shade),
+            (25, 9, shade),
+            (-20, -7, leaf),
+            (20, -6, leaf),
+            (-10, 17, leaf),
+            (11, 17, leaf),
+        ):
             mid.stroke(colour, [top, (top[0] + dx * 0.55, top[1] + dy * 0.4 - 4), (top[0] + dx, top[1] + dy)], 5)
         mid.circle((110, 74, 46), (top[0] - 2, top[1] + 4), 3.4)
     _ground(ground, (250, 228, 170), (236, 200, 130), (255, 246, 214))
@@ -196,7 +203,9 @@ def _snowfield(far: Canvas, mid: Canvas, ground: Canvas) -> None:
         for level in range(3):
             y, wide = 70 - level * 13 * size, (17 - level * 4) * size
             mid.polygon((66, 128, 132), [(x - wide, y), (x, y - 22 * size), (x + wide, y)])
-            mid.polygon((244, 250, 255), [(x - wide * 0.6, y - 9 * size), (x, y - 22 * size), (x + wide * 0.6, y - 9 * size)])
+            mid.polygon(
+                (244, 250, 255), [(x - wide * 0.6, y - 9 * size), (x, y - 22 * size), (x + wide * 0.6, y - 9 * size)]
+            )
     _ground(ground, (240, 247, 255), (190, 212, 240), (255, 255, 255))
     for x in (40.0, 140.0, 250.0):
         ground.ellipse((212, 228, 248), (x, 89), 60, 6)
@@ -209,14 +218,44 @@ def _cave(far: Canvas, mid: Canvas, ground: Canvas) -> None:
         hole = [(x + 28, 64), (x + 30, 30), (x + 46, 14), (x + 70, 15), (x + 80, 36), (x + 78, 64)]
         pygame.draw.polygon(far.sheet, (0, 0, 0, 0), [(px * 4, py * 4) for px, py in hole])
     rock, shade = (92, 74, 122), (70, 56, 98)
-    for x, length, wide in ((14.0, 34.0, 24.0), (66.0, 20.0, 18.0), (128.0, 40.0, 26.0), (186.0, 22.0, 18.0), (250.0, 32.0, 24.0), (296.0, 18.0, 16.0)):
+    for x, length, wide in (
+        (14.0, 34.0, 24.0),
+        (66.0, 20.0, 18.0),
+        (128.0, 40.0, 26.0),
+        (186.0, 22.0, 18.0),
+        (250.0, 32.0, 24.0),
+        (296.0, 18.0, 16.0),
+    ):
         mid.polygon(rock, [(x - wide / 2, 0), (x + wide / 2, 0), (x + 2, length), (x - 2, length)])
         mid.polygon(shade, [(x + 2, 0), (x + wide / 2, 0), (x + 2, length)])
     mid.box(shade, 0, 0, STRIP_WIDTH, 6)
-    for x, colour in ((38.0, (80, 230, 220)), (104.0, (240, 120, 220)), (170.0, (80, 230, 220)), (224.0, (130, 160, 255)), (284.0, (240, 120, 220))):
+    for x, colour in (
+        (38.0, (80, 230, 220)),
+        (104.0, (240, 120, 220)),
+        (170.0, (80, 230, 220)),
+        (224.0, (130, 160, 255)),
+        (284.0, (240, 120, 220)),
+    ):
         for dx, height, lean in ((-8, 18, -5), (8, 20, 5), (0, 30, 0)):
-            mid.polygon(colour, [(x + dx - 5, 78), (x + dx - 4 + lean, 78 - height + 6), (x + dx + lean, 78 - height), (x + dx + 4 + lean, 78 - height + 6), (x + dx + 5, 78)])
-            mid.polygon(lighter(colour, 0.5), [(x + dx - 5, 78), (x + dx - 4 + lean, 78 - height + 6), (x + dx + lean, 78 - height), (x + dx - 1, 78)])
+            mid.polygon(
+                colour,
+                [
+                    (x + dx - 5, 78),
+                    (x + dx - 4 + lean, 78 - height + 6),
+                    (x + dx + lean, 78 - height),
+                    (x + dx + 4 + lean, 78 - height + 6),
+                    (x + dx + 5, 78),
+                ],
+            )
+            mid.polygon(
+                lighter(colour, 0.5),
+                [
+                    (x + dx - 5, 78),
+                    (x + dx - 4 + lean, 78 - height + 6),
+                    (x + dx + lean, 78 - height),
+                    (x + dx - 1, 78),
+                ],
+            )
     _ground(ground, (112, 90, 130), (64, 50, 88), (150, 124, 164))
     for x in (40.0, 150.0, 260.0):
         ground.ellipse((86, 70, 112), (x, 88), 50, 6)
@@ -229,13 +268,12 @@ def _hall(far: Canvas, mid: Canvas, ground: Canvas) -> None:
         far.hole(x + 25, 12, 30, 48, 15)
         far.box((150, 106, 84), x + 38, 12, 4, 48)
     far.box((150, 98, 70), 0, 66, STRIP_WIDTH, 30)
-    for index, x in enumerate((10.0, 117.0, 224.0)):
+    for x in (10.0, 117.0, 224.0):
         mid.box((236, 214, 180), x, 0, 16, 80)
         mid.box((206, 178, 146), x + 10, 0, 6, 80)
         mid.box((246, 228, 198), x - 4, 0, 24, 7, 2)
         mid.box((226, 200, 166), x - 4, 70, 24, 10, 2)
-        banner: Colour = (186, 38, 52) if index % 2 == 0 else (186, 38, 52)
-        mid.polygon(banner, [(x + 40, 0), (x + 66, 0), (x + 66, 38), (x + 53, 30), (x + 40, 38)])
+        mid.polygon((186, 38, 52), [(x + 40, 0), (x + 66, 0), (x + 66, 38), (x + 53, 30), (x + 40, 38)])
         mid.circle((250, 206, 80), (x + 53, 16), 6)
     _ground(ground, (176, 44, 54), (130, 26, 44), (240, 196, 90))
     ground.box((240, 196, 90), 0, 92, STRIP_WIDTH, 2.4)
@@ -307,7 +345,13 @@ def snow_tile(seed: int, radius: float) -> pygame.Surface:
 def fog_tile() -> pygame.Surface:
     """Draw long banks of fog; repeats sideways."""
     canvas = Canvas(WIDTH, HEIGHT, wraps=True)
-    for x, y, wide, high in ((30, 40, 90, 20), (118, 54, 100, 22), (40, 70, 100, 22), (140, 24, 80, 16), (110, 88, 90, 18)):
+    for x, y, wide, high in (
+        (30, 40, 90, 20),
+        (118, 54, 100, 22),
+        (40, 70, 100, 22),
+        (140, 24, 80, 16),
+        (110, 88, 90, 18),
+    ):
         canvas.ellipse((236, 240, 246), (x, y), wide, high)
     sharp = canvas.finish()
     wide_tile = pygame.Surface((3 * WIDTH, HEIGHT), pygame.SRCALPHA, 32)

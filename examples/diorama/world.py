@@ -88,7 +88,7 @@ def begin(state: State, *, facing: int = 1, x: float = 0.0, prop_side: int = 1) 
     return change(world, happening=state.happening) if state.happening != "none" else world
 
 
-def change(world: World, *, happening_frames: int | None = None, **values: str) -> World:
+def change(world: World, happening_frames: int | None = None, /, **values: str) -> World:
     """Change attributes of the state from this frame on; a new hero comes in a transformation.
 
     `doing` cannot be changed: it follows from keys.
