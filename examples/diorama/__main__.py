@@ -111,11 +111,7 @@ def play(record_into: Path | None = None) -> None:
                     actions=[float(name in keys) for name in vocabulary.ACTION_NAMES],
                     labels=world.state.labels(),
                 )
-            pygame.transform.scale(
-                renderer.draw(world),
-                (WIDTH * ZOOM, HEIGHT * ZOOM),
-                screen.subsurface((0, 0, WIDTH * ZOOM, HEIGHT * ZOOM)),
-            )
+            screen.blit(pygame.transform.scale(renderer.draw(world), (WIDTH * ZOOM, HEIGHT * ZOOM)), (0, 0))
             screen.fill((24, 22, 32), (0, HEIGHT * ZOOM, WIDTH * ZOOM, CAPTION_HEIGHT))
             for row, line in enumerate(_wrapped(caption, font, WIDTH * ZOOM - 24)[:2]):
                 screen.blit(font.render(line, True, (236, 232, 240)), (12, HEIGHT * ZOOM + 8 + 26 * row))

@@ -3,9 +3,11 @@
 from itertools import combinations
 
 import numpy as np
+import pygame
 import pytest
 from examples.diorama import heroes, vocabulary
 from examples.diorama.render import Renderer
+from examples.diorama.scenery import STRIP_WIDTH, scene
 from examples.diorama.world import HEIGHT, WIDTH, State, begin, step
 from numpy.typing import NDArray
 
@@ -21,7 +23,8 @@ def test_a_frame_is_rgb_of_the_pinned_size() -> None:
     world = begin(State())
     renderer = Renderer()
     frame = renderer.frame(world)
-    assert (frame.shape, frame.dtype) == ((HEIGHT, WIDTH, 3), np.uint8)
+    assert frame.shape == (HEIGHT, WIDTH, 3)
+    assert frame.dtype == np.uint8
     assert frame.flags.c_contiguous
     later = renderer.frame(step(world, {"ArrowRight"}))
     assert not np.shares_memory(frame, later)
@@ -39,8 +42,6 @@ def test_a_hero_is_at_least_a_third_of_the_height(hero: str) -> None:
 @pytest.mark.parametrize("hero", vocabulary.HEROES)
 @pytest.mark.parametrize("colour", vocabulary.COLOURS)
 def test_the_colour_of_a_hero_can_be_measured(hero: str, colour: str) -> None:
-    import pygame
-
     sprite = heroes.sprite(hero, colour, "stand", 1)
     pixels = pygame.surfarray.array3d(sprite)[pygame.surfarray.array_alpha(sprite) > 250].astype(float)
     names = list(heroes.COLOURS)
@@ -51,8 +52,6 @@ def test_the_colour_of_a_hero_can_be_measured(hero: str, colour: str) -> None:
 
 
 def test_facing_left_is_the_mirror_image() -> None:
-    import pygame
-
     right, left = (pygame.surfarray.array3d(heroes.sprite("fox", "red", "stand", facing)) for facing in (1, -1))
     assert np.array_equal(right[::-1], left)
 
@@ -73,11 +72,7 @@ def test_a_happening_is_visible(happening: str) -> None:
 
 @pytest.mark.parametrize("place", vocabulary.PLACES)
 def test_the_world_goes_on_without_a_seam(place: str) -> None:
-    from examples.diorama.scenery import STRIP_WIDTH, scene
-
     for strip in scene(place, "day").strips:
-        import pygame
-
         pixels = pygame.surfarray.array3d(strip).astype(int)
         across_seam = np.abs(pixels[0] - pixels[-1]).mean()
         inside = np.abs(np.diff(pixels, axis=0)).mean(axis=(1, 2)).max()

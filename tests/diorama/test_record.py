@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +27,7 @@ def test_a_caption_changes_only_on_the_frame_on_which_a_label_changes() -> None:
     changed_words = changed_labels = 0
     for seed in range(60):
         taken = list(shots(seed, 128))
-        for before, after in zip(taken, taken[1:], strict=False):
+        for before, after in pairwise(taken):
             if before.world.state == after.world.state:
                 assert before.caption == after.caption
             else:

@@ -93,7 +93,7 @@ def test_the_same_steps_give_the_same_world() -> None:
 
 
 def test_unknown_values_are_refused_with_the_known_ones() -> None:
-    with pytest.raises(ValueError, match="'dragon' is no hero.*choose one of pig, cat"):
+    with pytest.raises(ValueError, match=r"'dragon' is no hero.*choose one of pig, cat"):
         State(hero="dragon")
     with pytest.raises(ValueError, match="keys"):
         change(begin(State()), None, doing="jumps")
@@ -101,12 +101,8 @@ def test_unknown_values_are_refused_with_the_known_ones() -> None:
 
 def test_number_keys_cycle_attributes_and_letters_start_happenings() -> None:
     world = begin(State())
-    for key, attribute in (
-        (pygame.K_1, "place"),
-        (pygame.K_2, "time"),
-        (pygame.K_3, "weather"),
-        (pygame.K_5, "colour"),
-    ):
+    cycled = {pygame.K_1: "place", pygame.K_2: "time", pygame.K_3: "weather", pygame.K_5: "colour"}
+    for key, attribute in cycled.items():
         forth = pressed(world, key)
         assert getattr(forth.state, attribute) != getattr(world.state, attribute)
         assert pressed(forth, key, backwards=True).state == world.state
