@@ -14,7 +14,7 @@ from typing import Literal
 
 Verb = Literal["prompt", "event", "cut"]
 At = Literal["now", "next"] | int
-NoteState = Literal["applied", "rejected", "superseded", "cancelled"]
+NoteState = Literal["accepted", "applied", "rejected", "superseded", "cancelled"]
 
 MAX_PENDING = 64
 """Wishes that wait in one view before it rejects more."""
@@ -45,7 +45,7 @@ class Note:
     state: NoteState
     first_influenced_frame: int | None = None
     first_full_frame: int | None = None
-    reason: str | None = None
+    reason: str = ""
 
 
 @dataclass(frozen=True)
@@ -136,16 +136,12 @@ def open_words(prompt: str, *, reference_frames: int, num_chunks: int, chunk_fra
     )
 
 
-def accept(words: Words, wish: Wish, frames: TickFrames) -> tuple[Words, Note | None]:
-    """Take a wish in, or say why not. `frames` is where the view's next tick stands.
-
-    Returns:
-        the words, and a note if the wish was rejected; without a note it is accepted and will be applied.
-    """
+def accept(words: Words, wish: Wish, frames: TickFrames) -> tuple[Words, Note]:
+    """Take a wish in (accepted), or say why not (rejected). `frames` is where the view's next tick stands."""
     reason = _refusal(words, wish, frames)
     if reason is not None:
         return words, Note(id=wish.id, state="rejected", reason=reason)
-    return replace(words, pending=(*words.pending, wish)), None
+    return replace(words, pending=(*words.pending, wish)), Note(id=wish.id, state="accepted")
 
 
 def _refusal(words: Words, wish: Wish, frames: TickFrames) -> str | None:

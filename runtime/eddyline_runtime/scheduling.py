@@ -1,8 +1,8 @@
 """When to make the next chunk: pure arithmetic on seconds.
 
-A view's frames are counted from its opening, across epochs (its timeline). The playhead moves at the view's rate; a tick
-starts just in time, so that its chunk is done a margin before the playhead needs it. A chunk that comes late moves the
-timeline back: the playhead waits at the last frame.
+A view's frames are counted from its opening, across epochs (its timeline). The playhead moves at the view's rate; a
+tick starts just in time, so that its chunk is done a margin before the playhead needs it. A chunk that comes late moves
+the timeline back: the playhead waits at the last frame.
 """
 
 from collections.abc import Hashable, Iterable, Sequence
@@ -86,8 +86,8 @@ def choose(
 ) -> list[list[int]]:
     """The batches to tick now, most urgent first; empty while there is still time.
 
-    A view joins the batch of its group when its own start is less than a quarter of its chunk away: it runs ahead by that
-    much at most, and saves a tick of its own.
+    A view joins the batch of its group when its own start is less than a quarter of its chunk away: it runs ahead by
+    that much at most, and saves a tick of its own.
     """
     begin = start_s(candidates, cost_s, margin_s=margin_s)
     if begin is None or now_s < begin:

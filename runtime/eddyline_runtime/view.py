@@ -5,7 +5,7 @@ State is apart from the networks: everything needed to go on with a view is in i
 
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float
@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from eddyline_runtime.config import Partition, Profile
+from eddyline_runtime.dreamer import Opening
 from eddyline_runtime.model.codec import DecoderState
-from eddyline_runtime.prompts import TickFrames, Words
+from eddyline_runtime.prompts import TickFrames, Words, due_cut
 from eddyline_runtime.scheduling import Timeline
 
 
@@ -41,14 +42,6 @@ class Chunk:
 
 
 @dataclass
-class Opening:
-    """A new scene on its way: an ordinary generation whose steps fill the slots (see `flow.sampler.warm_start`)."""
-
-    steps: list[Float[Tensor, "F C Y X"]]
-    """The noise, and the latents after each step so far."""
-
-
-@dataclass
 class ViewState:
     """One endless stream that a game opened."""
 
@@ -72,8 +65,8 @@ class ViewState:
     parked: bool = False
     unknown_keys: int = 0
     """Held keys the world has no action for; they are ignored."""
-    texts: tuple[str, ...] = field(default=())
-    """The text each latent frame is under in the tick at hand."""
+    epoch_start: int = 0
+    """Frames of the timeline before this epoch."""
 
     @property
     def partition(self) -> Partition:
@@ -98,6 +91,11 @@ class ViewState:
         return self.partition.buffer_frames + self.chunks_made * self.partition.chunk_frames
 
     @property
+    def cut_waits(self) -> bool:
+        """Whether the next tick begins a new scene."""
+        return due_cut(self.words) is not None
+
+    @property
     def resting(self) -> bool:
         """Whether the view makes no frames for now."""
         return self.paused or self.parked
@@ -120,7 +118,8 @@ class WaitingFrame:
     @property
     def pixels(self) -> NDArray[np.uint8]:
         """RGB, contiguous [H, W, 3]."""
-        return self.chunk.frames[self.offset]
+        picture: NDArray[np.uint8] = self.chunk.frames[self.offset]
+        return picture
 
 
 class FrameRing:

@@ -1,0 +1,99 @@
+"""Texts, actions and strides of several views -> the conditioning of one batch. Texts are encoded once and kept.
+
+Shapes: B views, F latent frames, T texts, L tokens, K text channels, A actions.
+"""
+
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from eddyline_runtime.model.streamdit import Conditioning
+from eddyline_runtime.model.text_encoder import TextEncoder
+
+UNCONDITIONAL = ""
+"""The text of guidance's other half."""
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """One encoded text."""
+
+    states: Float[Tensor, "L K"]
+    mask: Bool[Tensor, " L"]
+    pooled: Float[Tensor, " K"]
+
+
+class TextCache:
+    """Encoded texts, the least recently used forgotten first: encoding is slow, so it happens when a text changes."""
+
+    def __init__(self, encoder: TextEncoder, *, capacity: int, device: torch.device, dtype: torch.dtype) -> None:
+        self._encoder = encoder
+        self._capacity = capacity
+        self._device = device
+        self._dtype = dtype
+        self._known: OrderedDict[str, Encoded] = OrderedDict()
+        self.encoded = 0
+        """How many texts were encoded so far."""
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    def prepare(self, texts: Iterable[str]) -> None:
+        """Encode those texts that are not known, together."""
+        missing = [text for text in dict.fromkeys(texts) if text not in self._known]
+        if not missing:
+            return
+        fresh = self._encoder.encode(missing)
+        self.encoded += len(missing)
+        states = fresh.states.to(device=self._device, dtype=self._dtype)
+        mask = fresh.mask.to(self._device)
+        for row, text in enumerate(missing):
+            self._known[text] = Encoded(states[row], mask[row], fresh.pooled[row])
+        while len(self._known) > max(self._capacity, len(missing)):
+            self._known.popitem(last=False)
+
+    def get(self, text: str) -> Encoded:
+        """One text, encoded now if need be."""
+        if text not in self._known:
+            self.prepare([text])
+        self._known.move_to_end(text)
+        return self._known[text]
+
+
+@dataclass(frozen=True)
+class RowWords:
+    """What one row of a batch is under."""
+
+    texts: tuple[str, ...]
+    """One per latent frame."""
+    actions: tuple[float, ...]
+    stride: int
+
+
+def conditioning(
+    rows: Sequence[RowWords], cache: TextCache, *, device: torch.device, unconditional: bool = False
+) -> Conditioning:
+    """The conditioning of a batch. `unconditional` doubles the rows: the second half is the same under no text, so that
+    guidance takes both from one call."""
+    texts = list(dict.fromkeys(text for row in rows for text in row.texts))
+    index = [[texts.index(text) for text in row.texts] for row in rows]
+    held = torch.tensor([row.actions for row in rows], dtype=torch.float32, device=device)
+    actions = held[:, None].expand(-1, len(rows[0].texts), -1)
+    stride = [row.stride for row in rows]
+    if unconditional:
+        index += [[len(texts)] * len(row.texts) for row in rows]
+        texts.append(UNCONDITIONAL)
+        actions, stride = torch.cat([actions, actions]), stride * 2
+    cache.prepare(texts)
+    encoded = [cache.get(text) for text in texts]
+    return Conditioning(
+        text=torch.stack([text.states for text in encoded]),
+        text_mask=torch.stack([text.mask for text in encoded]),
+        text_index=torch.tensor(index, device=device),
+        actions=actions,
+        stride=torch.tensor(stride, device=device),
+    )

@@ -1,0 +1,148 @@
+"""A world's networks as the engine uses them: rows of words -> velocity, noise, pictures. Keeps nothing of any view.
+
+Shapes: B views, F latent frames, c latent frames per chunk, C channels, Y X latent height and width, T frames.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from einops import rearrange
+from jaxtyping import Float
+from numpy.typing import NDArray
+from torch import Tensor
+
+from eddyline_runtime.conditioning import RowWords, TextCache, conditioning
+from eddyline_runtime.config import Partition, Profile
+from eddyline_runtime.flow.noise import noise_latents
+from eddyline_runtime.flow.sampler import VelocityFn, guided
+from eddyline_runtime.model.codec import DecoderState, stack_states
+from eddyline_runtime.weights import World
+
+CHARS_PER_TOKEN = 4
+"""Of English text under a word-piece tokenizer, rounded down."""
+
+
+class Dreamer:
+    """The networks of one world on their device, and the texts encoded for them."""
+
+    def __init__(self, world: World, *, text_cache: int) -> None:
+        self._world = world
+        parameter = next(world.model.parameters())
+        self._device = parameter.device
+        self._codec_dtype = next(world.codec.parameters()).dtype
+        self.texts = TextCache(world.text_encoder, capacity=text_cache, device=parameter.device, dtype=parameter.dtype)
+
+    @property
+    def max_chars(self) -> int:
+        """How much text the encoder takes in, in characters: an estimate, its own limit counts tokens."""
+        encoder = self._world.text_encoder
+        return (1 if encoder.name == "bytes" else CHARS_PER_TOKEN) * (encoder.max_tokens - 2)
+
+    def velocity(self, rows: Sequence[RowWords], profile: Profile) -> VelocityFn:
+        """The network under the words of a batch; with guidance both halves are rows of one call."""
+        model, scale = self._world.model, profile.guidance_scale
+        words = conditioning(rows, self.texts, device=self._device, unconditional=scale != 1.0)
+        if scale == 1.0:
+            return lambda latents, tau: model(latents, tau, words).float()
+
+        def guided_velocity(latents: Tensor, tau: Tensor) -> Tensor:
+            twice = model(torch.cat([latents, latents]), torch.cat([tau, tau]), words)
+            conditional, unconditional = twice.float().chunk(2)
+            return guided(conditional, unconditional, scale)
+
+        return guided_velocity
+
+    def noise(self, *, seed: int, epoch: int, first: int, frames: int) -> Float[Tensor, "F C Y X"]:
+        """Noise of `frames` latent frames of a view from index `first` on."""
+        sizes = self._world.card.model
+        shape = (sizes.latent_channels, sizes.latent_height, sizes.latent_width)
+        drawn = noise_latents(seed=seed, epoch=epoch, first_index=first, frames=frames, shape=shape)
+        return drawn.to(self._device)
+
+    def decode(
+        self, clean: Float[Tensor, "B c C Y X"], states: Sequence[DecoderState]
+    ) -> tuple[NDArray[np.uint8], list[DecoderState]]:
+        """Latents to RGB pictures [B, T, H, W, 3], each row as the continuation of its stream."""
+        pixels, after = self._world.codec.decode(clean.to(self._codec_dtype), stack_states(states))
+        pictures = rearrange(to_uint8(pixels), "b t c h w -> b t h w c").contiguous()
+        return pictures.cpu().numpy(), [after.row(row) for row in range(len(states))]
+
+    def start_decoder(self, references: Float[Tensor, "K C Y X"], latents: Float[Tensor, "F C Y X"]) -> DecoderState:
+        """The codec's state before a scene's first chunk: after its reference frames, where there are any."""
+        state = self._world.codec.start_state(latents[None].to(self._codec_dtype))
+        if len(references):
+            _, state = self._world.codec.decode(references[None].to(self._codec_dtype), state)
+        return state
+
+    def synchronise(self) -> None:
+        """Wait until the device has done what it was given (clocks are read afterwards)."""
+        if self._device.type == "cuda":
+            torch.cuda.synchronize(self._device)
+
+
+def to_uint8(pixels: Float[Tensor, "*batch"]) -> Tensor:
+    """Pixels in [-1, 1] to 0 .. 255."""
+    return pixels.float().add(1).mul(127.5).round().clamp(0, 255).to(torch.uint8)
+
+
+@dataclass
+class Opening:
+    """A scene on its way: an ordinary generation whose cached steps will fill the slots (`flow.sampler.warm_start`).
+
+    It is taken one network call at a time, so that other views keep their rate.
+    """
+
+    noise: Float[Tensor, "F C Y X"]
+    partition: Partition
+    cached: list[Float[Tensor, "F C Y X"]] = field(init=False)
+    """The noise, and the latents after each step so far."""
+
+    def __post_init__(self) -> None:
+        self.cached = [self.noise]
+
+    @property
+    def latents(self) -> Float[Tensor, "F C Y X"]:
+        """What the next network call starts from."""
+        return self.cached[-1]
+
+    @property
+    def tau(self) -> float:
+        """The noise level of all its latent frames."""
+        return (len(self.cached) - 1) / self.partition.denoise_steps
+
+    @property
+    def complete(self) -> bool:
+        """Whether every slot can be filled."""
+        partition = self.partition
+        steps = (
+            partition.denoise_steps if partition.reference_frames else partition.denoise_steps - partition.micro_steps
+        )
+        return len(self.cached) > steps
+
+    def advance(self, velocity: Float[Tensor, "F C Y X"]) -> None:
+        """Take one Euler step."""
+        self.cached.append(self.latents + velocity / self.partition.denoise_steps)
+
+    def slots(self) -> Float[Tensor, "F C Y X"]:
+        """The buffer: each chunk from the step whose tau is its slot's, reference frames from the last."""
+        partition = self.partition
+        parts = [self.cached[-1][: partition.reference_frames]]
+        for chunk in range(partition.num_chunks):
+            first = partition.reference_frames + chunk * partition.chunk_frames
+            step = (partition.num_chunks - 1 - chunk) * partition.micro_steps
+            parts.append(self.cached[step][first : first + partition.chunk_frames])
+        return torch.cat(parts)
+
+
+def opening_step(openings: Sequence[Opening], velocity_fn: VelocityFn) -> None:
+    """One network call for scenes that begin; each may be at another step of its generation."""
+    latents = torch.stack([opening.latents for opening in openings])
+    tau = torch.tensor([opening.tau for opening in openings]).to(latents)[:, None].expand(-1, latents.shape[1])
+    for opening, velocity in zip(openings, velocity_fn(latents, tau), strict=True):
+        opening.advance(velocity)
+
+
+Progress = Callable[[float], None]
+"""Told how much is done, 0 to 1."""

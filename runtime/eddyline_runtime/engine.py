@@ -1,0 +1,376 @@
+"""The engine: one tick = choose the views that are due, denoise them as one batch, pop, decode, emit.
+
+No sockets, no threads: whoever owns the engine calls it and hands on what it returns. The clock is an argument, so that
+tests run in lockstep. Views of equal profile are rows of one batch; a scene that begins advances by one network call
+between the ticks of the others, so that they keep their rate.
+"""
+
+import math
+from collections import deque
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from eddyline.errors import OptionError
+from eddyline_runtime import prompts, scheduling
+from eddyline_runtime.conditioning import RowWords
+from eddyline_runtime.config import EngineConfig
+from eddyline_runtime.dreamer import Dreamer, Opening, Progress, opening_step
+from eddyline_runtime.flow.buffer import shift
+from eddyline_runtime.flow.sampler import denoise_tick
+from eddyline_runtime.model.streamdit import STRIDES
+from eddyline_runtime.prompts import Note, Wish
+from eddyline_runtime.scheduling import Candidate, Timeline
+from eddyline_runtime.understanding import KnownPhrases, Understanding
+from eddyline_runtime.view import Chunk, ViewState, action_vector
+from eddyline_runtime.weights import World
+
+WARM_UP_CHUNKS = 3
+"""Chunks made in each profile before anyone is let in: the first is slow, the others say what a tick costs."""
+
+
+@dataclass(frozen=True)
+class Told:
+    """A change of a receipt; the note's dates are frames of `epoch`."""
+
+    view: int
+    epoch: int
+    note: Note
+    understanding: Understanding | None = None
+
+
+@dataclass(frozen=True)
+class Delayed:
+    """A view's playhead stood still: frames made but not shown are due later by `by_s`."""
+
+    view: int
+    by_s: float
+
+
+@dataclass(frozen=True)
+class ViewStatus:
+    """How a view does; costs are of its last tick, in seconds."""
+
+    view: int
+    state: Literal["live", "paused", "parked"]
+    epoch: int
+    playhead: int
+    lead_s: float
+    fps: float
+    denoise_s: float
+    decode_s: float
+    tick_s: float
+
+
+Outcome = Chunk | Told | Delayed
+
+
+@dataclass
+class _Costs:
+    """What a view's last tick took, and the time between its last two chunks."""
+
+    denoise_s: float = 0.0
+    decode_s: float = 0.0
+    tick_s: float = 0.0
+    made_s: float = 0.0
+    interval_s: float = math.inf
+
+
+class Engine:
+    """Dreams any number of views of one world. All methods belong to one thread."""
+
+    def __init__(self, world: World, config: EngineConfig, *, clock: Callable[[], float]) -> None:
+        self.world = world
+        self.config = config
+        self.ticks = 0
+        """Batches made so far, openings not counted."""
+        self._clock = clock
+        self._dreamer = Dreamer(world, text_cache=config.text_cache)
+        self._phrases = KnownPhrases(world.text_encoder, world.card.phrases)
+        self._views: dict[int, ViewState] = {}
+        self._costs: dict[int, _Costs] = {}
+        self._memory: dict[Hashable, deque[float]] = {}
+
+    # ---- what a view is told
+
+    def open_view(
+        self, view: int, *, prompt: str, seed: int, profile: str = "", stride: int = 1, epoch: int = 0
+    ) -> ViewState:
+        """Open a view; its first chunk comes after some ticks.
+
+        Raises:
+            OptionError: the number is taken, there are `max_views`, or profile or stride is unknown.
+        """
+        card = self.world.card
+        profile = profile or card.default_profile
+        if view in self._views:
+            raise OptionError(f"view {view} is open already; choose another number")
+        if len(self._views) >= self.config.max_views:
+            raise OptionError(f"{len(self._views)} views are open, the limit is {self.config.max_views}; close one")
+        if profile not in card.profiles:
+            raise OptionError(f"profile {profile!r} is unknown; this world has {', '.join(sorted(card.profiles))}")
+        if stride not in STRIDES:
+            raise OptionError(f"stride {stride} is unknown; use one of {STRIDES}")
+        chosen = card.profiles[profile]
+        words = prompts.open_words(
+            prompt,
+            reference_frames=chosen.partition.reference_frames,
+            num_chunks=chosen.partition.num_chunks,
+            chunk_frames=chosen.partition.chunk_frames,
+            max_chars=self._dreamer.max_chars,
+        )
+        state = ViewState(
+            view=view,
+            profile=chosen,
+            stride=stride,
+            seed=seed,
+            epoch=epoch,
+            frames_per_latent=card.codec.frames_per_latent,
+            words=words,
+            actions=(0.0,) * len(card.action_names),
+        )
+        self._begin_scene(state)
+        self._views[view] = state
+        self._costs[view] = _Costs()
+        return state
+
+    def close_view(self, view: int) -> None:
+        """Forget a view."""
+        del self._views[view], self._costs[view]
+
+    def say(self, view: int, wish: Wish) -> Told:
+        """Take in a prompt, event or cut: accepted or rejected."""
+        state = self._views[view]
+        state.words, note = prompts.accept(state.words, wish, state.tick_frames)
+        return Told(view, state.epoch, note)
+
+    def cancel(self, view: int, wish_id: int) -> Told | None:
+        """Withdraw a wish; None if it does not wait any more."""
+        state = self._views[view]
+        state.words, note = prompts.cancel(state.words, wish_id)
+        return None if note is None else Told(view, state.epoch, note)
+
+    def act(self, view: int, keys: dict[str, float]) -> None:
+        """Set the held keys and axes; what the world has no action for is counted and ignored."""
+        state = self._views[view]
+        state.actions, unknown = action_vector(keys, self.world.card.action_names)
+        state.unknown_keys += unknown
+
+    def rest(self, view: int, *, paused: bool | None = None, parked: bool | None = None) -> Delayed | None:
+        """Pause or park a view, or let it go on. A resting view costs nothing; its playhead stands still."""
+        state, now_s = self._views[view], self._clock()
+        state.paused = state.paused if paused is None else paused
+        state.parked = state.parked if parked is None else parked
+        if state.timeline is None:
+            return None
+        before = state.timeline
+        state.timeline = (scheduling.stop if state.resting else scheduling.go)(before, now_s)
+        by_s = state.timeline.start_s - before.start_s
+        return Delayed(view, by_s) if by_s > 0 else None
+
+    def status(self, view: int) -> ViewStatus:
+        """How a view does now."""
+        state, costs, now_s = self._views[view], self._costs[view], self._clock()
+        timeline = state.timeline
+        interval_s = max(costs.interval_s, now_s - costs.made_s)
+        return ViewStatus(
+            view=view,
+            state="paused" if state.paused else "parked" if state.parked else "live",
+            epoch=state.epoch,
+            playhead=max(0, timeline.playhead(now_s) - state.epoch_start) if timeline else 0,
+            lead_s=timeline.lead_s(now_s) if timeline else 0.0,
+            fps=0.0 if state.resting else state.chunk_frames / interval_s,
+            denoise_s=costs.denoise_s,
+            decode_s=costs.decode_s,
+            tick_s=costs.tick_s,
+        )
+
+    # ---- time
+
+    def next_start_s(self) -> float | None:
+        """When `tick` has something to do next; None while there is nothing to make."""
+        if any(not state.resting and (state.opening or state.cut_waits) for state in self._views.values()):
+            return self._clock()
+        candidates = self._candidates(self._clock())
+        if candidates and not self.config.paced:
+            return self._clock()
+        return scheduling.start_s(candidates, self._expected(), margin_s=self.config.margin_s)
+
+    @torch.inference_mode()
+    def prepare(self) -> None:
+        """Encode ahead what the next ticks will need, while there is time."""
+        for state in self._views.values():
+            if not state.words.pending or state.resting:
+                continue
+            texts = [wish.text for wish in state.words.pending]
+            if not state.cut_waits:
+                ahead, _ = prompts.begin_tick(state.words, state.tick_frames)
+                texts += ahead.texts
+            self._dreamer.texts.prepare(texts)
+
+    @torch.inference_mode()
+    def warm_up(self, on_progress: Progress) -> None:
+        """Make some chunks in every profile and throw them away, so that the first viewer finds everything ready."""
+        profiles = list(self.world.card.profiles)
+        for done, profile in enumerate(profiles):
+            state = self.open_view(-1 - done, prompt="a quiet morning", seed=0, profile=profile)
+            while state.opening:
+                self._advance_openings([state])
+            for chunk in range(WARM_UP_CHUNKS):
+                if chunk == 1:
+                    self._memory.clear()
+                self._make_chunks([state])
+            self.close_view(state.view)
+            on_progress((done + 1) / len(profiles))
+        self.ticks = 0
+
+    @torch.inference_mode()
+    def tick(self, now_s: float) -> list[Outcome]:
+        """Make what is due at `now_s`, and one step of the scenes that begin; does nothing while there is time."""
+        outcomes: list[Outcome] = []
+        for state in self._views.values():
+            if state.cut_waits and not state.resting:
+                outcomes += self._cut(state)
+        for batch in self._choose(now_s):
+            outcomes += self._make_chunks([self._views[view] for view in batch])
+        openings = [state for state in self._views.values() if state.opening and not state.resting]
+        if openings:
+            same = [state for state in openings if state.profile == openings[0].profile]
+            self._advance_openings(same[: self.config.max_batch])
+        return outcomes
+
+    # ---- one batch
+
+    def _choose(self, now_s: float) -> list[list[int]]:
+        candidates = self._candidates(now_s)
+        if not self.config.paced:
+            now_s = math.inf
+            candidates = [replace(candidate, deadline_s=0.0) for candidate in candidates]
+        return scheduling.choose(
+            candidates,
+            self._expected(),
+            now_s=now_s,
+            margin_s=self.config.margin_s,
+            max_batch=self.config.max_batch,
+        )
+
+    def _candidates(self, now_s: float) -> list[Candidate]:
+        return [
+            Candidate(
+                view=state.view,
+                deadline_s=state.timeline.deadline_s if state.timeline else now_s,
+                chunk_s=state.chunk_frames / self._fps(state),
+                group=state.profile,
+            )
+            for state in self._views.values()
+            if not state.resting and state.opening is None
+        ]
+
+    def _expected(self) -> dict[Hashable, float]:
+        """What a tick of each group is expected to take: the 95th percentile of the last, plus an opening's step."""
+        costs = {group: sorted(costs)[int(0.95 * (len(costs) - 1))] for group, costs in self._memory.items()}
+        opening = next((state for state in self._views.values() if state.opening and not state.resting), None)
+        if opening is not None:
+            step_s = costs.get(opening.profile, 0.0) / opening.partition.micro_steps
+            costs = {group: cost + step_s for group, cost in costs.items()}
+        return costs
+
+    def _fps(self, state: ViewState) -> float:
+        return self.world.card.fps / state.stride
+
+    def _make_chunks(self, batch: Sequence[ViewState]) -> list[Outcome]:
+        """Denoise, pop and decode one chunk for each view of a batch."""
+        begin_s = self._clock()
+        outcomes: list[Outcome] = [told for state in batch for told in self._apply_words(state)]
+        profile = batch[0].profile
+        latents = torch.stack([state.latents for state in batch if state.latents is not None])
+        decoders = [state.decoder for state in batch if state.decoder is not None]
+        assert len(latents) == len(decoders) == len(batch)
+        latents = denoise_tick(self._dreamer.velocity(_rows(batch), profile), latents, profile.partition)
+        noise = torch.stack([self._noise(state, state.next_latent, state.partition.chunk_frames) for state in batch])
+        clean, latents = shift(latents, profile.partition, noise)
+        self._dreamer.synchronise()
+        denoised_s = self._clock()
+        pictures, decoders = self._dreamer.decode(clean, decoders)
+        made_s = self._clock()
+        kept = clean.float().cpu()
+        for row, state in enumerate(batch):
+            state.latents, state.decoder = latents[row], decoders[row]
+            outcomes.append(self._emit(state, pictures[row], kept[row], made_s))
+            costs = self._costs[state.view]
+            costs.denoise_s, costs.decode_s, costs.tick_s = denoised_s - begin_s, made_s - denoised_s, made_s - begin_s
+            costs.interval_s, costs.made_s = made_s - costs.made_s, made_s
+        self._memory.setdefault(profile, deque(maxlen=self.config.cost_memory)).append(made_s - begin_s)
+        self.ticks += 1
+        return outcomes
+
+    def _apply_words(self, state: ViewState) -> list[Told]:
+        said = {wish.id: wish.text for wish in state.words.pending}
+        state.words, notes = prompts.begin_tick(state.words, state.tick_frames)
+        return [self._told(state, note, said[note.id]) for note in notes]
+
+    def _told(self, state: ViewState, note: Note, text: str) -> Told:
+        understanding = (
+            self._phrases.understand(self._dreamer.texts.get(text).pooled) if note.state == "applied" else None
+        )
+        return Told(state.view, state.epoch, note, understanding)
+
+    def _noise(self, state: ViewState, first: int, frames: int) -> Tensor:
+        return self._dreamer.noise(seed=state.seed, epoch=state.epoch, first=first, frames=frames)
+
+    def _emit(self, state: ViewState, pictures: NDArray[np.uint8], latents: Tensor, made_s: float) -> Chunk:
+        frames, leaving = state.tick_frames, state.words.slots[state.partition.reference_frames]
+        ready_s = made_s + self.config.margin_s
+        timeline = state.timeline or Timeline(fps=self._fps(state), start_s=ready_s)
+        first = timeline.made
+        state.timeline = scheduling.extend(timeline, len(pictures), ready_s=made_s)
+        chunk = Chunk(
+            view=state.view,
+            epoch=state.epoch,
+            first_frame=frames.head,
+            number=state.chunks_made,
+            frames=pictures,
+            latents=latents,
+            due_s=tuple(state.timeline.due_s(first + index) for index in range(len(pictures))),
+            made_s=made_s,
+            prompt=leaving.prompt,
+            events=leaving.events,
+        )
+        state.words = prompts.end_tick(state.words)
+        state.chunks_made += 1
+        return chunk
+
+    # ---- how a scene begins
+
+    def _cut(self, state: ViewState) -> list[Outcome]:
+        cut = prompts.due_cut(state.words)
+        assert cut is not None
+        said = {wish.id: wish.text for wish in state.words.pending}
+        state.words, notes = prompts.take_cut(state.words, cut)
+        state.epoch += 1
+        state.seed = state.seed if cut.seed is None else cut.seed
+        self._begin_scene(state)
+        return [self._told(state, note, said[note.id]) for note in notes]
+
+    def _begin_scene(self, state: ViewState) -> None:
+        state.opening = Opening(self._noise(state, 0, state.partition.buffer_frames), state.partition)
+        state.latents, state.decoder, state.chunks_made = None, None, 0
+        state.epoch_start = state.timeline.made if state.timeline else 0
+
+    def _advance_openings(self, batch: Sequence[ViewState]) -> None:
+        openings = [state.opening for state in batch if state.opening is not None]
+        opening_step(openings, self._dreamer.velocity(_rows(batch), batch[0].profile))
+        for state, opening in zip(batch, openings, strict=True):
+            if opening.complete:
+                state.latents, state.opening = opening.slots(), None
+                references = state.latents[: state.partition.reference_frames]
+                state.decoder = self._dreamer.start_decoder(references, state.latents)
+
+
+def _rows(batch: Sequence[ViewState]) -> list[RowWords]:
+    return [RowWords(state.words.texts, state.actions, state.stride) for state in batch]
