@@ -37,6 +37,8 @@ MAX_HOLD_S = 3600.0
 MAX_LIVE_EVENTS = 16
 """The most events that are in force on one frame."""
 MAX_SEED = 2**63 - 1
+MAX_INDEX = 2**53
+"""The largest frame index, chunk index, epoch and words' id: exact in every language's numbers."""
 MAX_CREDITS = 256
 """The most frames one message grants."""
 MAX_PHRASES = 4096
@@ -56,13 +58,13 @@ SignedSeconds: TypeAlias = Annotated[float, Meta(ge=-1e12, le=1e12)]
 Milliseconds: TypeAlias = Annotated[float, Meta(ge=0.0, le=1e12)]
 Rate: TypeAlias = Annotated[float, Meta(ge=0.0, le=1e4)]
 Count: TypeAlias = Annotated[int, Meta(ge=0, le=2**62)]
-Index: TypeAlias = Annotated[int, Meta(ge=0, le=2**53)]
+Index: TypeAlias = Annotated[int, Meta(ge=0, le=MAX_INDEX)]
 ViewId: TypeAlias = Annotated[int, Meta(ge=1, le=2**31 - 1)]
-WordId: TypeAlias = Annotated[int, Meta(ge=1, le=2**53)]
+WordId: TypeAlias = Annotated[int, Meta(ge=1, le=MAX_INDEX)]
 Seed: TypeAlias = Annotated[int, Meta(ge=0, le=MAX_SEED)]
 Pixels: TypeAlias = Annotated[int, Meta(ge=1, le=8192)]
 Version: TypeAlias = tuple[Annotated[int, Meta(ge=0, le=65535)], Annotated[int, Meta(ge=0, le=65535)]]
-At: TypeAlias = Literal["now", "next"] | Annotated[int, Meta(ge=0, le=2**53)]
+At: TypeAlias = Literal["now", "next"] | Annotated[int, Meta(ge=0, le=MAX_INDEX)]
 """When words take hold: `"now"`, `"next"` chunk, or the chunk that carries this frame index of the current epoch."""
 WordState: TypeAlias = Literal["accepted", "applied", "rejected", "superseded", "cancelled"]
 ViewState: TypeAlias = Literal["live", "paused", "parked"]

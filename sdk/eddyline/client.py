@@ -1,0 +1,167 @@
+"""`connect()` to a runtime that is already there, and `Runtime`: the connection that views are opened on."""
+
+from __future__ import annotations
+
+import atexit
+import math
+import weakref
+from collections.abc import Callable
+from types import TracebackType
+from typing import Literal, cast
+
+from eddyline import protocol
+from eddyline.errors import ClosedError, OptionError
+from eddyline.link import Link, World
+from eddyline.notes import Note, Progress
+from eddyline.transport import check_endpoint
+from eddyline.view import View, check_seed, check_text
+
+_open_runtimes: weakref.WeakSet[Runtime] = weakref.WeakSet()
+
+
+class Runtime:
+    """The connection to a runtime. Made by `connect()` or `launch()`; a context manager that closes it.
+
+    A thread of its own keeps the connection; when it is lost, it is regained, views are opened again under their last
+    prompt in a new epoch, and words without an answer are sent again. `poll()` tells.
+    """
+
+    def __init__(
+        self,
+        link: Link,
+        *,
+        profile: str | None = None,
+        on_progress: Callable[[float, str], None] | None = None,
+        on_close: Callable[[], None] | None = None,
+    ) -> None:
+        self._link = link
+        self._on_close = on_close
+        self._on_progress = on_progress
+        self._progress = link.progress
+        self._profile = profile
+        self._closed = False
+        if not _open_runtimes:
+            atexit.register(_close_all)
+        _open_runtimes.add(self)
+
+    @property
+    def ready(self) -> bool:
+        """Whether the runtime answers now."""
+        return self._link.connected_now
+
+    @property
+    def gone(self) -> bool:
+        """Whether nothing more will come from this runtime (it was not started again, or refuses this client)."""
+        return self._link.gone is not None
+
+    @property
+    def world(self) -> World | None:
+        """What the runtime dreams; None until it has answered for the first time."""
+        return self._link.world
+
+    @property
+    def progress(self) -> Progress:
+        """How far the start of a launched runtime is."""
+        return self._link.progress
+
+    def wait_ready(self, timeout_s: float = math.inf) -> None:
+        """Wait until the runtime answers, up to `timeout_s` seconds. Not for a game's loop.
+
+        Raises ConnectTimeoutError, VersionError or LaunchError.
+        """
+        self._check_open()
+        self._link.wait_connected(timeout_s, self._tell_progress)
+
+    def open_view(
+        self, prompt: str, *, seed: int = 0, profile: str | None = None, stride: int = 1, name: str = ""
+    ) -> View:
+        """Open a view on the world. Returns at once; frames come as soon as they are made.
+
+        prompt: the standing description. seed: 0 to 2**63 - 1; the same seed and words give the same stream. profile:
+        one of `world.profiles` (None: what `launch` was given, or the world's default). stride: 1, 2 or 4; a view with
+        stride 2 runs at half the frame rate. name: for notes and logs, up to 128 characters.
+
+        Raises TextError, OptionError or ClosedError. Whether the runtime took it, `poll()` tells by ViewOpened or
+        ViewClosed.
+        """
+        self._check_open()
+        check_text(prompt)
+        check_seed(seed)
+        if stride not in (1, 2, 4):
+            raise OptionError(f"stride={stride!r}; give 1, 2 or 4")
+        if len(name) > 128:
+            raise OptionError(f"a name of {len(name)} characters; the limit is 128")
+        world, profile = self._link.world, self._profile if profile is None else profile
+        if profile is not None and world is not None and profile not in world.profiles:
+            raise OptionError(f"profile={profile!r} is not known; {world.model} has {', '.join(world.profiles)}")
+        view = View(self._link, self._link.next_id(), name, 0.0 if world is None else world.fps / stride)
+        message = protocol.OpenView(
+            view=view.id,
+            prompt=prompt,
+            seed=seed,
+            profile=profile or "",
+            stride=cast(Literal[1, 2, 4], stride),
+            name=name,
+        )
+        self._link.open_view(view, message)
+        return view
+
+    def poll(self) -> list[Note]:
+        """Return what happened since the last call, oldest first. Never waits; call it in every turn of the loop."""
+        taken = self._link.notes.take()
+        if self._tell_progress():
+            taken.append(self._progress)
+        return taken
+
+    def _tell_progress(self) -> bool:
+        """Call `on_progress`, on the game's thread, if there is any since the last time."""
+        progress = self._link.progress
+        if progress is self._progress:
+            return False
+        self._progress = progress
+        if self._on_progress is not None:
+            self._on_progress(progress.fraction, progress.doing)
+        return True
+
+    def close(self) -> None:
+        """Close all views and the connection; a launched runtime is stopped. Closing twice is fine."""
+        if self._closed:
+            return
+        self._closed = True
+        _open_runtimes.discard(self)
+        try:
+            self._link.close()
+        finally:
+            if self._on_close is not None:
+                self._on_close()
+
+    def __enter__(self) -> Runtime:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise ClosedError("this runtime was closed; connect() or launch() another")
+
+
+def connect(endpoint: str, *, timeout_s: float = 5.0) -> Runtime:
+    """Connect to a runtime at `tcp://127.0.0.1:PORT` and wait up to `timeout_s` seconds for its answer.
+
+    Raises EndpointError, KeysNeededError (the endpoint is not on this machine), ConnectTimeoutError or VersionError.
+    """
+    runtime = Runtime(Link(check_endpoint(endpoint)))
+    try:
+        runtime.wait_ready(timeout_s)
+    except BaseException:
+        runtime.close()
+        raise
+    return runtime
+
+
+def _close_all() -> None:
+    for runtime in list(_open_runtimes):
+        runtime.close()

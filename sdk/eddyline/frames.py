@@ -1,0 +1,84 @@
+"""Frames: what the game shows, and the small store they wait in until they are due.
+
+The store is bounded by the credits the view grants (`CREDIT_FRAMES`): a game that stops reading gets no more frames
+until it reads again, and the runtime drops the oldest on its side.
+"""
+
+from __future__ import annotations
+
+from bisect import insort
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from eddyline.pacing import newest_due
+
+CREDIT_FRAMES = 16
+"""Frames of one view that may be on their way or waiting at once: two chunks of the smooth profile, one second."""
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """One picture of a view.
+
+    pixels: uint8 [height, width, 3], RGB, read-only (`.copy()` it to draw on it); it stays valid for as long as it is
+    kept. index counts frames within the epoch, chunk counts chunks; a cut or restart begins a new epoch. prompt and
+    events are the words in force when it was made. due_s, made_s and received_s are on the clock of
+    `time.perf_counter()`, in seconds. is_new is true the first time `View.frame()` hands the frame out.
+    """
+
+    pixels: NDArray[np.uint8]
+    epoch: int
+    index: int
+    chunk: int
+    due_s: float
+    made_s: float
+    received_s: float
+    prompt: str = ""
+    events: tuple[str, ...] = ()
+    is_new: bool = True
+
+    @property
+    def order(self) -> tuple[int, int]:
+        """(epoch, index): frames are shown in this order."""
+        return (self.epoch, self.index)
+
+    @property
+    def words(self) -> str:
+        """The prompt and the events in force, as one line."""
+        return "; ".join((self.prompt, *self.events))
+
+
+@dataclass
+class FrameStore:
+    """Frames of one view in the order of play. Each frame that leaves it, shown or not, frees one credit."""
+
+    frames: list[Frame] = field(default_factory=list)
+    shown: Frame | None = None
+    skipped: int = 0
+    """Frames that came but were never shown: too late, or overtaken by a newer one that was due as well."""
+
+    def add(self, frame: Frame) -> int:
+        """Put a frame into its place. Returns the credits freed: 1 when it is a repeat or comes too late, else 0."""
+        if self.shown is not None and frame.order <= self.shown.order:
+            self.skipped += 1
+            return 1
+        if any(waiting.order == frame.order for waiting in self.frames):
+            return 1
+        insort(self.frames, frame, key=lambda waiting: waiting.order)
+        return 0
+
+    def take(self, now_s: float, delay_s: float) -> int:
+        """Make the frame that is due at `now_s` the shown one. Returns the credits freed; 0 when nothing new is due."""
+        position = newest_due([frame.due_s for frame in self.frames], now_s=now_s, delay_s=delay_s)
+        if position is None:
+            return 0
+        self.shown = self.frames[position]
+        del self.frames[: position + 1]
+        self.skipped += position
+        return position + 1
+
+    def shift(self, seconds: float) -> None:
+        """Let all waiting frames be due `seconds` later (they waited while the view was paused)."""
+        self.frames = [replace(frame, due_s=frame.due_s + seconds) for frame in self.frames]

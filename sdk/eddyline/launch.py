@@ -1,0 +1,258 @@
+"""`launch()`: start a runtime as a child process, watch it, start it again when it dies or hangs, stop it at the end.
+
+The child says on stdout, in lines of JSON, how far it is and where it listens:
+
+    {"progress": 0.4, "doing": "loading weights"}
+    {"ready": true, "endpoint": "tcp://127.0.0.1:40123"}
+    {"error": "what is wrong and what to do"}
+
+What it writes to stderr is kept, the last lines of it, for the error message.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from eddyline.client import Runtime
+from eddyline.errors import EddylineError, LaunchError, OptionError
+from eddyline.link import Link
+from eddyline.notes import Progress, RuntimeStopped
+from eddyline.transport import check_endpoint
+
+STOP_GRACE_S = 5.0
+"""How long a child may take to end after it was asked to; then it is killed."""
+LAST_LINES = 40
+"""Lines of the child's output that are kept."""
+GOOD_RUN_S = 600.0
+"""A child that ran so long earns back all restarts."""
+FIRST_BACKOFF_S = 0.2
+LAST_BACKOFF_S = 5.0
+
+
+def launch(
+    model: str = "diorama",
+    *,
+    profile: str | None = None,
+    wait: bool = True,
+    timeout_s: float = 300.0,
+    on_progress: Callable[[float, str], None] | None = None,
+    restarts: int = 3,
+    hang_s: float = 20.0,
+    random_weights: bool = False,
+    command: Sequence[str] | None = None,
+) -> Runtime:
+    """Start a runtime on this machine and return the connection to it; closing that stops the runtime.
+
+    model: the name of a world, or the path of one. profile: what views use when they name none. wait: return when the
+    runtime is ready, at most `timeout_s` seconds later; otherwise at once, and views may be opened at once as well.
+    on_progress: called with a fraction, 0 to 1, and what is being done; on the calling thread, while waiting and in
+    `poll()`. restarts: how often a runtime that died, or was silent or stuck for `hang_s` seconds, is started again.
+    random_weights: let a model without weights dream noise. command: what to run in place of the installed runtime, as
+    a list; `serve` and its options are appended.
+
+    Raises OptionError, or LaunchError with the last lines that the child wrote.
+    """
+    if restarts < 0 or not hang_s > 0 or not timeout_s > 0:
+        raise OptionError(f"restarts={restarts}, hang_s={hang_s}, timeout_s={timeout_s}; none may be below 0")
+    arguments = [*(command or _installed_runtime()), "serve", "--model", model, "--bind", "tcp://127.0.0.1:0"]
+    arguments += ["--parent-pid", str(os.getpid())]
+    if random_weights:
+        arguments.append("--random-weights")
+    link = Link(None)
+    launcher = _Launcher(link, arguments, restarts=restarts, hang_s=hang_s)
+    runtime = Runtime(link, profile=profile, on_progress=on_progress, on_close=launcher.stop)
+    try:
+        launcher.start()
+        if wait:
+            runtime.wait_ready(timeout_s)
+            world = runtime.world
+            if profile is not None and world is not None and profile not in world.profiles:
+                raise OptionError(f"profile={profile!r} is not known; {world.model} has {', '.join(world.profiles)}")
+    except EddylineError as error:
+        runtime.close()
+        if isinstance(error, LaunchError | OptionError):
+            raise
+        raise LaunchError(f"the runtime was not ready in time: {error}\n{launcher.last_words()}") from error
+    except BaseException:
+        runtime.close()
+        raise
+    return runtime
+
+
+def _installed_runtime() -> list[str]:
+    if importlib.util.find_spec("eddyline_runtime") is None:
+        raise LaunchError("the runtime is not installed; run: pip install 'eddyline[runtime]'")
+    return [sys.executable, "-P", "-m", "eddyline_runtime.cli"]
+
+
+def _child_environment() -> dict[str, str]:
+    """The child finds our packages where this process found them, also in a checkout that is not installed."""
+    folders: list[str] = []
+    for package in ("eddyline", "eddyline_runtime", "eddyline_kernels"):
+        spec = importlib.util.find_spec(package)
+        for location in (spec.submodule_search_locations or []) if spec is not None else []:
+            folders.append(str(Path(location).parent))
+    inherited = os.environ.get("PYTHONPATH")
+    path = os.pathsep.join([*dict.fromkeys(folders), *([inherited] if inherited else [])])
+    return {**os.environ, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1", "PYTHONIOENCODING": "utf-8"}
+
+
+class _Launcher:
+    """A thread that starts the child, reads what it says, and starts it again."""
+
+    def __init__(self, link: Link, arguments: Sequence[str], *, restarts: int, hang_s: float) -> None:
+        self._link = link
+        self._arguments = list(arguments)
+        self._restarts = self._restarts_left = restarts
+        self._hang_s = hang_s
+        self._lock = threading.Lock()  # holds `_child` and `_stopping` together: no child starts after stop()
+        self._child: subprocess.Popen[str] | None = None
+        self._stopping = threading.Event()
+        self._lines: deque[str] = deque(maxlen=LAST_LINES)
+        self._error = ""
+        self._killed_for = ""
+        self._was_ready = False
+        # The child ends with the thread that started it (Linux counts the thread, not the process), so one thread
+        # starts it and stays with it.
+        self._thread = threading.Thread(target=self._run, name="eddyline-launch", daemon=True)
+        link.on_trouble = self._watch_trouble
+
+    def start(self) -> None:
+        """Start the child, on the thread that stays with it."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Ask the child to end, wait STOP_GRACE_S, kill it; then end the thread."""
+        with self._lock:
+            self._stopping.set()
+            child = self._child
+        self._end(child)
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def last_words(self) -> str:
+        """The last lines that the child wrote."""
+        lines = "\n".join(f"    {line}" for line in tuple(self._lines))
+        return f"its last lines:\n{lines}" if lines else "it wrote nothing"
+
+    def _run(self) -> None:
+        backoff_s = FIRST_BACKOFF_S
+        while True:
+            started_s = time.monotonic()
+            reason = self._run_child()
+            if self._stopping.is_set():
+                return
+            if time.monotonic() - started_s > GOOD_RUN_S:
+                self._restarts_left, backoff_s = self._restarts, FIRST_BACKOFF_S
+            self._link.set_endpoint(None, f"the runtime stopped: {reason}")
+            if not self._was_ready:
+                self._link.give_up(LaunchError(f"the runtime could not be started: {reason}; {self.last_words()}"))
+                return
+            if self._restarts_left == 0:
+                message = f"the runtime stopped ({reason}) and has been started again often enough; {self.last_words()}"
+                self._link.give_up(LaunchError(message))
+                return
+            self._restarts_left -= 1
+            self._link.note(RuntimeStopped(reason, tuple(self._lines)[-5:], self._restarts_left))
+            if self._stopping.wait(backoff_s):
+                return
+            backoff_s = min(2 * backoff_s, LAST_BACKOFF_S)
+
+    def _run_child(self) -> str:
+        """Run one child to its end. Returns why it ended."""
+        self._error = self._killed_for = ""
+        self._lines.clear()
+        try:
+            with self._lock:
+                if self._stopping.is_set():
+                    return "stopped"
+                child = self._child = subprocess.Popen(
+                    self._arguments,
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.PIPE,
+                    encoding="utf-8",
+                    errors="replace",
+                    env=_child_environment(),
+                    # Ctrl+C at the terminal is for the game; the game then stops the child.
+                    start_new_session=sys.platform != "win32",
+                )
+        except OSError as error:
+            return f"{self._arguments[0]}: {error.strerror}"
+        stderr = threading.Thread(target=self._read_stderr, args=(child,), name="eddyline-launch-stderr", daemon=True)
+        stderr.start()
+        assert child.stdout is not None
+        with child.stdout:
+            for line in child.stdout:
+                self._read_line(line.rstrip())
+        code = child.wait()
+        stderr.join()
+        return self._killed_for or self._error or _describe_exit(code)
+
+    def _read_stderr(self, child: subprocess.Popen[str]) -> None:
+        assert child.stderr is not None
+        with child.stderr:
+            for line in child.stderr:
+                self._lines.append(line.rstrip())
+
+    def _read_line(self, line: str) -> None:
+        try:
+            fields: Any = json.loads(line)
+        except ValueError:
+            fields = None
+        match fields:
+            case {"ready": True, "endpoint": str(endpoint)}:
+                self._listen_to(endpoint)
+            case {"progress": int() | float() as fraction, "doing": str(doing)}:
+                self._link.set_progress(Progress(min(1.0, max(0.0, float(fraction))), doing))
+            case {"error": str(error)}:
+                self._error = error
+            case _:
+                self._lines.append(line)
+
+    def _listen_to(self, endpoint: str) -> None:
+        try:
+            checked = check_endpoint(endpoint)
+        except EddylineError as error:
+            self._error = str(error)
+            self._end(self._child)
+            return
+        self._was_ready = True
+        self._link.set_progress(Progress(1.0, "ready"))
+        self._link.set_endpoint(checked, "the runtime was started again")
+
+    @staticmethod
+    def _end(child: subprocess.Popen[str] | None) -> None:
+        if child is not None and child.poll() is None:
+            child.terminate()
+            try:
+                child.wait(STOP_GRACE_S)
+            except subprocess.TimeoutExpired:
+                child.kill()
+
+    def _watch_trouble(self, reason: str) -> None:
+        """The connection was lost or a tick is stuck: if that is still so after `hang_s`, kill the child."""
+        child = self._child
+
+        def check() -> None:
+            if child is self._child and child is not None and child.poll() is None and not self._link.healthy:
+                self._killed_for = f"it hung: {reason}"
+                child.kill()
+
+        timer = threading.Timer(self._hang_s, check)
+        timer.daemon = True
+        timer.start()
+
+
+def _describe_exit(code: int) -> str:
+    return f"it ended with exit code {code}" if code >= 0 else f"it was ended by signal {-code}"

@@ -1,0 +1,345 @@
+"""The link between the game's objects and the socket thread: hands messages to views and receipts, and writes notes.
+
+The methods of the first half may be called by any thread and return at once; those of the second half run on the socket
+thread. The two halves share only queues and values that are replaced as a whole, so neither waits for the other.
+"""
+
+from __future__ import annotations
+
+import itertools
+import secrets
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from eddyline import notes, protocol
+from eddyline.errors import ConnectTimeoutError, EddylineError
+from eddyline.frames import Frame
+from eddyline.outbox import Outbox
+from eddyline.protocol import ReceiptUpdate, RuntimeMessage, Words
+from eddyline.receipts import Receipt
+from eddyline.transport import Transport
+
+if TYPE_CHECKING:
+    from eddyline.view import View
+
+MAX_NOTES = 1024
+"""Notes that wait for `poll()`; when there are more, the oldest go."""
+
+
+@dataclass(frozen=True)
+class World:
+    """What the runtime dreams. `fps` frames a second of `height` x `width` pixels; `phrases` is what it knows best;
+    `profiles` names each profile with the frames of its chunks."""
+
+    model: str
+    fps: float
+    height: int
+    width: int
+    action_names: tuple[str, ...]
+    phrases: tuple[str, ...]
+    profiles: dict[str, int]
+    default_profile: str
+    max_views: int
+    runtime: str
+
+
+class NoteQueue:
+    """A bounded queue of notes; any thread puts, the game takes."""
+
+    def __init__(self) -> None:
+        self._notes: deque[notes.Note] = deque(maxlen=MAX_NOTES)
+        self._lost = 0
+        self._lock = threading.Lock()
+
+    def put(self, note: notes.Note) -> None:
+        """Add a note; the oldest goes when there are too many."""
+        with self._lock:
+            self._lost += len(self._notes) == MAX_NOTES
+            self._notes.append(note)
+
+    def take(self) -> list[notes.Note]:
+        """Return all notes, oldest first, and forget them."""
+        with self._lock:
+            taken, lost = list(self._notes), self._lost
+            self._notes.clear()
+            self._lost = 0
+        return [notes.NotesLost(lost), *taken] if lost else taken
+
+
+class Link:
+    """Everything that belongs to one runtime behind its public face, `client.Runtime`."""
+
+    def __init__(self, endpoint: str | None, *, clock: Callable[[], float] = time.perf_counter) -> None:
+        self.clock = clock
+        self.notes = NoteQueue()
+        self.world: World | None = None
+        self.connected_now = False
+        self.progress = notes.Progress(0.0, "")
+        """How far the start of a launched runtime is."""
+        self.gone: EddylineError | None = None
+        """Why nothing more will come, once that is so."""
+        self.on_trouble: Callable[[str], None] | None = None
+        """Called on the socket thread when the runtime is silent or stalled, for whoever can do something about it."""
+        self._changed = threading.Condition()
+        self._ids = itertools.count(1)
+        self._instance: str | None = None
+        self._views: dict[int, View] = {}
+        self._outbox = Outbox(lambda message: self._transport.send(message))
+        hello = protocol.Hello(version=protocol.VERSION, token=secrets.token_urlsafe(24), client="eddyline")
+        self._transport = Transport(self, hello, endpoint, clock=clock)
+
+    # ---- any thread
+
+    def next_id(self) -> int:
+        """A number that this client never used before."""
+        return next(self._ids)
+
+    def open_view(self, view: View, message: protocol.OpenView) -> None:
+        """Open a view."""
+
+        def command() -> None:
+            if self.gone is not None:
+                view.receive_closed(str(self.gone))
+                return
+            self._views[view.id] = view
+            self._outbox.open_view(message)
+
+        self._transport.post(command)
+
+    def close_view(self, view_id: int) -> None:
+        """Close a view; its unanswered words are cancelled."""
+
+        def command() -> None:
+            self._views.pop(view_id, None)
+            self._end_receipts(self._outbox.close_view(view_id), "cancelled", "the view was closed")
+
+        self._transport.post(command)
+
+    def add_words(self, message: Words, receipt: Receipt) -> None:
+        """Send words; the receipt tells what becomes of them."""
+
+        def command() -> None:
+            if not self._outbox.add_words(message, receipt):
+                reason = str(self.gone) if self.gone is not None else "the view is not open any more"
+                self._end_receipts([receipt], "rejected", reason)
+
+        self._transport.post(command)
+
+    def cancel(self, view_id: int, word_id: int) -> None:
+        """Ask to take words back."""
+        self._transport.post(lambda: self._outbox.cancel(view_id, word_id))
+
+    def act(self, view_id: int, keys: dict[str, float]) -> None:
+        """Set the held state of a view."""
+        self._transport.post(lambda: self._outbox.act(view_id, keys))
+
+    def pause(self, view_id: int, paused: bool) -> None:
+        """Stop the playhead of a view, or let it move."""
+        self._transport.post(lambda: self._outbox.pause(view_id, paused))
+
+    def freed(self, view_id: int, frames: int) -> None:
+        """Frames left a view's store; grant as many new ones."""
+        self._transport.post(lambda: self._outbox.freed(view_id, frames))
+
+    def note(self, note: notes.Note) -> None:
+        """Put a note for `poll()` to hand out."""
+        self.notes.put(note)
+
+    def set_progress(self, progress: notes.Progress) -> None:
+        """Say how far the start of the runtime is."""
+        self.progress = progress
+        self._wake_waiters()
+
+    @property
+    def healthy(self) -> bool:
+        """Whether the runtime answers and its ticks end."""
+        return self.connected_now and not self._transport.is_stalled
+
+    def set_endpoint(self, endpoint: str | None, reason: str) -> None:
+        """Leave the present runtime and turn to another; with None, to nobody yet."""
+        self._transport.set_endpoint(endpoint, reason)
+
+    def give_up(self, error: EddylineError) -> None:
+        """Nothing more will come: answer all receipts, close all views."""
+        self._transport.set_endpoint(None, str(error))
+        self._transport.post(lambda: self.refused(error))
+
+    def close(self) -> None:
+        """Say goodbye and end the socket thread. Receipts without an answer are cancelled."""
+        self._transport.post(self._say_bye)
+        self._transport.close()
+
+    def wait_connected(self, timeout_s: float, on_turn: Callable[[], object]) -> None:
+        """Wait until the runtime answered; calls `on_turn` now and then, and whenever there is progress.
+
+        Raises what made the runtime unreachable for good, or ConnectTimeoutError after `timeout_s` seconds.
+        """
+        deadline_s = self.clock() + timeout_s
+        while True:
+            on_turn()
+            with self._changed:
+                if self.connected_now:
+                    break
+                if self.gone is not None:
+                    raise self.gone
+                left_s = deadline_s - self.clock()
+                if left_s <= 0:
+                    reason = self._transport.last_reason
+                    raise ConnectTimeoutError(
+                        f"no runtime answered within {timeout_s:g} s{f' ({reason})' if reason else ''}; is "
+                        "it running, on this port? `eddyline-runtime serve --bind tcp://127.0.0.1:7860` starts one, "
+                        "eddyline.launch() starts and finds its own"
+                    )
+                self._changed.wait(min(left_s, 0.1))
+        on_turn()
+
+    def _wake_waiters(self) -> None:
+        with self._changed:
+            self._changed.notify_all()
+
+    # ---- the socket thread
+
+    def connected(self, welcome: protocol.Welcome) -> None:
+        """A runtime took us in: tell it all it does not know."""
+        first, same = self._instance is None, self._instance == welcome.instance
+        self._instance = welcome.instance
+        self.world = World(
+            model=welcome.model,
+            fps=welcome.fps,
+            height=welcome.height,
+            width=welcome.width,
+            action_names=welcome.action_names,
+            phrases=welcome.phrases,
+            profiles={profile.name: profile.chunk_frames for profile in welcome.profiles},
+            default_profile=welcome.default_profile,
+            max_views=welcome.max_views,
+            runtime=welcome.runtime,
+        )
+        self._outbox.welcome(frozenset(welcome.views))
+        self.connected_now = True
+        if not first:
+            self.notes.put(notes.ConnectionRegained(same_runtime=same))
+        self._wake_waiters()
+
+    def lost(self, reason: str) -> None:
+        """The connection is gone."""
+        self._outbox.lost()
+        self.connected_now = False
+        self.note(notes.ConnectionLost(reason))
+        if self.on_trouble is not None:
+            self.on_trouble(reason)
+
+    def stalled(self, tick_age_s: float) -> None:
+        """The runtime has been in one tick for long."""
+        self.note(notes.RuntimeStalled(tick_age_s))
+        if self.on_trouble is not None:
+            self.on_trouble(f"one tick took {tick_age_s:.0f} s")
+
+    def refused(self, error: EddylineError) -> None:
+        """Nothing more will come."""
+        if self.gone is not None:
+            return
+        self.gone = error
+        self._outbox.lost()
+        self.connected_now = False
+        self._end_receipts(self._outbox.abandon(), "rejected", str(error))
+        for view in self._views.values():
+            view.receive_closed(str(error))
+        self._views.clear()
+        self.note(notes.RuntimeGone(str(error)))
+        self._wake_waiters()
+
+    def received(self, message: RuntimeMessage, payload: bytes | None, received_s: float) -> None:
+        """Hand a message to whom it concerns."""
+        match message:
+            case protocol.FrameHeader():
+                self._take_frame(message, payload, received_s)
+            case protocol.ReceiptUpdate():
+                self._take_receipt(message)
+            case protocol.ViewOpened():
+                news, again = self._outbox.view_opened(message)
+                view = self._views.get(message.view)
+                if view is not None and news:
+                    view.receive_opened(message)
+                    self.note(notes.ViewOpened(view, again=again))
+            case protocol.ViewClosed():
+                self._end_view(message.view, message.reason or "the runtime closed it")
+            case protocol.StatusUpdate():
+                view = self._views.get(message.view)
+                if view is not None:
+                    view.receive_status(message)
+            case protocol.ErrorMessage():
+                self._take_error(message)
+
+    def _take_frame(self, header: protocol.FrameHeader, payload: bytes | None, received_s: float) -> None:
+        view, clock_map = self._views.get(header.view), self._transport.clock_map
+        if view is None or clock_map is None:
+            return
+        size = header.height * header.width * 3
+        if payload is None or len(payload) != size:
+            got = "none" if payload is None else f"{len(payload)}"
+            text = f"a frame of {header.height} x {header.width} needs {size} bytes of pixels, {got} came"
+            self.received(protocol.ErrorMessage(code="bad_message", message=text, view=header.view), None, received_s)
+            return
+        credit_left = self._outbox.frame(header.view, header.epoch)
+        if credit_left is None:
+            return
+        pixels = np.frombuffer(payload, dtype=np.uint8).reshape(header.height, header.width, 3)
+        frame = Frame(
+            pixels=pixels,
+            epoch=header.epoch,
+            index=header.index,
+            chunk=header.chunk,
+            due_s=clock_map.to_local(header.due_s),
+            made_s=clock_map.to_local(header.made_s),
+            received_s=received_s,
+            prompt=header.prompt,
+            events=header.events,
+        )
+        view.receive_frame(frame, header.dropped, credit_left)
+
+    def _take_receipt(self, update: ReceiptUpdate) -> bool:
+        found = self._outbox.receipt(update)
+        if found is None:
+            return False
+        receipt, changed = found
+        if changed:
+            self.note(notes.ReceiptChanged(receipt, receipt.state))
+        return True
+
+    def _take_error(self, message: protocol.ErrorMessage) -> None:
+        """An error about words rejects them; one about a view that is not open ends it; all others become notes."""
+        if message.id is not None and message.view is not None:
+            rejected = ReceiptUpdate(id=message.id, view=message.view, state="rejected", reason=message.message)
+            if self._take_receipt(rejected):
+                return
+        if message.view is not None and message.code in ("unknown_view", "unknown_profile", "too_many_views"):
+            self._end_view(message.view, message.message)
+            return
+        view = None if message.view is None else self._views.get(message.view)
+        self.note(notes.ErrorReported(message.code, message.message, view))
+
+    def _end_view(self, view_id: int, reason: str) -> None:
+        view = self._views.pop(view_id, None)
+        if view is not None:
+            self._end_receipts(self._outbox.close_view(view_id), "cancelled", f"the view was closed: {reason}")
+            view.receive_closed(reason)
+            self.note(notes.ViewClosed(view, reason))
+
+    def _end_receipts(self, receipts: list[Receipt], state: protocol.WordState, reason: str) -> None:
+        for receipt in receipts:
+            if receipt.update(ReceiptUpdate(id=receipt.id, view=receipt.view.id, state=state, reason=reason)):
+                self.note(notes.ReceiptChanged(receipt, state))
+
+    def _say_bye(self) -> None:
+        self._transport.send(protocol.Bye())
+        self._end_receipts(self._outbox.abandon(), "cancelled", "the runtime was closed")
+        for view in self._views.values():
+            view.receive_closed("the runtime was closed")
+        self._views.clear()

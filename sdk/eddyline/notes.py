@@ -1,0 +1,154 @@
+"""Notes: what happened since the game last asked. `Runtime.poll()` hands them out; `str(note)` reads as a sentence.
+
+Note
+├── ReceiptChanged      a receipt has news
+├── ViewOpened          a view is open: its rate and size are known
+├── ViewClosed          a view was closed by the runtime
+├── ConnectionLost      the runtime is silent, hangs up, or cannot be reached any more
+├── ConnectionRegained  it answers again
+├── RuntimeStalled      it answers, but its model has been in one tick for too long
+├── RuntimeStopped      the process that `launch` started has ended; it is being started again
+├── RuntimeGone         nothing more will come: the runtime is not started again, or refuses this client
+├── Progress            how far the start of a launched runtime is
+├── ErrorReported       the runtime, or its messages, report a mistake
+└── NotesLost           the game asked so seldom that old notes were thrown away
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from eddyline.receipts import Receipt, ReceiptState
+    from eddyline.view import View
+
+
+@dataclass(frozen=True)
+class Note:
+    """Something that happened; the base of all notes."""
+
+
+@dataclass(frozen=True)
+class ReceiptChanged(Note):
+    """A receipt has news; `state` is what it was when this note was written (the receipt itself may be further on)."""
+
+    receipt: Receipt
+    state: ReceiptState
+
+    def __str__(self) -> str:
+        receipt = self.receipt
+        text = f"{receipt.kind} {receipt.text[:60]!r} {self.state}"
+        if receipt.first_influenced_frame is not None:
+            text += f": shows from frame {receipt.first_influenced_frame}"
+        if receipt.first_full_frame is not None:
+            text += f", fully from frame {receipt.first_full_frame}"
+        return f"{text}: {receipt.reason}" if receipt.reason else text
+
+
+@dataclass(frozen=True)
+class ViewOpened(Note):
+    """A view is open. `again` is true when it was opened anew, in a new epoch, after its runtime was lost."""
+
+    view: View
+    again: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.view} is open{' again, in a new epoch' if self.again else ''}"
+
+
+@dataclass(frozen=True)
+class ViewClosed(Note):
+    """A view was closed, and not by the game."""
+
+    view: View
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.view} was closed: {self.reason}"
+
+
+@dataclass(frozen=True)
+class ConnectionLost(Note):
+    """The connection to the runtime is lost. The SDK tries to regain it; nothing that was sent is forgotten."""
+
+    reason: str
+
+    def __str__(self) -> str:
+        return f"connection lost: {self.reason}"
+
+
+@dataclass(frozen=True)
+class ConnectionRegained(Note):
+    """The runtime answers again. `same_runtime` is false when it is another process, which opens all views anew."""
+
+    same_runtime: bool
+
+    def __str__(self) -> str:
+        return "connection regained" + ("" if self.same_runtime else ", to a new runtime process")
+
+
+@dataclass(frozen=True)
+class RuntimeStalled(Note):
+    """The runtime answers, but one tick of its model has taken `tick_age_s` seconds so far."""
+
+    tick_age_s: float
+
+    def __str__(self) -> str:
+        return f"the runtime has been in one tick for {self.tick_age_s:.1f} s"
+
+
+@dataclass(frozen=True)
+class RuntimeStopped(Note):
+    """The launched process ended, or hung and was ended. It is started again, `restarts_left` more times after this."""
+
+    reason: str
+    last_lines: tuple[str, ...]
+    restarts_left: int
+
+    def __str__(self) -> str:
+        return f"the runtime stopped ({self.reason}) and is started again; {self.restarts_left} restarts are left"
+
+
+@dataclass(frozen=True)
+class RuntimeGone(Note):
+    """Nothing more will come from this runtime; close it, and connect or launch anew."""
+
+    reason: str
+
+    def __str__(self) -> str:
+        return f"the runtime is gone: {self.reason}"
+
+
+@dataclass(frozen=True)
+class Progress(Note):
+    """How far the start of a launched runtime is: `fraction` 0 to 1, and what it does."""
+
+    fraction: float
+    doing: str
+
+    def __str__(self) -> str:
+        return f"{self.fraction:.0%} {self.doing}"
+
+
+@dataclass(frozen=True)
+class ErrorReported(Note):
+    """A mistake that belongs to no receipt. `code` is one of the wire's error codes."""
+
+    code: str
+    message: str
+    view: View | None = None
+
+    def __str__(self) -> str:
+        where = "" if self.view is None else f" in {self.view}"
+        return f"error{where}: {self.message} ({self.code})"
+
+
+@dataclass(frozen=True)
+class NotesLost(Note):
+    """`count` older notes were thrown away, because `poll()` was not called for long."""
+
+    count: int
+
+    def __str__(self) -> str:
+        return f"{self.count} older notes were thrown away; call poll() in every turn of the game's loop"

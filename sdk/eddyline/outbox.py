@@ -1,0 +1,226 @@
+"""What must reach the runtime, kept until it is answered: open views, words, held keys, pauses, credits.
+
+Events, prompts and cuts are sent at least once: they stay here until their receipt is final, and are sent again after
+a reconnect; the runtime de-duplicates by id. Views that the runtime no longer knows are opened anew, in a new epoch,
+under their last prompt. Belongs to the socket thread; knows no sockets itself (`send` is an argument).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass, field
+
+from msgspec.structs import replace
+
+from eddyline import protocol
+from eddyline.frames import CREDIT_FRAMES
+from eddyline.protocol import ClientMessage, ReceiptUpdate, Words
+from eddyline.receipts import Receipt
+
+MAX_AWAITING_FULL = 64
+"""Applied words of one view whose second date is still awaited; older ones are not asked for after a reconnect."""
+
+
+@dataclass
+class _Word:
+    message: Words
+    receipt: Receipt
+    cancelled: bool = False
+
+
+@dataclass
+class _View:
+    """What the runtime has to know about one view. `opening` is the message that would open it as it is now."""
+
+    opening: protocol.OpenView
+    opened: bool = False
+    reopening: bool = False
+    newest_epoch: int = 0
+    prompt_id: int = 0
+    paused: bool = False
+    keys: dict[str, float] | None = None
+    words: dict[int, _Word] = field(default_factory=dict)
+    waiting_frames: int = 0
+    granted: int = 0
+
+    def grant(self) -> int:
+        """Return how many frames may be granted now, and count them as granted."""
+        frames = max(0, CREDIT_FRAMES - self.waiting_frames - self.granted)
+        self.granted += frames
+        return frames
+
+
+class Outbox:
+    """The client's side of everything that is answered or remembered. `send` is called only while connected."""
+
+    def __init__(self, send: Callable[[ClientMessage], None]) -> None:
+        self._send = send
+        self._connected = False
+        self._views: dict[int, _View] = {}
+
+    def open_view(self, message: protocol.OpenView) -> None:
+        """Open a view now, or as soon as there is a connection."""
+        view = _View(opening=message, newest_epoch=message.epoch)
+        self._views[message.view] = view
+        if self._connected:
+            self._send_opening(view, known=False)
+
+    def close_view(self, view_id: int) -> list[Receipt]:
+        """Forget a view, and tell the runtime if it is connected. Returns the receipts that nobody will answer now."""
+        view = self._views.pop(view_id, None)
+        if view is None:
+            return []
+        if self._connected:
+            self._send(protocol.CloseView(view=view_id))
+        return _unanswered(view)
+
+    def add_words(self, message: Words, receipt: Receipt) -> bool:
+        """Send words and keep them until their receipt is final. Returns False when the view is not there any more."""
+        view = self._views.get(message.view)
+        if view is None:
+            return False
+        view.words[message.id] = _Word(message, receipt)
+        if self._connected:
+            self._send(message)
+        return True
+
+    def cancel(self, view_id: int, word_id: int) -> None:
+        """Ask to take words back; asked again after a reconnect."""
+        view = self._views.get(view_id)
+        if view is not None and word_id in view.words:
+            view.words[word_id].cancelled = True
+            if self._connected:
+                self._send(protocol.Cancel(id=word_id, view=view_id))
+
+    def act(self, view_id: int, keys: dict[str, float]) -> None:
+        """Set the held state of a view; the latest wins."""
+        view = self._views.get(view_id)
+        if view is not None:
+            view.keys = keys
+            if self._connected:
+                self._send(protocol.Act(view=view_id, keys=keys))
+
+    def pause(self, view_id: int, paused: bool) -> None:
+        """Stop the playhead of a view or let it move again."""
+        view = self._views.get(view_id)
+        if view is not None:
+            view.paused = paused
+            if self._connected:
+                self._send(protocol.Pause(view=view_id) if paused else protocol.Resume(view=view_id))
+
+    def freed(self, view_id: int, frames: int) -> None:
+        """Grant new frames for `frames` that left the view's store."""
+        view = self._views.get(view_id)
+        if view is not None:
+            view.waiting_frames = max(0, view.waiting_frames - frames)
+            self._send_credit(view)
+
+    def frame(self, view_id: int, epoch: int) -> int | None:
+        """Count a frame that came. Returns how many more are granted, or None when it must be thrown away: its view is
+        not open, or it is beyond what was granted."""
+        view = self._views.get(view_id)
+        if view is None or view.granted == 0:
+            return None
+        view.granted -= 1
+        view.waiting_frames += 1
+        view.newest_epoch = max(view.newest_epoch, epoch)
+        return view.granted
+
+    def view_opened(self, message: protocol.ViewOpened) -> tuple[bool, bool]:
+        """Take in VIEW_OPENED. Returns (whether it is news, whether the view was opened again)."""
+        view = self._views.get(message.view)
+        if view is None or view.opened:
+            return False, False
+        again, view.opened, view.reopening = view.reopening, True, False
+        view.newest_epoch = max(view.newest_epoch, message.epoch)
+        return True, again
+
+    def receipt(self, update: ReceiptUpdate) -> tuple[Receipt, bool] | None:
+        """Take in RECEIPT. Returns the receipt and whether it changed; None when nobody waits for it."""
+        view = self._views.get(update.view)
+        word = None if view is None else view.words.get(update.id)
+        if view is None or word is None:
+            return None
+        changed = word.receipt.update(update)
+        message = word.message
+        if update.state == "applied":
+            view.newest_epoch = max(view.newest_epoch, update.epoch or 0)
+            if not isinstance(message, protocol.Event) and update.id > view.prompt_id:
+                view.prompt_id = update.id
+                view.opening = replace(view.opening, prompt=message.text)
+                if isinstance(message, protocol.Cut) and message.seed is not None:
+                    view.opening = replace(view.opening, seed=message.seed)
+        if word.receipt.is_final:
+            del view.words[update.id]
+        else:
+            self._forget_old(view)
+        return word.receipt, changed
+
+    def lost(self) -> None:
+        """The connection is gone: send nothing until `welcome`."""
+        self._connected = False
+
+    def welcome(self, open_views: Collection[int]) -> None:
+        """A connection is there, and the runtime still has `open_views` of ours. Send all that it does not know."""
+        self._connected = True
+        for view_id in open_views:
+            if view_id not in self._views:
+                self._send(protocol.CloseView(view=view_id))
+        for view_id, view in self._views.items():
+            view.granted = 0
+            known = view_id in open_views
+            if not (known and view.opened):
+                self._send_opening(view, known=known)
+            if known:
+                self._send_credit(view)
+            if view.keys is not None:
+                self._send(protocol.Act(view=view_id, keys=view.keys))
+            if view.paused or known:
+                self._send(protocol.Pause(view=view_id) if view.paused else protocol.Resume(view=view_id))
+            for word in self._words_to_repeat(view, known=known):
+                self._send(word.message)
+                if word.cancelled:
+                    self._send(protocol.Cancel(id=word.message.id, view=view_id))
+
+    def abandon(self) -> list[Receipt]:
+        """Forget everything. Returns all receipts that nobody will answer now."""
+        receipts = [receipt for view in self._views.values() for receipt in _unanswered(view)]
+        self._views.clear()
+        return receipts
+
+    def _send_opening(self, view: _View, *, known: bool) -> None:
+        if view.opened:
+            view.opened, view.reopening = False, True
+            view.newest_epoch += 1
+            view.opening = replace(view.opening, epoch=view.newest_epoch)
+        self._send(replace(view.opening, credits=0 if known else view.grant()))
+
+    def _send_credit(self, view: _View) -> None:
+        frames = view.grant() if self._connected else 0
+        if frames:
+            self._send(protocol.Credit(view=view.opening.view, frames=frames))
+
+    def _words_to_repeat(self, view: _View, *, known: bool) -> Iterator[_Word]:
+        """To a runtime that knows the view, all words without a final receipt; to a new one, those not yet applied.
+
+        A frame index given as `at` belongs to an epoch that is over in a new runtime, so those words are due now.
+        """
+        for word in list(view.words.values()):
+            if known:
+                yield word
+            elif word.receipt.state in ("sent", "accepted"):
+                if isinstance(word.message, protocol.Event | protocol.Prompt) and isinstance(word.message.at, int):
+                    word.message = replace(word.message, at="now")
+                yield word
+            else:
+                del view.words[word.message.id]
+
+    @staticmethod
+    def _forget_old(view: _View) -> None:
+        applied = [word_id for word_id, word in view.words.items() if word.receipt.state == "applied"]
+        for word_id in applied[:-MAX_AWAITING_FULL]:
+            del view.words[word_id]
+
+
+def _unanswered(view: _View) -> list[Receipt]:
+    return [word.receipt for word in view.words.values() if word.receipt.state in ("sent", "accepted")]

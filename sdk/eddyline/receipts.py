@@ -1,0 +1,146 @@
+"""Receipts: what became of an event, a prompt or a cut, and on which frames it shows.
+
+A receipt is live: the socket thread updates it, the game reads it whenever it likes. Its states:
+
+    sent ──► accepted ──► applied        (with first_influenced_frame, soon after also first_full_frame)
+      │          ├──────► superseded     (newer words took its place before it was used)
+      │          └──────► cancelled      (cancel() came in time, or the view was closed)
+      └─────────────────► rejected       (reason says why)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, TypeAlias, TypeVar
+
+from eddyline.protocol import ReceiptUpdate
+
+if TYPE_CHECKING:
+    from eddyline.view import View
+
+ReceiptState: TypeAlias = Literal["sent", "accepted", "applied", "rejected", "superseded", "cancelled"]
+WordKind: TypeAlias = Literal["prompt", "event", "cut"]
+_T = TypeVar("_T")
+
+_RANK: dict[str, int] = {"sent": 0, "accepted": 1, "applied": 2, "rejected": 3, "superseded": 3, "cancelled": 3}
+
+
+@dataclass(frozen=True)
+class _Facts:
+    """Everything about a receipt that changes, replaced as a whole so that a reader never sees half of an update."""
+
+    state: ReceiptState = "sent"
+    epoch: int | None = None
+    first_influenced_frame: int | None = None
+    first_full_frame: int | None = None
+    understood: float | None = None
+    nearest: str = ""
+    reason: str = ""
+
+
+def merge_receipt(old: _Facts, update: ReceiptUpdate) -> _Facts:
+    """Return `old` after `update`. Nothing goes back: a late copy of an earlier state only adds what was not known."""
+    newer = _RANK[update.state] >= _RANK[old.state] and _RANK[old.state] < 3
+    return _Facts(
+        state=update.state if newer else old.state,
+        epoch=_first(update.epoch if newer else None, old.epoch),
+        first_influenced_frame=_first(update.first_influenced_frame if newer else None, old.first_influenced_frame),
+        first_full_frame=_first(update.first_full_frame if newer else None, old.first_full_frame),
+        understood=_first(update.understood, old.understood),
+        nearest=update.nearest or old.nearest,
+        reason=update.reason if newer and update.reason else old.reason,
+    )
+
+
+def _first(new: _T | None, old: _T | None) -> _T | None:
+    return old if new is None else new
+
+
+class Receipt:
+    """What became of one event, prompt or cut. Made by `View.event()`, `View.prompt()` and `View.cut()`."""
+
+    def __init__(
+        self, *, id: int, view: View, kind: WordKind, text: str, sent_s: float, cancel: Callable[[Receipt], None]
+    ) -> None:
+        self.id = id
+        self.view = view
+        self.kind: WordKind = kind
+        self.text = text
+        self.sent_s = sent_s
+        """When it was sent, on the clock of `time.perf_counter()`, in seconds."""
+        self.shown_s: float | None = None
+        """When `View.frame()` first handed out a frame that it influenced, on the same clock."""
+        self._facts = _Facts()
+        self._cancel = cancel
+
+    @property
+    def state(self) -> ReceiptState:
+        """Where it stands; see the drawing at the top of this module."""
+        return self._facts.state
+
+    @property
+    def epoch(self) -> int | None:
+        """The epoch that both frame indices belong to; None until it was applied."""
+        return self._facts.epoch
+
+    @property
+    def first_influenced_frame(self) -> int | None:
+        """Index of the first frame any of whose denoising saw these words; None until it was applied."""
+        return self._facts.first_influenced_frame
+
+    @property
+    def first_full_frame(self) -> int | None:
+        """Index of the first frame denoised under these words from pure noise; may stay None."""
+        return self._facts.first_full_frame
+
+    @property
+    def understood(self) -> float | None:
+        """How well this world knows such words, 0 to 1; None until the runtime said so."""
+        return self._facts.understood
+
+    @property
+    def nearest(self) -> str:
+        """The phrase of this world that is nearest to the words; empty until the runtime said so."""
+        return self._facts.nearest
+
+    @property
+    def reason(self) -> str:
+        """Why it was rejected, superseded or cancelled; else empty."""
+        return self._facts.reason
+
+    @property
+    def is_final(self) -> bool:
+        """Whether nothing more can change: rejected, superseded, cancelled, or applied with both dates known."""
+        facts = self._facts
+        if facts.state == "applied":
+            return facts.first_influenced_frame is not None and facts.first_full_frame is not None
+        return facts.state in ("rejected", "superseded", "cancelled")
+
+    @property
+    def steering_latency_s(self) -> float | None:
+        """From the call to the first influenced frame on the screen, in seconds; None until that was shown."""
+        return None if self.shown_s is None else self.shown_s - self.sent_s
+
+    def cancel(self) -> None:
+        """Ask to take the words back. Returns at once; the receipt becomes cancelled if they were not yet applied.
+
+        Does nothing when the receipt is final.
+        """
+        if not self.is_final:
+            self._cancel(self)
+
+    def update(self, update: ReceiptUpdate) -> bool:
+        """Take in what the runtime says. Returns whether that changed anything. Called by the socket thread only."""
+        merged = merge_receipt(self._facts, update)
+        changed = merged != self._facts
+        self._facts = merged
+        return changed
+
+    def __repr__(self) -> str:
+        facts = self._facts
+        dates = ""
+        if facts.first_influenced_frame is not None:
+            dates = f", epoch {facts.epoch}, frames {facts.first_influenced_frame} and {facts.first_full_frame}"
+        reason = f", {facts.reason}" if facts.reason else ""
+        return f"<Receipt {self.id}: {self.kind} {self.text[:40]!r} {facts.state}{dates}{reason}>"

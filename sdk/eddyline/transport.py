@@ -1,0 +1,330 @@
+"""The ZeroMQ thread: the one owner of the socket; connects, says HELLO, keeps the heartbeat, and reconnects.
+
+A connection is one DEALER socket and one HELLO. When it is lost - the other side hung up, or was silent for too long -
+the socket is thrown away and a new one made, with backoff, for as long as there is an endpoint. The game's threads
+never touch the socket: they `post` small functions, which run here in order, and wake the thread with one byte.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ipaddress
+import logging
+import math
+import re
+import socket
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Protocol
+
+import zmq
+from zmq.utils.monitor import recv_monitor_message
+
+from eddyline import protocol
+from eddyline.errors import (
+    BadMessageError,
+    EddylineError,
+    EndpointError,
+    KeysNeededError,
+    ProtocolError,
+    UnknownKindError,
+    VersionError,
+)
+from eddyline.pacing import ClockMap, measure_clock
+from eddyline.protocol import ClientMessage, RuntimeMessage
+
+HANDSHAKE_S = 2.0
+"""How long a WELCOME may take before the connection is tried anew."""
+FIRST_BACKOFF_S = 0.05
+LAST_BACKOFF_S = 2.0
+"""The waits between attempts double from the first to the last."""
+LINGER_MS = 200
+"""How long closing waits for what is still to be sent."""
+STALL_S = 5.0
+"""A tick of the runtime older than this is reported as stalled."""
+BATCH = 64
+"""Messages taken from the socket before the thread looks at its other duties."""
+
+_REFUSALS = ("version_mismatch", "no_codec", "replaced")
+_HANDSHAKE_FAILURES = zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
+_log = logging.getLogger(__name__)
+
+
+class Handler(Protocol):
+    """What the transport tells its owner, always on the socket thread."""
+
+    def connected(self, welcome: protocol.Welcome) -> None:
+        """A runtime answered HELLO; `send` works from now on."""
+
+    def received(self, message: RuntimeMessage, payload: bytes | None, received_s: float) -> None:
+        """A message came that is not the transport's own business."""
+
+    def lost(self, reason: str) -> None:
+        """The connection is gone; the transport tries to get another."""
+
+    def refused(self, error: EddylineError) -> None:
+        """The runtime will never take this client; the transport has given up."""
+
+    def stalled(self, tick_age_s: float) -> None:
+        """The runtime answers, but one of its ticks has taken this long; told once per stall."""
+
+
+def check_endpoint(endpoint: str) -> str:
+    """Return `endpoint` in the form the socket takes.
+
+    Raises EndpointError unless it is `tcp://HOST:PORT`, and KeysNeededError unless HOST is this machine.
+    """
+    match = re.fullmatch(r"tcp://(\[[0-9a-fA-F:.]+\]|[^\[\]:/\s]+):(\d{1,5})", endpoint)
+    if match is None or not 1 <= int(match[2]) <= 65535:
+        raise EndpointError(f"{endpoint!r} is not an endpoint; give tcp://HOST:PORT, such as tcp://127.0.0.1:7860")
+    host = match[1].strip("[]")
+    if host == "localhost":
+        return f"tcp://127.0.0.1:{match[2]}"
+    try:
+        loopback = ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        loopback = False
+    if not loopback:
+        raise KeysNeededError(
+            f"{endpoint} is not on this machine; a remote runtime needs keys, which this version does not have: run "
+            "the runtime here and connect to tcp://127.0.0.1:PORT, or forward its port over ssh"
+        )
+    return endpoint
+
+
+class Transport:
+    """One connection to one runtime, kept up by a thread of its own. `endpoint` may be None until it is known."""
+
+    def __init__(
+        self,
+        handler: Handler,
+        hello: protocol.Hello,
+        endpoint: str | None = None,
+        *,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        self.clock_map: ClockMap | None = None
+        self.last_reason = ""
+        """Why the last attempt failed, for the message of a timeout."""
+        self.unknown_messages = 0
+        """Messages of kinds that this version does not know; they are counted and ignored."""
+        self.is_stalled = False
+        """Whether the last PONG told of a tick older than STALL_S."""
+        self._handler = handler
+        self._hello = hello
+        self._endpoint = endpoint
+        self._clock = clock
+        self._commands: deque[Callable[[], None]] = deque()
+        self._awake = False
+        self._stopping = False
+        self._wake_in, self._wake_out = socket.socketpair()
+        self._wake_in.setblocking(False)
+        self._wake_out.setblocking(False)
+        self._context = zmq.Context()
+        self._socket: zmq.Socket[bytes] | None = None
+        self._monitor: zmq.Socket[bytes] | None = None
+        self._welcome: protocol.Welcome | None = None
+        self._hello_s = 0.0
+        self._heard_s = 0.0
+        self._next_ping_s = 0.0
+        self._retry_s = 0.0
+        self._backoff_s = FIRST_BACKOFF_S
+        self._refused = False
+        self._thread = threading.Thread(target=self._run, name="eddyline-socket", daemon=True)
+        self._thread.start()
+
+    # ---- called by any thread
+
+    def post(self, command: Callable[[], None]) -> None:
+        """Run `command` on the socket thread, after all that was posted before. Returns at once."""
+        self._commands.append(command)
+        if not self._awake:
+            self._awake = True
+            # A full pipe already holds the byte that wakes the thread; a closed one means that the thread is gone.
+            with contextlib.suppress(OSError):
+                self._wake_in.send(b"\0")
+
+    def set_endpoint(self, endpoint: str | None, reason: str = "") -> None:
+        """Leave the present connection, because of `reason`, and connect to `endpoint` (to nothing when it is None)."""
+        self.post(lambda: self._move(endpoint, reason))
+
+    def close(self) -> None:
+        """Send what is posted, close the socket and end the thread."""
+        if self._thread.is_alive() and threading.current_thread() is not self._thread:
+            self.post(self._stop)
+            self._thread.join()
+
+    # ---- the socket thread
+
+    def send(self, message: ClientMessage) -> None:
+        """Send a message, if there is a connection. Only for the socket thread."""
+        if self._socket is None:
+            return
+        try:
+            self._socket.send(protocol.encode(message), zmq.NOBLOCK)
+        except zmq.Again:
+            self._lose("the runtime takes no more messages")
+
+    def _run(self) -> None:
+        try:
+            while not self._stopping:
+                self._turn()
+        except Exception as error:
+            _log.exception("the socket thread failed")
+            self._handler.refused(EddylineError(f"the socket thread failed: {error!r}; this is a mistake in eddyline"))
+        finally:
+            self._close_socket(linger_ms=LINGER_MS)
+            self._context.term()
+            self._wake_in.close()
+            self._wake_out.close()
+
+    def _turn(self) -> None:
+        now_s = self._clock()
+        if self._socket is None and self._endpoint is not None and not self._refused and now_s >= self._retry_s:
+            self._open_socket(self._endpoint)
+        poller = zmq.Poller()
+        poller.register(self._wake_out.fileno(), zmq.POLLIN)
+        if self._socket is not None and self._monitor is not None:
+            poller.register(self._socket, zmq.POLLIN)
+            poller.register(self._monitor, zmq.POLLIN)
+        planned_s = self._next_duty_s(now_s)
+        poller.poll(math.ceil(max(0.0, planned_s - self._clock()) * 1000))
+        if self._clock() - planned_s > 1.0:
+            self._heard_s = self._clock()  # this process itself was asleep; that says nothing about the runtime
+        with contextlib.suppress(BlockingIOError):
+            self._wake_out.recv(4096)
+        self._awake = False
+        while self._commands:
+            self._commands.popleft()()
+        self._receive()
+        self._watch()
+        self._keep_alive()
+
+    def _next_duty_s(self, now_s: float) -> float:
+        if self._socket is None:
+            return self._retry_s if self._endpoint is not None and not self._refused else now_s + 60.0
+        if self._welcome is None:
+            return self._hello_s + HANDSHAKE_S
+        return min(self._next_ping_s, self._heard_s + self._welcome.silence_s)
+
+    def _open_socket(self, endpoint: str) -> None:
+        dealer = self._context.socket(zmq.DEALER)
+        dealer.setsockopt(zmq.LINGER, 0)
+        dealer.setsockopt(zmq.RECONNECT_IVL, 50)
+        dealer.setsockopt(zmq.MAXMSGSIZE, protocol.MAX_PAYLOAD_BYTES)
+        dealer.setsockopt(zmq.IPV6, 1 if "[" in endpoint else 0)
+        self._monitor = dealer.get_monitor_socket(zmq.EVENT_DISCONNECTED | _HANDSHAKE_FAILURES)
+        dealer.connect(endpoint)
+        self._socket, self._welcome = dealer, None
+        self._hello_s = self._clock()
+        self.send(self._hello)
+
+    def _close_socket(self, *, linger_ms: int = 0) -> None:
+        if self._socket is not None and self._monitor is not None:
+            self._socket.disable_monitor()
+            self._monitor.close(linger=0)
+            self._socket.close(linger=linger_ms)
+        self._socket = self._monitor = self._welcome = None
+
+    def _receive(self) -> None:
+        for _ in range(BATCH):
+            if self._socket is None:
+                return
+            try:
+                parts = self._socket.recv_multipart(zmq.NOBLOCK)
+            except zmq.Again:
+                return
+            self._heard_s = received_s = self._clock()
+            try:
+                if len(parts) > 2:
+                    raise BadMessageError(f"a message of {len(parts)} parts; there are one or two")
+                message = protocol.decode_runtime_message(parts[0])
+            except UnknownKindError:
+                self.unknown_messages += 1
+            except VersionError as error:
+                self._refuse(error)
+            except ProtocolError as error:
+                self._handler.received(protocol.error_of(error), None, received_s)
+            else:
+                self._take(message, parts[1] if len(parts) == 2 else None, received_s)
+
+    def _take(self, message: RuntimeMessage, payload: bytes | None, received_s: float) -> None:
+        match message:
+            case protocol.Welcome():
+                if self._welcome is None:
+                    self._backoff_s = FIRST_BACKOFF_S
+                    self._welcome = message
+                    self._next_ping_s = received_s
+                    self._measure(self._hello_s, received_s, message.runtime_s)
+                    self._handler.connected(message)
+            case protocol.Pong():
+                self._measure(message.sent_s, received_s, message.runtime_s)
+                stalled = message.tick_age_s > STALL_S
+                if stalled and not self.is_stalled:
+                    self._handler.stalled(message.tick_age_s)
+                self.is_stalled = stalled
+            case protocol.ErrorMessage(code=code) if code in _REFUSALS:
+                kind = VersionError if code == "version_mismatch" else ProtocolError
+                self._refuse(kind(f"the runtime refuses this client: {message.message}"))
+            case protocol.ErrorMessage(code="hello_first"):
+                self._lose("the runtime does not know this connection any more")
+            case protocol.ErrorMessage(code="shutting_down"):
+                self._lose("the runtime is shutting down")
+            case _ if self._welcome is not None:
+                self._handler.received(message, payload, received_s)
+
+    def _measure(self, sent_s: float, received_s: float, runtime_s: float) -> None:
+        if sent_s <= received_s:
+            self.clock_map = measure_clock(self.clock_map, sent_s=sent_s, received_s=received_s, runtime_s=runtime_s)
+
+    def _watch(self) -> None:
+        """See whether the other side hung up. All its messages have been received by now."""
+        while self._monitor is not None and self._monitor.poll(0):
+            event = recv_monitor_message(self._monitor)["event"]
+            if event & _HANDSHAKE_FAILURES:
+                self.last_reason = f"what answers at {self._endpoint} does not speak ZeroMQ"
+            elif event == zmq.EVENT_DISCONNECTED:
+                self._lose("the runtime hung up")
+
+    def _keep_alive(self) -> None:
+        now_s = self._clock()
+        if self._socket is None:
+            return
+        if self._welcome is None:
+            if now_s >= self._hello_s + HANDSHAKE_S:
+                self._lose(self.last_reason or "no answer to HELLO")
+        elif now_s >= self._heard_s + self._welcome.silence_s:
+            self._lose(f"no sign of life for {self._welcome.silence_s:g} s")
+        elif now_s >= self._next_ping_s:
+            self._next_ping_s = now_s + self._welcome.heartbeat_s
+            self.send(protocol.Ping(sent_s=now_s))
+
+    def _lose(self, reason: str) -> None:
+        was_connected = self._welcome is not None
+        self._close_socket()
+        self.last_reason = reason
+        self.is_stalled = False
+        self._retry_s = self._clock() + self._backoff_s
+        self._backoff_s = min(2 * self._backoff_s, LAST_BACKOFF_S)
+        if was_connected:
+            self._handler.lost(reason)
+
+    def _refuse(self, error: EddylineError) -> None:
+        was_connected = self._welcome is not None
+        self._close_socket()
+        self._refused = True
+        self.last_reason = str(error)
+        if was_connected:
+            self._handler.lost(str(error))
+        self._handler.refused(error)
+
+    def _move(self, endpoint: str | None, reason: str) -> None:
+        if self._socket is not None:
+            self._lose(reason)
+        self._endpoint = endpoint
+        self._retry_s, self._backoff_s = self._clock(), FIRST_BACKOFF_S
+
+    def _stop(self) -> None:
+        self._stopping = True

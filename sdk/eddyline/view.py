@@ -1,0 +1,378 @@
+"""A view: one endless stream of frames that a game opened, and the words and keys that steer it.
+
+Every method returns at once. Mistakes in a call raise; what goes wrong later lands on receipts and `Runtime.poll()`.
+The methods named `receive_...` belong to the socket thread; they only replace values and fill a queue, so that neither
+thread waits for the other. A view that the runtime closed does not raise: its words are rejected, its last frame stays.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from math import isfinite
+from types import TracebackType
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+from eddyline import protocol
+from eddyline.errors import BackpressureError, ClosedError, OptionError, PastFrameError, TextError
+from eddyline.frames import Frame, FrameStore
+from eddyline.keys import held_state
+from eddyline.pacing import Playout, delay_at, observe_arrival
+from eddyline.protocol import MAX_HOLD_S, MAX_INDEX, MAX_SEED, MAX_TEXT_BYTES, Words
+from eddyline.receipts import Receipt, WordKind
+
+if TYPE_CHECKING:
+    from eddyline.link import Link
+
+MAX_UNANSWERED = 256
+"""Words of one view that may be without an answer; more are refused with BackpressureError."""
+STARVED_S = 1.0
+"""After the credit ran out frames come late through no fault of the network; for so long that does not count."""
+RATE_WINDOW_S = 2.0
+
+At: TypeAlias = Literal["now", "next"] | int
+"""When words take hold: `"now"` (the next tick), `"next"` (the chunk that enters next), or the index of a frame."""
+ViewState: TypeAlias = Literal["opening", "live", "paused", "parked", "lost", "closed"]
+
+
+@dataclass(frozen=True)
+class ViewStatus:
+    """How a view does. Times in seconds (`..._s`) or milliseconds (`..._ms`)."""
+
+    state: ViewState
+    epoch: int
+    playhead: int
+    """Index of the frame that is shown now, in `epoch`."""
+    lead_s: float
+    """How far made frames run ahead of the playhead, as the runtime last said."""
+    waiting_frames: int
+    """Frames that are here and not due yet."""
+    dropped_frames: int
+    """Frames that were made but never shown, on either side."""
+    fps_shown: float
+    """New frames handed out per second, over the last two seconds."""
+    fps_made: float
+    """Frames made per second, as the runtime last said."""
+    delay_s: float
+    """What is added to every frame's due time, so that late frames still play evenly."""
+    steering_latency_s: float | None
+    """From the last shown event, prompt or cut to its first influenced frame on the screen."""
+    denoise_ms: float
+    decode_ms: float
+    tick_ms: float
+    """What the runtime's last tick cost."""
+
+
+def check_text(text: str) -> str:
+    """Return `text`. Raises TextError when it is empty or over MAX_TEXT_BYTES of UTF-8. Any script is fine."""
+    if not isinstance(text, str):
+        raise TextError(f"the text is a {type(text).__name__}; give a str")
+    if not text or text.isspace():
+        raise TextError("the text is empty; say in words what is to be seen")
+    if len(text) <= MAX_TEXT_BYTES:
+        try:
+            size = len(text.encode())
+        except UnicodeEncodeError as error:
+            raise TextError(f"the text cannot be written as UTF-8 ({error.reason} at {error.start})") from error
+        if size <= MAX_TEXT_BYTES:
+            return text
+        given = f"{size} bytes"
+    else:
+        given = f"{len(text)} characters"
+    raise TextError(f"the text has {given}; the limit is {MAX_TEXT_BYTES} bytes of UTF-8: say it more briefly")
+
+
+def check_seed(seed: int) -> int:
+    """Return `seed`. Raises OptionError unless it is a whole number from 0 to 2**63 - 1."""
+    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed <= MAX_SEED:
+        raise OptionError(f"seed={seed!r}; give a whole number from 0 to {MAX_SEED}")
+    return seed
+
+
+class View:
+    """One stream of frames. Made by `Runtime.open_view()`; a context manager that closes the view."""
+
+    def __init__(self, link: Link, view_id: int, name: str, rate: float) -> None:
+        self.id = view_id
+        self.name = name
+        self._link = link
+        self._lock = threading.Lock()  # among the game's own threads; the socket thread never takes it
+        self._store = FrameStore()
+        self._again: Frame | None = None
+        self._paused_s: float | None = None
+        self._held: dict[str, float] | None = None
+        self._unshown: dict[int, Receipt] = {}
+        self._shown_s: deque[float] = deque(maxlen=256)
+        self._steering_latency_s: float | None = None
+        self._closed_by_game = False
+        # Written by the socket thread, read by all.
+        self._inbox: deque[Frame] = deque()
+        self._rate = rate
+        self._opened = False
+        self._closed_reason: str | None = None
+        self._newest = (-1, -1)
+        self._runtime_dropped = 0
+        self._playout = Playout()
+        self._starved_until_s: float | None = None  # None: fed; 0.0: out of credit; else: until when late is no wonder
+        self._status: protocol.StatusUpdate | None = None
+
+    # ---- words
+
+    def prompt(self, text: str, *, at: At = "now") -> Receipt:
+        """Replace the standing description; the world goes on from where it is.
+
+        `at`: "now", "next", or the index of a frame not yet made. Raises TextError, PastFrameError, OptionError,
+        ClosedError or BackpressureError.
+        """
+        check_text(text)
+        self._check_at(at)
+        return self._send_words(protocol.Prompt(id=self._link.next_id(), view=self.id, text=text, at=at), "prompt")
+
+    def event(self, text: str, *, hold_s: float = 4.0, at: At = "now") -> Receipt:
+        """Let something happen for `hold_s` seconds of video (over 0, up to 3600); then the prompt alone is in force.
+
+        `at`: "now", "next", or the index of a frame not yet made. Raises TextError, PastFrameError, OptionError,
+        ClosedError or BackpressureError.
+        """
+        check_text(text)
+        if not (isinstance(hold_s, int | float) and isfinite(hold_s) and 0 < hold_s <= MAX_HOLD_S):
+            raise OptionError(f"hold_s={hold_s!r}; give seconds, over 0 and up to {MAX_HOLD_S:g}")
+        self._check_at(at)
+        message = protocol.Event(id=self._link.next_id(), view=self.id, text=text, hold_s=float(hold_s), at=at)
+        return self._send_words(message, "event")
+
+    def cut(self, text: str, *, seed: int | None = None) -> Receipt:
+        """Start a new scene, in a new epoch, from fresh noise. Without a `seed` the view keeps its own.
+
+        Raises TextError, OptionError, ClosedError or BackpressureError.
+        """
+        check_text(text)
+        if seed is not None:
+            check_seed(seed)
+        return self._send_words(protocol.Cut(id=self._link.next_id(), view=self.id, text=text, seed=seed), "cut")
+
+    # ---- keys and time
+
+    def act(self, keys: Iterable[str] | Mapping[str, float]) -> None:
+        """Set the held input: key names (W3C `KeyboardEvent.code`), or a map from name to a value in [-1, 1].
+
+        The latest state wins and holds until the next call; what is not named is released. Call it every turn: only
+        changes are sent. Raises KeyNameError, AxisError, OptionError or ClosedError.
+        """
+        self._check_open()
+        world = self._link.world
+        held = held_state(keys, () if world is None else world.action_names)
+        if held != (self._held or {}):
+            self._held = held
+            self._link.act(self.id, held)
+
+    def pause(self) -> None:
+        """Freeze the picture and the world behind it. Raises ClosedError."""
+        self._check_open()
+        with self._lock:
+            if self._paused_s is not None:
+                return
+            self._paused_s = self._link.clock()
+        self._link.pause(self.id, True)
+
+    def resume(self) -> None:
+        """Go on after `pause()`, with the next frame. Raises ClosedError."""
+        self._check_open()
+        with self._lock:
+            if self._paused_s is None:
+                return
+            self._drain()
+            self._store.shift(self._link.clock() - self._paused_s)
+            self._paused_s = None
+        self._link.pause(self.id, False)
+
+    @property
+    def rate(self) -> float:
+        """Frames per second of this view; the world's rate over the stride. 0.0 until the runtime is known."""
+        return self._rate
+
+    # ---- pictures
+
+    def frame(self) -> Frame | None:
+        """Return the frame that belongs on the screen now; None before the first one. Never waits, never raises.
+
+        `frame.is_new` says whether it is another one than last time. A closed, paused or lost view keeps its last
+        frame.
+        """
+        now_s = self._link.clock()
+        with self._lock:
+            freed = self._drain()
+            taken = 0 if self._paused_s is not None else self._store.take(now_s, delay_at(self._playout, now_s))
+            shown = self._store.shown
+            if taken and shown is not None:
+                self._again = replace(shown, is_new=False)
+                self._count_shown(shown, now_s)
+            else:
+                shown = self._again
+        if freed + taken:
+            self._link.freed(self.id, freed + taken)
+        return shown
+
+    @property
+    def state(self) -> ViewState:
+        """Where the view stands: opening, live, paused, parked (nobody reads it), lost (no connection) or closed."""
+        if self.is_closed:
+            return "closed"
+        if self._link.world is not None and not self._link.connected_now:
+            return "lost"
+        if not self._opened:
+            return "opening"
+        if self._paused_s is not None:
+            return "paused"
+        status = self._status
+        return "live" if status is None or status.state == "paused" else status.state
+
+    @property
+    def status(self) -> ViewStatus:
+        """How the view does now; what the runtime measures is up to a second old."""
+        now_s = self._link.clock()
+        status = self._status or protocol.StatusUpdate(view=self.id, state="live")
+        with self._lock:
+            shown = self._again
+            recent = sum(now_s - shown_s <= RATE_WINDOW_S for shown_s in self._shown_s)
+            return ViewStatus(
+                state=self.state,
+                epoch=shown.epoch if shown is not None else status.epoch,
+                playhead=shown.index if shown is not None else status.playhead,
+                lead_s=status.lead_s,
+                waiting_frames=len(self._store.frames) + len(self._inbox),
+                dropped_frames=self._store.skipped + max(self._runtime_dropped, status.dropped),
+                fps_shown=recent / RATE_WINDOW_S,
+                fps_made=status.fps,
+                delay_s=delay_at(self._playout, now_s),
+                steering_latency_s=self._steering_latency_s,
+                denoise_ms=status.denoise_ms,
+                decode_ms=status.decode_ms,
+                tick_ms=status.tick_ms,
+            )
+
+    # ---- the end
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether the view was closed, by the game or by the runtime."""
+        return self._closed_by_game or self._closed_reason is not None
+
+    def close(self) -> None:
+        """Close the view. Its unanswered words are cancelled, its last frame stays. Closing twice is fine."""
+        if not self._closed_by_game:
+            self._closed_by_game = True
+            self._link.close_view(self.id)
+
+    def __enter__(self) -> View:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<View {self.id}{f' {self.name!r}' if self.name else ''}: {self.state}>"
+
+    def __str__(self) -> str:
+        return f"view {self.name!r}" if self.name else f"view {self.id}"
+
+    # ---- the socket thread
+
+    def receive_opened(self, message: protocol.ViewOpened) -> None:
+        """The runtime opened the view, for the first time or again."""
+        self._rate = message.fps
+        self._newest = max(self._newest, (message.epoch, -1))
+        self._status = None
+        self._runtime_dropped = 0
+        self._opened = True
+
+    def receive_frame(self, frame: Frame, dropped: int, credit_left: int) -> None:
+        """A frame came; `credit_left` frames are still granted after it."""
+        delay_s = delay_at(self._playout, frame.received_s)
+        late = frame.received_s - frame.due_s > delay_s
+        if self._starved_until_s is None or not late:
+            self._playout = observe_arrival(self._playout, due_s=frame.due_s, received_s=frame.received_s)
+            self._starved_until_s = None
+        elif self._starved_until_s == 0.0:
+            self._starved_until_s = frame.received_s + STARVED_S
+        elif frame.received_s > self._starved_until_s:
+            self._starved_until_s = None
+        if credit_left == 0:
+            self._starved_until_s = 0.0
+        self._runtime_dropped = dropped
+        self._newest = max(self._newest, frame.order)
+        self._inbox.append(frame)
+
+    def receive_status(self, message: protocol.StatusUpdate) -> None:
+        """The runtime says how the view does."""
+        self._status = message
+
+    def receive_closed(self, reason: str) -> None:
+        """The view is over."""
+        self._closed_reason = reason
+
+    # ---- inside
+
+    def _drain(self) -> int:
+        freed = 0
+        while self._inbox:
+            freed += self._store.add(self._inbox.popleft())
+        return freed
+
+    def _send_words(self, message: Words, kind: WordKind) -> Receipt:
+        self._check_open()
+        receipt = Receipt(
+            id=message.id, view=self, kind=kind, text=message.text, sent_s=self._link.clock(), cancel=self._cancel
+        )
+        with self._lock:
+            if len(self._unshown) >= MAX_UNANSWERED:
+                self._forget_answered()
+            self._unshown[message.id] = receipt
+        self._link.add_words(message, receipt)
+        return receipt
+
+    def _cancel(self, receipt: Receipt) -> None:
+        self._link.cancel(self.id, receipt.id)
+
+    def _forget_answered(self) -> None:
+        self._unshown = {
+            word_id: receipt for word_id, receipt in self._unshown.items() if receipt.state in ("sent", "accepted")
+        }
+        if len(self._unshown) >= MAX_UNANSWERED:
+            raise BackpressureError(
+                f"{len(self._unshown)} events, prompts and cuts of {self} are without an answer; wait until receipts "
+                "in Runtime.poll() say that they were taken"
+            )
+
+    def _count_shown(self, frame: Frame, now_s: float) -> None:
+        self._shown_s.append(now_s)
+        for receipt in list(self._unshown.values()):
+            first, epoch = receipt.first_influenced_frame, receipt.epoch
+            if first is not None and epoch is not None:
+                if frame.order < (epoch, first):
+                    continue
+                receipt.shown_s = now_s
+                self._steering_latency_s = receipt.steering_latency_s
+                del self._unshown[receipt.id]
+            elif receipt.is_final:
+                del self._unshown[receipt.id]
+
+    def _check_open(self) -> None:
+        if self._closed_by_game:
+            raise ClosedError(f"{self} was closed; open another with Runtime.open_view()")
+
+    def _check_at(self, at: At) -> None:
+        if at in ("now", "next"):
+            return
+        if isinstance(at, bool) or not isinstance(at, int) or not 0 <= at <= MAX_INDEX:
+            raise OptionError(f"at={at!r}; give 'now', 'next', or the index of a frame")
+        epoch, newest = self._newest
+        if at <= newest:
+            raise PastFrameError(
+                f"at={at} is in the past: frame {newest} of epoch {epoch} has already been made; give a later one, "
+                "or 'now'"
+            )
