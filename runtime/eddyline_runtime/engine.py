@@ -45,10 +45,11 @@ class Told:
 
 
 @dataclass(frozen=True)
-class Delayed:
-    """A view's playhead stood still: frames made but not shown are due later by `by_s`."""
+class Rested:
+    """A view rests or goes on; its frames that were made but not shown are due later by `by_s`."""
 
     view: int
+    resting: bool
     by_s: float
 
 
@@ -67,7 +68,7 @@ class ViewStatus:
     tick_s: float
 
 
-Outcome = Chunk | Told | Delayed
+Outcome = Chunk | Told | Rested | ViewStatus
 
 
 @dataclass
@@ -139,6 +140,10 @@ class Engine:
         self._costs[view] = _Costs()
         return state
 
+    def is_open(self, view: int) -> bool:
+        """Whether a view of this number is open."""
+        return view in self._views
+
     def close_view(self, view: int) -> None:
         """Forget a view."""
         del self._views[view], self._costs[view]
@@ -161,17 +166,16 @@ class Engine:
         state.actions, unknown = action_vector(keys, self.world.card.action_names)
         state.unknown_keys += unknown
 
-    def rest(self, view: int, *, paused: bool | None = None, parked: bool | None = None) -> Delayed | None:
+    def rest(self, view: int, *, paused: bool | None = None, parked: bool | None = None) -> Rested:
         """Pause or park a view, or let it go on. A resting view costs nothing; its playhead stands still."""
         state, now_s = self._views[view], self._clock()
         state.paused = state.paused if paused is None else paused
         state.parked = state.parked if parked is None else parked
-        if state.timeline is None:
-            return None
         before = state.timeline
+        if before is None:
+            return Rested(view, state.resting, 0.0)
         state.timeline = (scheduling.stop if state.resting else scheduling.go)(before, now_s)
-        by_s = state.timeline.start_s - before.start_s
-        return Delayed(view, by_s) if by_s > 0 else None
+        return Rested(view, state.resting, state.timeline.start_s - before.start_s)
 
     def status(self, view: int) -> ViewStatus:
         """How a view does now."""

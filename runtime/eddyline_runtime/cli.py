@@ -1,0 +1,162 @@
+"""`eddyline-runtime`: serve a world, train one, evaluate one, measure one.
+
+Heavy imports happen in the command that needs them, so that `--help` and mistakes answer at once.
+"""
+
+import argparse
+import importlib
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+
+from eddyline.errors import ConfigError, EddylineError
+
+MISTAKE = 2
+"""Exit status after a mistake that was told in one line."""
+PARENT_CHECK_S = 1.0
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit status."""
+    parser = _parser()
+    given = parser.parse_args(arguments)
+    try:
+        run: Callable[[argparse.Namespace], int | None] = given.run
+        return run(given) or 0
+    except EddylineError as error:
+        print(f"eddyline-runtime: {error}", file=sys.stderr)
+        return MISTAKE
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="eddyline-runtime", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    serve = commands.add_parser("serve", help="dream a world for games on this machine")
+    _add_model(serve)
+    serve.add_argument(
+        "--bind", default="tcp://127.0.0.1:7860", metavar="ENDPOINT", help="loopback only; port 0: any free"
+    )
+    serve.add_argument("--profile", help="the profile of views that name none")
+    serve.add_argument("--unpaced", action="store_true", help="make frames as fast as possible (to measure)")
+    serve.add_argument("--max-views", type=_positive, help="views open at once")
+    serve.add_argument("--parent-pid", type=_positive, metavar="PID", help="end when this process is gone")
+    serve.set_defaults(run=_serve)
+    for name, module, about in _LAZY:
+        command = commands.add_parser(name, help=about, add_help=False)
+        command.add_argument("rest", nargs=argparse.REMAINDER)
+        command.set_defaults(run=_lazily(name, module))
+    return parser
+
+
+_LAZY = (
+    ("train", "eddyline_runtime.training.cli", "train a world from recordings or videos"),
+    ("evaluate", "eddyline_runtime.evaluation.cli", "measure how well a world follows words"),
+    ("bench", "eddyline_runtime.bench", "measure speed, latency and memory"),
+)
+
+
+def _lazily(name: str, module_name: str) -> Callable[[argparse.Namespace], int | None]:
+    """A command whose module is imported when it runs; the module has `add_arguments(parser)` and `run(arguments)`."""
+
+    def run(given: argparse.Namespace) -> int | None:
+        module = importlib.import_module(module_name)
+        parser = argparse.ArgumentParser(prog=f"eddyline-runtime {name}", description=module.__doc__)
+        module.add_arguments(parser)
+        status: int | None = module.run(parser.parse_args(given.rest))
+        return status
+
+    return run
+
+
+def _add_model(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--model", default="diorama", help="a world's name, or its folder")
+    parser.add_argument("--random-weights", action="store_true", help="seeded noise instead of weights (to measure)")
+    parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, ...")
+    parser.add_argument("--threads", type=_positive, help="CPU threads of the model; all cores by default")
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{number} is below 1")
+    return number
+
+
+def _say(**line: object) -> None:
+    """One line of JSON for whoever started this process."""
+    print(json.dumps(line), flush=True)
+
+
+def _serve(given: argparse.Namespace) -> int:
+    try:
+        _serve_until_stopped(given)
+    except EddylineError as error:
+        _say(error=str(error))
+        raise
+    return 0
+
+
+def _serve_until_stopped(given: argparse.Namespace) -> None:
+    parent_is_gone = _follow_parent(given.parent_pid)
+    _say(progress=0.0, doing="starting")
+    from eddyline_runtime.server import Server, check_endpoint, check_free
+
+    check_endpoint(given.bind)
+    check_free(given.bind)
+    _say(progress=0.05, doing="loading the libraries")
+    import time
+    from dataclasses import replace
+
+    import torch
+
+    from eddyline_runtime.config import EngineConfig, ServerConfig
+    from eddyline_runtime.engine import Engine
+    from eddyline_runtime.weights import load_world
+
+    if given.threads:
+        torch.set_num_threads(given.threads)
+    if given.device.startswith("cuda") and not torch.cuda.is_available():
+        raise ConfigError(f"there is no GPU for --device {given.device}; use --device cpu")
+    _say(progress=0.3, doing="loading the model")
+    world = load_world(given.model, device=given.device, random_weights=given.random_weights)
+    if given.profile is not None:
+        if given.profile not in world.card.profiles:
+            known = ", ".join(sorted(world.card.profiles))
+            raise ConfigError(f"profile {given.profile!r} is unknown; {world.card.name} has {known}")
+        world = replace(world, card=replace(world.card, default_profile=given.profile))
+    engine_config = EngineConfig(paced=not given.unpaced)
+    if given.max_views:
+        engine_config = replace(engine_config, max_views=given.max_views)
+    engine = Engine(world, engine_config, clock=time.monotonic)
+    _say(progress=0.6, doing="warming up")
+    engine.warm_up(lambda done: _say(progress=0.6 + 0.39 * done, doing="warming up"))
+    server = Server(engine, ServerConfig(bind=given.bind))
+    endpoint = server.bind()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: server.stop())
+    _say(ready=True, endpoint=endpoint, model=world.card.name)
+
+    def on_turn() -> None:
+        if parent_is_gone():
+            server.stop()
+
+    server.run(on_turn)
+
+
+def _follow_parent(pid: int | None) -> Callable[[], bool]:
+    """Arrange to end with a parent process; returns a check for systems that do not tell."""
+    if pid is None:
+        return lambda: False
+    if sys.platform == "linux":
+        import ctypes
+
+        ctypes.CDLL(None, use_errno=True).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
+    return lambda: os.getppid() != pid
+
+
+if __name__ == "__main__":
+    sys.exit(main())

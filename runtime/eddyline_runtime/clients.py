@@ -1,0 +1,79 @@
+"""What the server remembers of a client: views, credits, frames that wait, receipts already given. No sockets."""
+
+from collections import OrderedDict, deque
+from dataclasses import dataclass, field
+
+from eddyline import protocol
+from eddyline.protocol import ReceiptUpdate, RuntimeMessage
+from eddyline_runtime.view import FrameRing, WaitingFrame
+
+
+@dataclass
+class ClientView:
+    """One view as its client sees it."""
+
+    number: int
+    """The client's own number for it."""
+    handle: int
+    """The engine's number for it."""
+    opened: protocol.ViewOpened
+    ring: FrameRing
+    fps: float
+    credits: int = 0
+    asked_s: float = 0.0
+    """When it last had credit, on the server's clock."""
+    paused: bool = False
+    parked: bool = False
+    resting: bool = False
+    """As the engine last said."""
+
+    def next_frame(self) -> WaitingFrame | None:
+        """The frame to send now, if there is one that may be sent; a resting view's wait, for their time will move."""
+        if self.credits == 0 or self.paused or self.parked or self.resting:
+            return None
+        return self.ring.pop()
+
+
+@dataclass
+class Client:
+    """One client, known by the token of its HELLO, whatever connection it comes by."""
+
+    token: str
+    heard_s: float
+    routing: bytes | None
+    """The connection it is reached by; None while it is away."""
+    max_receipts: int
+    views: dict[int, ClientView] = field(default_factory=dict)
+    outbox: deque[bytes] = field(default_factory=deque)
+    """Headers that could not be sent yet, oldest first."""
+    away_s: float | None = None
+    """Since when it is away."""
+    waiting: dict[int, int] = field(default_factory=dict)
+    """Words that came and have no receipt yet, each with its view's number."""
+    receipts: OrderedDict[int, ReceiptUpdate] = field(default_factory=OrderedDict)
+    """The last receipt of each of its words, oldest words first."""
+
+    def tell(self, message: RuntimeMessage) -> None:
+        """Put a message into the outbox; a client that is away is told nothing but what it asks for again."""
+        if self.routing is not None:
+            self.outbox.append(protocol.encode(message))
+
+    def knows(self, word: int) -> bool:
+        """Whether words of this id came before."""
+        return word in self.waiting or word in self.receipts
+
+    def take_receipt(self, receipt: ReceiptUpdate) -> None:
+        """Remember a receipt and tell it; the oldest final ones are forgotten where there are too many."""
+        self.waiting.pop(receipt.id, None)
+        self.receipts[receipt.id] = receipt
+        if len(self.receipts) > self.max_receipts:
+            oldest = next((known.id for known in self.receipts.values() if known.state != "accepted"), receipt.id)
+            del self.receipts[oldest]
+        self.tell(receipt)
+
+    def leave(self, now_s: float) -> None:
+        """The connection is gone: nothing can be told, nothing may be sent."""
+        self.routing, self.away_s = None, now_s
+        self.outbox.clear()
+        for view in self.views.values():
+            view.credits = 0

@@ -1,0 +1,125 @@
+"""The engine's own thread: takes commands, ticks just in time, hands on what came of it.
+
+Commands are functions of the engine; they run in order, between ticks. Nobody waits for a tick: outcomes are fetched
+with `take_outcomes` after `wake` was called, and how far the thread is can be read at any time.
+"""
+
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable
+
+from eddyline_runtime.engine import Engine, Outcome
+
+Command = Callable[[Engine], Iterable[Outcome]]
+
+log = logging.getLogger(__name__)
+
+
+class Runner:
+    """Runs an engine in a thread of its own until it is stopped, or the engine fails."""
+
+    def __init__(self, engine: Engine, *, clock: Callable[[], float], wake: Callable[[], None]) -> None:
+        """`clock` is the engine's. `wake` is called from the engine's thread when there are outcomes, or it ended."""
+        self._engine = engine
+        self._clock = clock
+        self._wake = wake
+        self._news = threading.Condition()
+        self._commands: deque[Command] = deque()
+        self._keys: dict[int, dict[str, float]] = {}
+        self._outcomes: deque[Outcome] = deque()
+        self._stopping = False
+        self._tick_began_s: float | None = None
+        self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
+        self.failure: Exception | None = None
+        """Why the engine ended, if it failed."""
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def stop(self, timeout_s: float) -> bool:
+        """End after the tick at hand; returns whether it ended in time."""
+        with self._news:
+            self._stopping = True
+            self._news.notify()
+        self._thread.join(timeout_s)
+        return not self._thread.is_alive()
+
+    @property
+    def ticks(self) -> int:
+        """Ticks done."""
+        return self._engine.ticks
+
+    def tick_age_s(self) -> float:
+        """How long the tick at hand has been running; 0 when there is none."""
+        began_s = self._tick_began_s
+        return 0.0 if began_s is None else max(0.0, self._clock() - began_s)
+
+    def post(self, command: Command) -> None:
+        """Run a command on the engine's thread, before the next tick."""
+        with self._news:
+            self._commands.append(command)
+            self._news.notify()
+
+    def act(self, view: int, keys: dict[str, float]) -> None:
+        """Set a view's held keys before the next tick; only the latest count."""
+        with self._news:
+            self._keys[view] = keys
+            self._news.notify()
+
+    def close_view(self, view: int) -> None:
+        """Forget a view, and keys that were held in it."""
+        with self._news:
+            self._keys.pop(view, None)
+
+        def command(engine: Engine) -> Iterable[Outcome]:
+            engine.close_view(view)
+            return ()
+
+        self.post(command)
+
+    def take_outcomes(self) -> list[Outcome]:
+        """What came of commands and ticks since the last call, in order."""
+        taken = []
+        while self._outcomes:
+            taken.append(self._outcomes.popleft())
+        return taken
+
+    def _run(self) -> None:
+        try:
+            while self._turn():
+                pass
+        except Exception as error:
+            log.exception("the engine failed")
+            self.failure = error
+        self._wake()
+
+    def _turn(self) -> bool:
+        """Commands, then a tick if one is due, else a rest. Returns False to end."""
+        with self._news:
+            commands, self._commands = self._commands, deque()
+            keys, self._keys = self._keys, {}
+            if self._stopping:
+                return False
+        for command in commands:
+            self._hand_on(command(self._engine))
+        for view, held in keys.items():
+            self._engine.act(view, held)
+        self._engine.prepare()
+        start_s, now_s = self._engine.next_start_s(), self._clock()
+        if start_s is not None and start_s <= now_s:
+            self._tick_began_s = now_s
+            self._hand_on(self._engine.tick(now_s))
+            self._tick_began_s = None
+            return True
+        with self._news:
+            if not (self._commands or self._keys or self._stopping):
+                self._news.wait(None if start_s is None else start_s - now_s)
+        return True
+
+    def _hand_on(self, outcomes: Iterable[Outcome]) -> None:
+        before = len(self._outcomes)
+        self._outcomes.extend(outcomes)
+        if len(self._outcomes) > before:
+            self._wake()

@@ -1,0 +1,273 @@
+"""The engine in lockstep: dates that hold, rows that do not see each other, scenes, keys, rest, costs."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from eddyline.errors import OptionError
+from eddyline_runtime.config import Partition, Profile
+from eddyline_runtime.dreamer import Opening, opening_step
+from eddyline_runtime.flow.sampler import warm_start
+from eddyline_runtime.prompts import Wish
+from eddyline_runtime.view import Chunk
+
+RAIN = Wish(id=1, verb="event", text="it rains", hold_frames=16)
+PROFILES = {
+    "smooth": Profile(partition=Partition(num_chunks=4, chunk_frames=2)),
+    "responsive": Profile(partition=Partition(reference_frames=4, num_chunks=4, chunk_frames=1)),
+    "guided": Profile(partition=Partition(num_chunks=3, chunk_frames=2, micro_steps=2), guidance_scale=2.5),
+    "one chunk": Profile(partition=Partition(reference_frames=1, num_chunks=1, chunk_frames=3, micro_steps=3)),
+}
+
+
+def frames_by_index(chunks):
+    return {chunk.first_frame + offset: picture for chunk in chunks for offset, picture in enumerate(chunk.frames)}
+
+
+@pytest.mark.parametrize("name", PROFILES)
+@pytest.mark.parametrize("at", ["now", "next", "frame"])
+def test_an_event_changes_nothing_before_the_frame_its_receipt_names(start, name, at):
+    """The counterfactual: two runs of one seed, with and without the event, equal bit for bit up to that frame."""
+    runs = []
+    for with_event in (True, False):
+        run = start(profile=PROFILES[name])
+        run.engine.open_view(1, prompt="a red fox", seed=7)
+        run.until_chunks(3)
+        if with_event:
+            frame = run.chunks()[-1].first_frame + 100
+            told = run.engine.say(1, replace(RAIN, at=frame if at == "frame" else at))
+            assert told.note.state == "accepted"
+        run.until_chunks(100 // len(run.chunks()[0].frames) + 6)
+        runs.append(run)
+    steered, plain = runs
+    (applied,) = steered.told(1)
+    first, full = applied.note.first_influenced_frame, applied.note.first_full_frame
+    assert first is not None
+    assert full is not None
+    assert first <= full
+    theirs, ours = frames_by_index(steered.chunks()), frames_by_index(plain.chunks())
+    assert first in theirs
+    for index in range(first):
+        np.testing.assert_array_equal(theirs[index], ours[index])
+    for with_event, without in zip(steered.chunks(), plain.chunks(), strict=True):
+        same = torch.equal(with_event.latents, without.latents)
+        assert same == (with_event.first_frame < first)
+    if at == "frame":
+        assert full <= frame < full + len(steered.chunks()[0].frames)
+
+
+def test_two_runs_of_one_seed_are_equal_and_another_seed_differs(start):
+    streams = []
+    for seed in (7, 7, 8):
+        run = start()
+        run.engine.open_view(1, prompt="a red fox", seed=seed)
+        streams.append(np.concatenate([chunk.frames for chunk in run.until_chunks(4)]))
+    np.testing.assert_array_equal(streams[0], streams[1])
+    assert (streams[0] != streams[2]).any()
+
+
+@pytest.mark.parametrize("name", ["smooth", "responsive", "guided"])
+def test_a_view_in_a_batch_dreams_what_it_dreams_alone(start, name):
+    alone = start(profile=PROFILES[name])
+    alone.engine.open_view(1, prompt="a red fox", seed=7)
+    together = start(profile=PROFILES[name])
+    together.engine.open_view(1, prompt="a red fox", seed=7)
+    together.engine.open_view(2, prompt="a castle at night", seed=9, stride=1)
+    together.engine.act(2, {"ArrowLeft": 1.0})
+    together.engine.say(2, RAIN)
+    for ours, theirs in zip(alone.until_chunks(6), together.until_chunks(6), strict=True):
+        torch.testing.assert_close(ours.latents, theirs.latents, rtol=1e-3, atol=1e-4)
+    assert len(together.chunks(2)) in (5, 6)
+    assert together.engine.ticks < len(together.chunks(1)) + len(together.chunks(2))
+
+
+@pytest.mark.parametrize("name", PROFILES)
+def test_opening_step_by_step_equals_the_warm_start(name):
+    partition = PROFILES[name].partition
+    noise = torch.randn(partition.buffer_frames, 4, 4, 6, generator=torch.Generator().manual_seed(1))
+
+    def velocity(latents, tau):
+        return torch.sin(latents) + tau[..., None, None, None]
+
+    opening = Opening(noise, partition)
+    while not opening.complete:
+        opening_step([opening], velocity)
+    torch.testing.assert_close(opening.slots(), warm_start(velocity, noise[None], partition)[0])
+
+
+def test_a_scene_that_begins_takes_one_call_between_the_ticks_of_others(start):
+    run = start()
+    run.engine.open_view(1, prompt="a red fox", seed=7)
+    run.until_chunks(2)
+    run.engine.open_view(2, prompt="a pig", seed=1)
+    calls = []
+    forward = run.engine.world.model.forward
+    run.engine.world.model.forward = lambda *args, **kwargs: calls.append(1) or forward(*args, **kwargs)
+    try:
+        run.engine.tick(run.clock.now_s)
+    finally:
+        del run.engine.world.model.forward
+    assert len(calls) == 1
+
+
+def test_frames_continue_without_gaps_and_are_due_at_an_even_rate(lockstep):
+    lockstep.engine.open_view(1, prompt="a red fox", seed=7)
+    chunks = lockstep.until_chunks(5)
+    assert [chunk.first_frame for chunk in chunks] == [0, 8, 16, 24, 32]
+    assert [chunk.number for chunk in chunks] == [0, 1, 2, 3, 4]
+    due_s = np.concatenate([chunk.due_s for chunk in chunks])
+    np.testing.assert_allclose(np.diff(due_s), 1 / 16, rtol=1e-6)
+    assert chunks[0].frames.shape == (8, 32, 48, 3)
+    assert chunks[0].frames.dtype == np.uint8
+
+
+def test_a_tick_starts_just_in_time_and_not_before(lockstep):
+    lockstep.engine.open_view(1, prompt="a red fox", seed=7)
+    (chunk,) = lockstep.until_chunks(1)
+    start_s = lockstep.engine.next_start_s()
+    assert start_s == pytest.approx(chunk.due_s[-1] + 1 / 16 - lockstep.engine.config.margin_s)
+    assert lockstep.engine.tick(start_s - 0.01) == []
+    assert lockstep.engine.tick(start_s + 1e-6) != []
+
+
+def test_unpaced_the_next_chunk_is_always_due(start):
+    run = start(paced=False)
+    run.engine.open_view(1, prompt="a red fox", seed=7)
+    before_s = run.clock.now_s
+    run.until_chunks(10)
+    assert run.clock.now_s == before_s
+
+
+def test_a_far_view_runs_at_half_the_rate(lockstep):
+    lockstep.engine.open_view(1, prompt="a red fox", seed=7, stride=2)
+    (chunk,) = lockstep.until_chunks(1)
+    np.testing.assert_allclose(np.diff(chunk.due_s), 1 / 8)
+
+
+def test_a_cut_begins_a_new_epoch_with_fresh_frames_and_later_words_hold_in_it(lockstep):
+    engine = lockstep.engine
+    engine.open_view(1, prompt="a red fox", seed=7)
+    lockstep.until_chunks(2)
+    engine.say(1, RAIN)
+    engine.say(1, Wish(id=2, verb="cut", text="a castle"))
+    engine.say(1, Wish(id=3, verb="event", text="a bell rings", hold_frames=16))
+    (chunk,) = lockstep.until_chunks(1)
+    assert (chunk.epoch, chunk.first_frame, chunk.prompt, chunk.events) == (1, 0, "a castle", ("a bell rings",))
+    assert [told.note.state for told in lockstep.told(1)] == ["superseded"]
+    (cut,) = lockstep.told(2)
+    assert (cut.epoch, cut.note.first_influenced_frame, cut.note.first_full_frame) == (1, 0, 0)
+    (bell,) = lockstep.told(3)
+    assert (bell.epoch, bell.note.first_influenced_frame, bell.note.first_full_frame) == (1, 0, 24)
+
+
+def test_a_cut_with_a_seed_dreams_what_a_view_of_that_seed_dreams_in_that_epoch(start):
+    cut, fresh = start(), start()
+    cut.engine.open_view(1, prompt="a red fox", seed=7)
+    cut.until_chunks(2)
+    cut.engine.say(1, Wish(id=1, verb="cut", text="a castle", seed=5))
+    fresh.engine.open_view(1, prompt="a castle", seed=5, epoch=1)
+    for ours, theirs in zip(cut.until_chunks(3), fresh.until_chunks(3), strict=True):
+        np.testing.assert_array_equal(ours.frames, theirs.frames)
+
+
+def test_held_keys_change_the_next_chunk_and_unknown_ones_are_counted(start):
+    streams = []
+    for keys in ({}, {"ArrowLeft": 1.0}, {"F13": 1.0, "KeyQ": 0.5}):
+        run = start()
+        state = run.engine.open_view(1, prompt="a red fox", seed=7)
+        run.until_chunks(1)
+        run.engine.act(1, keys)
+        streams.append(run.until_chunks(1)[0].latents)
+    assert not torch.equal(streams[0], streams[1])
+    assert torch.equal(streams[0], streams[2])
+    assert state.unknown_keys == 2
+
+
+def test_a_resting_view_costs_nothing_and_goes_on_where_it_was(lockstep):
+    engine, clock = lockstep.engine, lockstep.clock
+    engine.open_view(1, prompt="a red fox", seed=7)
+    (chunk,) = lockstep.until_chunks(1)
+    assert engine.rest(1, paused=True).resting
+    assert engine.next_start_s() is None
+    clock.now_s += 60
+    assert engine.tick(clock.now_s) == []
+    assert engine.rest(1, parked=True).resting
+    assert engine.rest(1, parked=False).resting
+    rested = engine.rest(1, paused=False)
+    assert (rested.resting, rested.by_s) == (False, pytest.approx(60))
+    (after,) = lockstep.until_chunks(1)
+    assert after.first_frame == 8
+    assert after.due_s[0] == pytest.approx(chunk.due_s[-1] + 1 / 16 + 60)
+
+
+def test_a_view_that_rests_leaves_the_others_their_rate(lockstep):
+    lockstep.engine.open_view(1, prompt="a red fox", seed=7)
+    lockstep.engine.open_view(2, prompt="a pig", seed=7)
+    lockstep.until_chunks(2)
+    lockstep.engine.rest(2, parked=True)
+    due_s = np.concatenate([chunk.due_s for chunk in lockstep.until_chunks(4)])
+    np.testing.assert_allclose(np.diff(due_s), 1 / 16, rtol=1e-6)
+
+
+def test_texts_are_encoded_when_they_change_and_not_per_tick(lockstep):
+    encoder, calls = lockstep.engine.world.text_encoder, []
+    encode = encoder.encode
+    encoder.encode = lambda texts: calls.append(list(texts)) or encode(texts)
+    try:
+        lockstep.engine.open_view(1, prompt="a red fox", seed=7)
+        lockstep.until_chunks(3)
+        lockstep.engine.say(1, RAIN)
+        lockstep.engine.prepare()
+        before = len(calls)
+        lockstep.until_chunks(8)
+    finally:
+        del encoder.encode
+    assert [text for texts in calls for text in texts] == ["a red fox", "it rains", "a red fox, it rains"]
+    assert len(calls) == before
+
+
+def test_a_receipt_says_how_well_the_words_are_understood(lockstep):
+    lockstep.engine.open_view(1, prompt="a red fox", seed=7)
+    lockstep.until_chunks(1)
+    lockstep.engine.say(1, Wish(id=1, verb="event", text="it starts to rain", hold_frames=8))
+    lockstep.engine.say(1, Wish(id=2, verb="event", text="Ωμέγα", hold_frames=8))
+    lockstep.until_chunks(1)
+    known, strange = lockstep.told(1)[0].understanding, lockstep.told(2)[0].understanding
+    assert (known.nearest, known.score) == ("it starts to rain", pytest.approx(1.0))
+    assert 0 <= strange.score < 0.9
+
+
+def test_words_of_a_view_that_was_not_due_yet_wait_and_are_not_lost(lockstep):
+    lockstep.engine.open_view(1, prompt="a red fox", seed=7)
+    for number in range(1, 9):
+        told = lockstep.engine.say(1, Wish(id=number, verb="prompt", text=f"prompt {number}"))
+        assert told.note.state == "accepted"
+    lockstep.until_chunks(1)
+    states = [lockstep.told(number)[0].note.state for number in range(1, 9)]
+    assert states == ["superseded"] * 7 + ["applied"]
+
+
+def test_wrong_openings_say_what_to_do(start):
+    run = start(max_views=1)
+    run.engine.open_view(1, prompt="a red fox", seed=7)
+    with pytest.raises(OptionError, match="choose another"):
+        run.engine.open_view(1, prompt="a red fox", seed=7)
+    with pytest.raises(OptionError, match="close one"):
+        run.engine.open_view(2, prompt="a red fox", seed=7)
+    run.engine.close_view(1)
+    with pytest.raises(OptionError, match="responsive, smooth"):
+        run.engine.open_view(2, prompt="a red fox", seed=7, profile="fast")
+    with pytest.raises(OptionError, match="stride 3"):
+        run.engine.open_view(2, prompt="a red fox", seed=7, stride=3)
+
+
+def test_warming_up_leaves_no_trace(lockstep):
+    progress = []
+    lockstep.engine.warm_up(progress.append)
+    assert progress == [0.5, 1.0]
+    assert lockstep.engine.ticks == 0
+    assert lockstep.engine.next_start_s() is None
+    lockstep.engine.open_view(1, prompt="a red fox", seed=7)
+    assert isinstance(lockstep.until_chunks(1)[0], Chunk)
