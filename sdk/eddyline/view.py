@@ -19,12 +19,14 @@ from eddyline import protocol
 from eddyline.errors import BackpressureError, ClosedError, OptionError, PastFrameError, TextError
 from eddyline.frames import Frame, FrameStore
 from eddyline.keys import held_state
+from eddyline.notes import Progress
 from eddyline.pacing import Playout, delay_at, observe_arrival
 from eddyline.protocol import MAX_HOLD_S, MAX_INDEX, MAX_SEED, MAX_TEXT_BYTES, Words
 from eddyline.receipts import Receipt, WordKind
 
 if TYPE_CHECKING:
     from eddyline.link import Link
+    from eddyline.notes import Progress
 
 MAX_UNANSWERED = 256
 """Words of one view that may be without an answer; more are refused with BackpressureError."""
@@ -187,6 +189,11 @@ class View:
             self._store.shift(self._link.clock() - self._paused_s)
             self._paused_s = None
         self._link.pause(self.id, False)
+
+    @property
+    def progress(self) -> Progress:
+        """How far the start of the launched runtime behind this view is, as it last said."""
+        return self._link.progress
 
     @property
     def rate(self) -> float:
