@@ -26,7 +26,6 @@ from eddyline.receipts import Receipt, WordKind
 
 if TYPE_CHECKING:
     from eddyline.link import Link
-    from eddyline.notes import Progress
 
 MAX_UNANSWERED = 256
 """Words of one view that may be without an answer; more are refused with BackpressureError."""

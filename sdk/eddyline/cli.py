@@ -1,0 +1,135 @@
+"""The command `eddyline`: play, doctor, ping."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import importlib.util
+import math
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from eddyline.errors import EddylineError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one verb. Returns the exit status: 0 when all went well, 1 when not, 2 for a wrong call, 130 after Ctrl+C."""
+    options = _parser().parse_args(arguments)
+    verb: Callable[[argparse.Namespace], int] = options.verb
+    try:
+        return verb(options)
+    except EddylineError as error:
+        print(f"eddyline: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="eddyline", description="Open a world that a model dreams, and steer it with words and keys."
+    )
+    parser.add_argument("--version", action="version", version=_version("eddyline"))
+    verbs = parser.add_subparsers(required=True, metavar="VERB")
+
+    play = verbs.add_parser(
+        "play", help="a window onto a world; without a display, a film and a contact sheet of 20 seconds"
+    )
+    play.set_defaults(verb=_play)
+    play.add_argument("--model", default="diorama", help="name or folder of a world (default: diorama)")
+    play.add_argument("--profile", help="smooth or responsive (default: the world's own)")
+    play.add_argument("--endpoint", metavar="TCP", help="play on a runtime that is already there, tcp://host:port")
+    play.add_argument("--random-weights", action="store_true", help="let a model without weights dream noise")
+    play.add_argument("--prompt", help="the scene to begin with")
+    play.add_argument("--seed", type=_seed, default=0, help="the same seed and words give the same stream (default: 0)")
+    play.add_argument("--out", type=Path, default=Path("out"), help="folder for films and pictures (default: out)")
+    play.add_argument("--headless", action="store_true", help="do as without a display")
+    play.add_argument("--seconds", type=_seconds, default=20.0, help="of video to play without a display (default: 20)")
+
+    doctor = verbs.add_parser("doctor", help="what is installed, what is missing, what to do")
+    doctor.set_defaults(verb=_doctor)
+
+    ping = verbs.add_parser("ping", help="ask a runtime whether it is there")
+    ping.set_defaults(verb=_ping)
+    ping.add_argument("endpoint", help="tcp://host:port")
+    ping.add_argument("--timeout", type=_seconds, default=5.0, metavar="SECONDS", help="(default: 5)")
+    return parser
+
+
+def _seed(text: str) -> int:
+    seed = int(text)
+    if not 0 <= seed < 2**63:
+        raise argparse.ArgumentTypeError("give a whole number from 0 to 2**63 - 1")
+    return seed
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not (math.isfinite(seconds) and 0 < seconds <= 3600):
+        raise argparse.ArgumentTypeError("give seconds, over 0 and up to 3600")
+    return seconds
+
+
+def _play(options: argparse.Namespace) -> int:
+    os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
+    missing = [name for name in ("pygame", "av", "PIL") if importlib.util.find_spec(name) is None]
+    if options.endpoint is None and importlib.util.find_spec("torch") is None:
+        missing.append("torch")
+    if missing:
+        print(f"eddyline play needs {', '.join(missing)}; run: pip install 'eddyline[play]'", file=sys.stderr)
+        return 1
+    from eddyline.play import PlayOptions, play
+
+    return play(
+        PlayOptions(
+            model=options.model,
+            profile=options.profile,
+            endpoint=options.endpoint,
+            random_weights=options.random_weights,
+            prompt=options.prompt,
+            seed=options.seed,
+            out=options.out,
+            seconds=options.seconds,
+            headless=options.headless,
+        ),
+        say=lambda text: print(text, flush=True),
+    )
+
+
+def _ping(options: argparse.Namespace) -> int:
+    from eddyline.client import connect
+
+    with connect(options.endpoint, timeout_s=options.timeout) as runtime:
+        world = runtime.world
+        assert world is not None
+        print(
+            f"{options.endpoint}: {world.runtime} dreams {world.model}, {world.width} x {world.height} at "
+            f"{world.fps:g} frames a second; profiles {', '.join(world.profiles)}; up to {world.max_views} views"
+        )
+    return 0
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    from eddyline.doctor import examine
+
+    findings = examine()
+    width = max(len(finding.what) for finding in findings)
+    for finding in findings:
+        print(f"{'ok  ' if finding.well else 'MISS'} {finding.what:<{width}}  {finding.found}")
+        if finding.cure:
+            print(f"     {'':<{width}}  -> {finding.cure}")
+    return 0 if all(finding.well or not finding.needed for finding in findings) else 1
+
+
+def _version(distribution: str) -> str:
+    try:
+        return f"{distribution} {importlib.metadata.version(distribution)}"
+    except importlib.metadata.PackageNotFoundError:
+        return f"{distribution} (not installed: run from a checkout)"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
