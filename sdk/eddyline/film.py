@@ -82,7 +82,7 @@ class Film:
             if self.frames:
                 self._part.replace(self.path)
             else:
-                self._part.unlink()
+                self._part.unlink(missing_ok=True)
         except (OSError, av.error.FFmpegError) as error:
             raise _unwritable(self.path, error) from error
 

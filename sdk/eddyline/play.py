@@ -168,7 +168,7 @@ class Window:
         self._toasts: deque[tuple[float, str, Colour]] = deque(maxlen=4)
         self._down: set[int] = set()
         self._drawn_s = -REDRAW_S
-        self._fonts = {size: pygame.font.Font(None, size) for size in (20, 22, 26)}
+        self._fonts = {size: pygame.font.Font(None, size) for size in (22, 26)}
 
     def run(self) -> None:
         """Turn until the window is closed."""
@@ -180,6 +180,10 @@ class Window:
         """Finish a film that is being recorded."""
         if self.film is not None:
             self._toggle_film()
+
+    def news(self) -> list[str]:
+        """What stands over the lower left of the picture: what became of the latest words, and what else happened."""
+        return [text for text, _ in self._news_lines(self._clock())]
 
     def turn(self, events: Sequence[pygame.event.Event]) -> bool:
         """One turn of the loop. Returns False when the window is to be closed."""
@@ -359,7 +363,7 @@ class Window:
             self._take_frame(draw(self.view, self.screen, picture))
             if self.overlay:
                 self._write_block(self._overlay_lines(self.view), picture, at_top=True)
-        self._write_block(self._news(now_s), picture, at_top=False)
+        self._write_block(self._news_lines(now_s), picture, at_top=False)
         self._draw_panel(pygame.Rect(0, picture.bottom, whole.width, whole.height - picture.bottom), now_s)
 
     def _draw_panel(self, panel: pygame.Rect, now_s: float) -> None:
@@ -384,14 +388,14 @@ class Window:
             caret = place.right + 1 if self.line.text else inner.left - 2
             pygame.draw.line(self.screen, ACCENT, (caret, field.top + 8), (caret, field.bottom - 9), 2)
         status, colour = self._status()
-        status_left = self._write(status, 20, colour, topright=(right, panel.top + 87)).left
+        status_left = self._write(status, 22, colour, topright=(right, panel.top + 87)).left
         keys = KEYS_TYPING if self.line.has_focus else KEYS_PLAYING
-        self._write(keys, 20, FAINT, topleft=(left, panel.top + 87), width=status_left - 20 - left)
+        self._write(keys, 22, FAINT, topleft=(left, panel.top + 87), width=status_left - 20 - left)
 
     def _draw_chips(self, left: int, right: int, top: int) -> None:
         self.chips = []
         for phrase in self.line.suggestions(8):
-            text = self._render(phrase, 20, TEXT)
+            text = self._render(phrase, 22, TEXT)
             rect = pygame.Rect(left, top, text.get_width() + 18, 24)
             if rect.right > right:
                 break
@@ -410,8 +414,7 @@ class Window:
             return f"starting {self.runtime.progress.fraction:.0%}", FAINT
         return f"{self.view.state}  {self.view.status.fps_shown:.0f} fps", FAINT
 
-    def _news(self, now_s: float) -> list[tuple[str, Colour]]:
-        """What became of the latest words, and toasts: shown over the lower left of the picture for a while."""
+    def _news_lines(self, now_s: float) -> list[tuple[str, Colour]]:
         lines = []
         if not self.overlay:
             recent = [receipt for receipt in self._receipts if now_s - receipt.sent_s < TOAST_S]
@@ -462,13 +465,14 @@ class Window:
 
 def receipt_line(receipt: Receipt) -> str:
     """What became of some words, short enough for one line over a picture."""
-    parts = [f"{receipt.kind}  {receipt.text[:60]}", receipt.state]
+    parts = [f"{receipt.kind}  {receipt.text[:50]}"]
+    if receipt.shown_s is None:
+        parts.append(receipt.state)
     if receipt.reason:
         parts.append(receipt.reason[:80])
     if receipt.understood is not None:
-        parts.append(f"understood {receipt.understood:.0%}")
-        if receipt.understood < HARDLY_UNDERSTOOD:
-            parts.append(f"the nearest known here is '{receipt.nearest}'")
+        hardly = receipt.understood < HARDLY_UNDERSTOOD
+        parts.append(f"understood {receipt.understood:.0%}" + (f", nearest '{receipt.nearest}'" if hardly else ""))
     if receipt.steering_latency_s is not None:
         parts.append(f"shown after {receipt.steering_latency_s:.2f} s")
     elif receipt.first_influenced_frame is not None:

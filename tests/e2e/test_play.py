@@ -1,0 +1,444 @@
+"""`eddyline play`, from the keys to the files, against scripted runtimes: with a window, without one, gone wrong."""
+
+from __future__ import annotations
+
+import importlib.util
+import io
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import av
+import numpy as np
+import pygame
+import pytest
+from PIL import Image
+
+import eddyline
+from eddyline import cli, protocol
+from eddyline.doctor import why_no_display
+from eddyline.errors import DisplayError, RecordingError
+from eddyline.film import Film, SheetPicture, contact_sheet, save_sheet
+from eddyline.play import PANEL_PX, PlayOptions, Window, open_window, play
+from eddyline.reel import DIORAMA_SCRIPT, Step, film_script, script_for
+from eddyline.testing import ScriptedRuntime, wait_until
+
+HEIGHT, WIDTH = 24, 40
+
+
+def frames_of(film: Path) -> list[np.ndarray]:
+    with av.open(str(film)) as container:
+        return [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+
+
+def key(code: int, mod: int = 0) -> pygame.event.Event:
+    return pygame.event.Event(pygame.KEYDOWN, key=code, mod=mod, unicode="", scancode=0)
+
+
+def key_up(code: int) -> pygame.event.Event:
+    return pygame.event.Event(pygame.KEYUP, key=code, mod=0, unicode="", scancode=0)
+
+
+def typed(text: str) -> list[pygame.event.Event]:
+    return [pygame.event.Event(pygame.TEXTINPUT, text=letter) for letter in text]
+
+
+def texts_of(scripted: ScriptedRuntime, kind: type[protocol.Words], count: int = 1) -> list[str]:
+    """The texts of the words of one kind that came, once there are `count`."""
+    return [message.text for message in scripted.wait_for(kind, count) if isinstance(message, protocol.Words)]
+
+
+@pytest.fixture
+def scripted() -> Iterator[ScriptedRuntime]:
+    with ScriptedRuntime(height=HEIGHT, width=WIDTH, fps=30, chunk_frames=4) as runtime:
+        yield runtime
+
+
+@pytest.fixture
+def window(scripted: ScriptedRuntime, tmp_path: Path) -> Iterator[Window]:
+    pygame.display.init()
+    pygame.font.init()
+    screen = pygame.display.set_mode((640, 480), pygame.RESIZABLE)
+    with eddyline.connect(scripted.endpoint) as runtime:
+        window = Window(screen, runtime, PlayOptions(out=tmp_path / "out", prompt="a red room"))
+        wait_until(lambda: window.turn([]) and window.view is not None and window.view.frame() is not None)
+        yield window
+        window.close()
+    pygame.quit()
+
+
+# ---- the window
+
+
+def test_enter_sends_an_event_shift_enter_a_prompt_and_control_enter_a_cut(
+    window: Window, scripted: ScriptedRuntime
+) -> None:
+    for text, mod in (("thunder", 0), ("a green meadow", pygame.KMOD_LSHIFT), ("a blue night", pygame.KMOD_LCTRL)):
+        window.turn([*typed(text), key(pygame.K_RETURN, mod), key_up(pygame.K_RETURN)])
+        assert window.line.text == ""
+    assert texts_of(scripted, protocol.Event) == ["thunder"]
+    assert texts_of(scripted, protocol.Prompt) == ["a green meadow"]
+    assert texts_of(scripted, protocol.Cut) == ["a blue night"]
+
+
+def test_the_picture_follows_the_words(window: Window) -> None:
+    window.turn([*typed("a green room"), key(pygame.K_RETURN, pygame.KMOD_SHIFT)])
+
+    def is_green() -> bool:
+        window.turn([])
+        red, green, blue, _ = window.screen.get_at((320, 20))
+        return green > red and green > blue
+
+    wait_until(is_green)
+
+
+def test_an_empty_line_sends_nothing(window: Window, scripted: ScriptedRuntime) -> None:
+    window.turn([key(pygame.K_RETURN), key_up(pygame.K_RETURN), *typed("   "), key(pygame.K_RETURN)])
+    window.turn([*typed("thunder"), key_up(pygame.K_RETURN), key(pygame.K_RETURN)])
+    assert texts_of(scripted, protocol.Event) == ["thunder"]
+
+
+def test_letters_are_text_with_the_focus_and_keys_without_it(window: Window) -> None:
+    window.turn([key(pygame.K_r), *typed("r"), key_up(pygame.K_r)])
+    assert window.line.text == "r"
+    assert window.film is None
+    window.turn([key(pygame.K_BACKSPACE), key_up(pygame.K_BACKSPACE), key(pygame.K_ESCAPE)])
+    assert not window.line.has_focus
+    window.turn([key(pygame.K_r), *typed("r"), key_up(pygame.K_r)])
+    assert window.line.text == ""
+    assert window.film is not None
+    window.turn([key(pygame.K_RETURN), key_up(pygame.K_RETURN)])
+    assert window.line.has_focus
+
+
+def test_suggestions_are_completed_by_tab_and_by_a_click(window: Window) -> None:
+    window.turn([*typed("thun"), key(pygame.K_TAB), key_up(pygame.K_TAB)])
+    assert window.line.text == "thunder and lightning"
+    window.turn([key(pygame.K_ESCAPE), key_up(pygame.K_ESCAPE)])
+    rect, phrase = window.chips[1]
+    click = pygame.event.Event(pygame.MOUSEBUTTONDOWN, button=1, pos=rect.center)
+    window.turn([click])
+    assert window.line.text == phrase
+    window.turn([pygame.event.Event(pygame.MOUSEBUTTONDOWN, button=1, pos=(300, 100))])
+    assert not window.line.has_focus, "a click on the picture leaves the line"
+
+
+def test_a_film_is_recorded_between_two_presses(window: Window) -> None:
+    window.turn([key(pygame.K_r, pygame.KMOD_LCTRL), key_up(pygame.K_r)])
+    assert window.film is not None
+    film = window.film
+    wait_until(lambda: window.turn([]) and film.frames >= 20)
+    window.turn([key(pygame.K_r, pygame.KMOD_LCTRL), key_up(pygame.K_r)])
+    assert window.film is None
+    assert len(frames_of(film.path)) == film.frames
+    assert [file.suffix for file in film.path.parent.iterdir()] == [".mp4"], "nothing unfinished is left"
+
+
+def test_a_film_is_finished_when_the_window_closes(window: Window) -> None:
+    window.turn([key(pygame.K_r, pygame.KMOD_LCTRL)])
+    film = window.film
+    assert film is not None
+    wait_until(lambda: window.turn([]) and film.frames >= 3)
+    window.close()
+    assert len(frames_of(film.path)) == film.frames
+
+
+def test_f12_saves_pictures_under_names_of_their_own(window: Window, tmp_path: Path) -> None:
+    for _ in range(2):
+        window.turn([key(pygame.K_F12), key_up(pygame.K_F12)])
+    pictures = sorted((tmp_path / "out").glob("*.png"))
+    assert len(pictures) == 2
+    with Image.open(pictures[0]) as picture:
+        assert picture.size == (WIDTH * 4, HEIGHT * 4)
+        assert picture.convert("RGB").getpixel((3, 3)) == (200, 40, 40)
+
+
+def test_files_that_cannot_be_written_are_told_in_the_window(window: Window, tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("a file where the folder should be")
+    before = pygame.image.tobytes(window.screen, "RGB")
+    window.turn([key(pygame.K_F12), key(pygame.K_r, pygame.KMOD_LCTRL)])
+    assert window.film is None
+    assert pygame.image.tobytes(window.screen, "RGB") != before
+
+
+def test_the_overlay_is_shown_and_hidden_by_f1(window: Window) -> None:
+    window.turn([])
+    window.turn([key(pygame.K_F1), key_up(pygame.K_F1)])
+    assert window.overlay
+    shown = tuple(window.screen.get_at((18, 18)))[:3]
+    window.turn([key(pygame.K_F1), key_up(pygame.K_F1)])
+    assert not window.overlay
+    assert tuple(window.screen.get_at((18, 18)))[:3] != shown
+
+
+def test_a_key_held_down_toggles_once(window: Window) -> None:
+    window.turn([key(pygame.K_F1), key(pygame.K_F1), key(pygame.K_F1)])
+    assert window.overlay
+
+
+@pytest.mark.parametrize("size", [(1, 1), (60, 40), (200, PANEL_PX), (300, 900), (1600, 130)])
+def test_the_window_may_have_any_size(window: Window, size: tuple[int, int]) -> None:
+    window.screen = pygame.display.set_mode(size, pygame.RESIZABLE)
+    window.overlay = True
+    assert window.turn([*typed("a long line " * 30), key(pygame.K_F1), key(pygame.K_RETURN)])
+
+
+def test_any_text_can_be_typed_and_sent(window: Window, scripted: ScriptedRuntime) -> None:
+    for text in ("идёт снег", "雪が降る", "🦊", 'quotes " and \\ and \0'):
+        window.turn([pygame.event.Event(pygame.TEXTINPUT, text=text), key(pygame.K_RETURN), key_up(pygame.K_RETURN)])
+    assert texts_of(scripted, protocol.Event, 4)[:3] == ["идёт снег", "雪が降る", "🦊"]
+
+
+def test_words_that_are_rejected_are_shown_with_the_reason(window: Window, scripted: ScriptedRuntime) -> None:
+    scripted.reject_next("this world is closed today")
+    window.turn([*typed("thunder"), key(pygame.K_RETURN)])
+    scripted.wait_for(protocol.Event)
+    wait_until(lambda: window.turn([]) and any("this world is closed today" in line for line in window.news()))
+
+
+def test_the_window_closes_by_its_button_and_by_control_q(window: Window) -> None:
+    assert not window.turn([pygame.event.Event(pygame.QUIT)])
+    assert not window.turn([key(pygame.K_q, pygame.KMOD_LCTRL)])
+
+
+def test_a_runtime_that_is_gone_for_good_is_told_and_nothing_breaks(tmp_path: Path) -> None:
+    pygame.display.init()
+    pygame.font.init()
+    screen = pygame.display.set_mode((640, 480))
+    command = [sys.executable, "-m", "eddyline.testing", "--fail", "no weights here"]
+    with eddyline.launch(wait=False, command=command) as runtime:
+        window = Window(screen, runtime, PlayOptions(out=tmp_path))
+        wait_until(lambda: window.turn([]) and window.failure, timeout_s=30)
+        assert "no weights here" in window.failure
+        assert window.turn([*typed("hello"), key(pygame.K_RETURN), key(pygame.K_F12), key(pygame.K_F1)])
+    pygame.quit()
+
+
+# ---- without a window
+
+
+def test_without_a_display_a_script_is_filmed_with_its_words(scripted: ScriptedRuntime, tmp_path: Path) -> None:
+    steps = [Step(0.0, "prompt", "a red room"), Step(0.6, "prompt", "a green meadow"), Step(1.4, "event", "night")]
+    said: list[str] = []
+    with eddyline.connect(scripted.endpoint) as runtime:
+        reel = film_script(runtime, out=tmp_path, seconds=2.0, script=steps, say=said.append)
+    assert reel.frames >= 60
+    frames = frames_of(reel.film)
+    assert len(frames) == reel.frames
+    assert frames[0].shape == (HEIGHT * 16, WIDTH * 16, 3)
+    red, green, _ = frames[0][5, 5].astype(int)
+    assert red > green
+    assert any(frame[5, 5, 1] > frame[5, 5, 0] for frame in frames), "the prompt was replaced meanwhile"
+    assert [receipt.text for receipt in reel.receipts] == ["a green meadow", "night"]
+    assert all(receipt.state == "applied" for receipt in reel.receipts)
+    assert reel.first_frame_s > 0
+    assert any("event: night" in line for line in said)
+    with Image.open(reel.sheet) as sheet:
+        assert sheet.width > 3 * 320
+
+
+def test_the_script_of_the_embedded_world_fills_the_time_evenly() -> None:
+    world = eddyline.World(
+        model="diorama",
+        fps=16.0,
+        height=96,
+        width=160,
+        action_names=(),
+        phrases=(),
+        profiles={},
+        default_profile="",
+        max_views=1,
+        runtime="",
+    )
+    steps = script_for(world, seconds=20)
+    assert [(step.kind, step.text) for step in steps] == list(DIORAMA_SCRIPT)
+    assert [step.at_s for step in steps] == [number * 2.5 for number in range(8)]
+    assert {step.kind for step in steps} == {"prompt", "event"}
+
+
+def test_play_says_that_there_is_no_display_and_films_instead(
+    scripted: ScriptedRuntime, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status = cli.main(["play", "--endpoint", scripted.endpoint, "--out", str(tmp_path), "--seconds", "1"])
+    printed = capsys.readouterr().out
+    assert status == 0
+    assert printed.startswith("no window (SDL_VIDEODRIVER is dummy)")
+    assert str(tmp_path / "eddyline-play.mp4") in printed
+    assert str(tmp_path / "eddyline-play.png") in printed
+    frames = frames_of(tmp_path / "eddyline-play.mp4")
+    assert len(frames) >= 30
+    assert f"\n{len(frames)} frames, " in printed
+
+
+def test_play_launches_stops_and_explains_a_runtime_that_cannot_start(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    failing = [sys.executable, "-m", "eddyline.testing", "--fail", "the weights are cut; install eddyline again"]
+    monkeypatch.setattr(sys.modules["eddyline.launch"], "_installed_runtime", lambda: failing)
+    assert cli.main(["play", "--out", str(tmp_path)]) == 1
+    assert "the weights are cut; install eddyline again" in capsys.readouterr().err
+
+
+def test_an_output_folder_that_cannot_be_made_is_refused_by_name(
+    scripted: ScriptedRuntime, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("")
+    status = cli.main(["play", "--endpoint", scripted.endpoint, "--out", str(tmp_path / "file"), "--seconds", "1"])
+    assert status == 1
+    assert "--out" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="sends SIGINT to a process")
+def test_control_c_stops_play_and_its_runtime(tmp_path: Path) -> None:
+    program = (
+        "import sys; import eddyline; "
+        "sys.modules['eddyline.launch']._installed_runtime = lambda: [sys.executable, '-m', 'eddyline.testing']; "
+        "from eddyline.cli import main; sys.exit(main(['play', '--seconds', '600', '--out', sys.argv[1]]))"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", program, str(tmp_path)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    for line in process.stdout:
+        if "is open" in line:
+            break
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert stderr.strip() == "stopped"
+
+
+# ---- displays
+
+
+@pytest.mark.parametrize(
+    ("environment", "platform", "reason"),
+    [
+        ({}, "linux", "neither DISPLAY nor WAYLAND_DISPLAY"),
+        ({"DISPLAY": ""}, "linux", "neither DISPLAY nor WAYLAND_DISPLAY"),
+        ({"DISPLAY": ":0"}, "linux", None),
+        ({"WAYLAND_DISPLAY": "wayland-0"}, "linux", None),
+        ({"DISPLAY": ":0", "SDL_VIDEODRIVER": "dummy"}, "linux", "dummy"),
+        ({"SDL_VIDEODRIVER": "offscreen"}, "darwin", "offscreen"),
+        ({}, "darwin", None),
+        ({}, "win32", None),
+    ],
+)
+def test_whether_there_is_a_display_is_read_from_the_environment(
+    environment: dict[str, str], platform: str, reason: str | None
+) -> None:
+    found = why_no_display(environment, platform)
+    assert found is None if reason is None else found is not None and reason in found
+
+
+def test_a_display_that_does_not_answer_is_no_display(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SDL_VIDEODRIVER", "nosuchdriver")
+    with pytest.raises(DisplayError, match="does not open"):
+        open_window()
+
+
+def test_no_sound_device_does_not_matter(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("SDL_AUDIODRIVER", "nosuchdriver")
+    with ScriptedRuntime(fps=30, chunk_frames=4) as scripted:
+        options = PlayOptions(endpoint=scripted.endpoint, out=tmp_path, seconds=0.5)
+        assert play(options, say=lambda _: None) == 0
+
+
+# ---- films and contact sheets
+
+
+def test_a_film_keeps_its_time_over_gaps_repeats_and_cuts(tmp_path: Path) -> None:
+    dark, light = np.zeros((10, 15, 3), np.uint8), np.full((10, 15, 3), 255, np.uint8)
+    with Film(tmp_path / "film.mp4", fps=16) as film:
+        film.add(dark, epoch=0, index=5)
+        film.add(dark, epoch=0, index=5)
+        film.add(light, epoch=0, index=9)
+        film.add(dark, epoch=1, index=0)
+        film.add(light, epoch=0, index=10)
+    levels = [round(float(frame.mean()) / 255) for frame in frames_of(tmp_path / "film.mp4")]
+    assert levels == [0, 0, 0, 0, 1, 0, 1]
+    with av.open(str(tmp_path / "film.mp4")) as container:
+        assert container.streams.video[0].average_rate == 16
+
+
+def test_a_film_without_frames_leaves_no_file(tmp_path: Path) -> None:
+    with Film(tmp_path / "sub" / "film.mp4", fps=16):
+        pass
+    assert list((tmp_path / "sub").iterdir()) == []
+
+
+def test_a_film_that_cannot_be_written_is_refused_by_name(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RecordingError, match=r"film\.mp4"):
+        Film(tmp_path / "file" / "film.mp4", fps=16)
+    with pytest.raises(RecordingError, match=r"sheet\.png"):
+        save_sheet(Image.new("RGB", (4, 4)), tmp_path / "file" / "sheet.png")
+
+
+@pytest.mark.parametrize(("count", "columns"), [(1, 4), (3, 4), (8, 4), (5, 2)])
+def test_a_contact_sheet_holds_every_picture_with_room_for_its_words(count: int, columns: int) -> None:
+    words = "a very long prompt that goes on and on until it needs several lines " * 2
+    pictures = [
+        SheetPicture(np.full((6, 10, 3), 40 + number, np.uint8), number, words, ("it rains", "雪")[: number % 3])
+        for number in range(count)
+    ]
+    sheet = contact_sheet(pictures, columns=columns, picture_width_px=200)
+    pixels = np.asarray(sheet)
+    for number in range(count):
+        assert (pixels == 40 + number).all(axis=-1).sum() >= 200 * 120 - 400
+    with io.BytesIO() as file:
+        sheet.save(file, format="PNG")
+
+
+# ---- the other verbs
+
+
+def test_ping_says_who_answers(scripted: ScriptedRuntime, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["ping", scripted.endpoint]) == 0
+    assert "40 x 24 at 30 frames a second" in capsys.readouterr().out
+
+
+def test_ping_says_that_nobody_answers(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["ping", "tcp://127.0.0.1:9", "--timeout", "0.3"]) == 1
+    assert "no runtime answered" in capsys.readouterr().err
+    assert cli.main(["ping", "not an endpoint"]) == 1
+
+
+def test_doctor_lists_what_is_there_and_what_to_do(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["doctor"]) == 0
+    printed = capsys.readouterr().out
+    for word in ("python", "torch", "pygame", "weights", "processor", "display"):
+        assert word in printed
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["play", "--seconds", "nan"], ["play", "--seconds", "0"], ["play", "--seed", "-1"], [], ["paint"]],
+)
+def test_wrong_arguments_are_refused_with_the_usage(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(arguments)
+    assert stopped.value.code == 2
+    assert "usage: eddyline" in capsys.readouterr().err
+
+
+def test_a_missing_extra_is_named_with_the_command_that_brings_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "av" else find(name))
+    assert cli.main(["play"]) == 1
+    assert capsys.readouterr().err == "eddyline play needs av; run: pip install 'eddyline[play]'\n"
+
+
+def test_the_command_starts_without_the_heavy_packages() -> None:
+    program = (
+        "import sys; import eddyline.cli; eddyline.cli._parser(); "
+        "print(*(name for name in ('torch', 'pygame', 'av', 'PIL', 'numpy', 'zmq') if name in sys.modules))"
+    )
+    loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split()
+    assert "torch" not in loaded
+    assert "pygame" not in loaded
+    assert "av" not in loaded
