@@ -20,6 +20,8 @@ PATIENCE_S = 180.0
 """Without a new frame for this long, the runtime is given up."""
 POLL_S = 0.004
 """Pause between two looks for a new frame: far shorter than a frame, and the processor is left to the runtime."""
+LATE_S = 0.2
+"""When the film jumped over the moment of a step by more than this, all that follows is put off by as much."""
 
 DIORAMA_SCRIPT: tuple[tuple[Literal["prompt", "event"], str], ...] = (
     ("prompt", "a red fox walks right in a forest by day, the sky is clear"),
@@ -117,7 +119,8 @@ def film_script(
     ):
         say(f"  0.0 s  prompt: {steps[0].text}")
         waiting = steps[1:]
-        while film.frames < round(seconds * world.fps):
+        late_s = 0.0
+        while waiting or film.frames < round((seconds + late_s) * world.fps):
             for note in runtime.poll():
                 _look_for_the_end([note])
                 if isinstance(note, ReceiptChanged):
@@ -135,8 +138,11 @@ def film_script(
             last_s = now_s
             shown_s.append(now_s)
             at_s = film.frames / world.fps
-            if waiting and at_s >= waiting[0].at_s:
+            if waiting and at_s >= waiting[0].at_s + late_s:
                 step = waiting.pop(0)
+                behind_s = at_s - step.at_s - late_s
+                if behind_s > LATE_S:
+                    late_s += behind_s
                 if frame is not None:
                     pictures.append(_picture(frame, at_s))
                 hold_s = (waiting[0].at_s if waiting else seconds) - step.at_s
