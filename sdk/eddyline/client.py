@@ -64,6 +64,11 @@ class Runtime:
         """How far the start of a launched runtime is."""
         return self._link.progress
 
+    @property
+    def unknown_messages(self) -> int:
+        """Messages of kinds that this version does not know (of a later minor version); they are ignored."""
+        return self._link.unknown_messages
+
     def wait_ready(self, timeout_s: float = math.inf) -> None:
         """Wait until the runtime answers, up to `timeout_s` seconds. Not for a game's loop.
 

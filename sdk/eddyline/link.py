@@ -126,8 +126,8 @@ class Link:
 
         def command() -> None:
             if not self._outbox.add_words(message, receipt):
-                reason = str(self.gone) if self.gone is not None else "the view is not open any more"
-                self._end_receipts([receipt], "rejected", reason)
+                reason = receipt.view.closed_reason or "the game closed it"
+                self._end_receipts([receipt], "rejected", f"the view was closed: {reason}")
 
         self._transport.post(command)
 
@@ -160,6 +160,11 @@ class Link:
     def healthy(self) -> bool:
         """Whether the runtime answers and its ticks end."""
         return self.connected_now and not self._transport.is_stalled
+
+    @property
+    def unknown_messages(self) -> int:
+        """Messages of kinds that this version does not know."""
+        return self._transport.unknown_messages
 
     def set_endpoint(self, endpoint: str | None, reason: str) -> None:
         """Leave the present runtime and turn to another; with None, to nobody yet."""

@@ -26,22 +26,26 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from types import TracebackType
+from typing import TypeVar
 
 import zmq
 
 from eddyline import protocol
+from eddyline.client import Runtime
 from eddyline.conformance import check_runtime
 from eddyline.errors import BindError, ConformanceError, ProtocolError, TooLargeError, VersionError
+from eddyline.notes import Note
 from eddyline.protocol import ClientMessage, RuntimeMessage
 from eddyline.scripted import ScriptedView
 
-__all__ = ["ScriptedRuntime", "check_runtime", "wait_until"]
+__all__ = ["NoteLog", "ScriptedRuntime", "check_runtime", "wait_until"]
 
+_Kind = TypeVar("_Kind", bound=Note)
 TURN_MS = 2
 MAX_VIEWS = 8
 
 
-def wait_until(condition: Callable[[], object], timeout_s: float = 10.0) -> None:
+def wait_until(condition: Callable[[], object], timeout_s: float = 30.0) -> None:
     """Return as soon as `condition()` is true. Raises ConformanceError when it is not within `timeout_s` seconds."""
     deadline_s = time.monotonic() + timeout_s
     while not condition():
@@ -49,6 +53,30 @@ def wait_until(condition: Callable[[], object], timeout_s: float = 10.0) -> None
             name = getattr(condition, "__name__", "the condition")
             raise ConformanceError(f"{name} did not become true within {timeout_s:g} s")
         time.sleep(0.002)
+
+
+class NoteLog:
+    """Polls a runtime, keeps every note in `seen`, and waits for one that fits."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self.runtime = runtime
+        self.seen: list[Note] = []
+
+    def wait(self, fits: Callable[[Note], bool], timeout_s: float = 30.0) -> Note:
+        """Return the first note that fits, also one seen before. Raises ConformanceError when none comes in time."""
+
+        def a_fitting_note() -> bool:
+            self.seen += self.runtime.poll()
+            return any(fits(note) for note in self.seen)
+
+        wait_until(a_fitting_note, timeout_s)
+        return next(note for note in self.seen if fits(note))
+
+    def wait_kind(self, kind: type[_Kind], timeout_s: float = 30.0) -> _Kind:
+        """Return the first note of a kind. Raises ConformanceError when none comes in time."""
+        note = self.wait(lambda note: isinstance(note, kind), timeout_s)
+        assert isinstance(note, kind)
+        return note
 
 
 class _Client:
@@ -180,7 +208,7 @@ class ScriptedRuntime:
         self._thread = threading.Thread(target=self._run, name="eddyline-scripted-runtime", daemon=True)
         self._thread.start()
 
-    def wait_for(self, kind: type[ClientMessage], count: int = 1, timeout_s: float = 10.0) -> list[ClientMessage]:
+    def wait_for(self, kind: type[ClientMessage], count: int = 1, timeout_s: float = 30.0) -> list[ClientMessage]:
         """Wait until `count` messages of a kind came, and return all of them."""
 
         def found() -> list[ClientMessage]:

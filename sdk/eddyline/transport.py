@@ -13,6 +13,7 @@ import logging
 import math
 import re
 import socket
+import struct
 import threading
 import time
 from collections import deque
@@ -20,7 +21,6 @@ from collections.abc import Callable
 from typing import Protocol
 
 import zmq
-from zmq.utils.monitor import recv_monitor_message
 
 from eddyline import protocol
 from eddyline.errors import (
@@ -282,7 +282,8 @@ class Transport:
     def _watch(self) -> None:
         """See whether the other side hung up. All its messages have been received by now."""
         while self._monitor is not None and self._monitor.poll(0):
-            event = recv_monitor_message(self._monitor)["event"]
+            # `zmq.utils.monitor` would parse this too, but imports asyncio.
+            (event,) = struct.unpack_from("=H", self._monitor.recv_multipart()[0])
             if event & _HANDSHAKE_FAILURES:
                 self.last_reason = f"what answers at {self._endpoint} does not speak ZeroMQ"
             elif event == zmq.EVENT_DISCONNECTED:

@@ -266,6 +266,11 @@ class View:
         """Whether the view was closed, by the game or by the runtime."""
         return self._closed_by_game or self._closed_reason is not None
 
+    @property
+    def closed_reason(self) -> str:
+        """Why the runtime closed the view; empty when it did not."""
+        return self._closed_reason or ""
+
     def close(self) -> None:
         """Close the view. Its unanswered words are cancelled, its last frame stays. Closing twice is fine."""
         if not self._closed_by_game:

@@ -1,0 +1,153 @@
+"""Mistakes in a call raise at once, with a typed error that says what to do."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+
+import eddyline
+from eddyline.errors import (
+    AxisError,
+    ClosedError,
+    EddylineError,
+    EndpointError,
+    KeyNameError,
+    KeysNeededError,
+    OptionError,
+    PastFrameError,
+    TextError,
+    UsageError,
+)
+from eddyline.testing import ScriptedRuntime, wait_until
+from eddyline.view import View
+
+
+@pytest.mark.parametrize("text", ["", "   ", "\n\t", "\ud800", 7, None, b"rain"])
+def test_text_that_says_nothing_or_is_no_text_is_refused(view: View, runtime: eddyline.Runtime, text: Any) -> None:
+    for call in (view.event, view.prompt, view.cut, runtime.open_view):
+        with pytest.raises(TextError):
+            call(text)
+
+
+@pytest.mark.parametrize("text", ["x" * 10_000_000, "x" * 4097, "é" * 2049, "雪" * 1366])
+def test_text_over_the_limit_is_refused_and_the_limit_is_named(view: View, text: str) -> None:
+    for call in (view.event, view.prompt, view.cut):
+        with pytest.raises(TextError, match="4096 bytes"):
+            call(text)
+
+
+def test_text_of_exactly_the_limit_is_taken(view: View) -> None:
+    receipts = [view.event("x" * 4096), view.event("é" * 2048)]
+    wait_until(lambda: all(receipt.state == "applied" for receipt in receipts))
+
+
+@pytest.mark.parametrize("hold_s", [0, -1.0, math.nan, math.inf, 3600.1, "4", None])
+def test_a_hold_that_is_no_length_of_time_is_refused(view: View, hold_s: Any) -> None:
+    with pytest.raises(OptionError, match="hold_s"):
+        view.event("rain", hold_s=hold_s)
+
+
+@pytest.mark.parametrize("at", [-1, 1.5, "soon", None, True, 2**60, ["now"]])
+def test_a_moment_that_is_none_is_refused(view: View, at: Any) -> None:
+    for call in (view.event, view.prompt):
+        with pytest.raises(OptionError, match="at="):
+            call("rain", at=at)
+
+
+def test_a_frame_in_the_past_is_refused_and_the_newest_one_is_named(view: View) -> None:
+    frame = view.frame()
+    assert frame is not None
+    with pytest.raises(PastFrameError, match="epoch 0 has already been made"):
+        view.event("rain", at=frame.index)
+
+
+@pytest.mark.parametrize("keys", [["Left"], ["a"], ["keya"], {"Left": 1.0}, "KeyA", [7], [""]])
+def test_a_key_that_is_none_is_refused(view: View, keys: Any) -> None:
+    with pytest.raises(KeyNameError):
+        view.act(keys)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, 1.01, -2, "full", None])
+def test_an_axis_that_is_no_number_between_minus_one_and_one_is_refused(view: View, value: Any) -> None:
+    with pytest.raises(AxisError, match="ArrowLeft"):
+        view.act({"ArrowLeft": value})
+
+
+def test_too_many_keys_are_refused(view: View) -> None:
+    from eddyline.keys import KEY_CODES
+
+    with pytest.raises(OptionError, match="64"):
+        view.act(sorted(KEY_CODES))
+
+
+def test_actions_that_are_no_keys_are_taken_when_the_world_has_them() -> None:
+    with ScriptedRuntime(action_names=["CameraYaw"]) as scripted, eddyline.connect(scripted.endpoint) as runtime:
+        view = runtime.open_view("a red room")
+        view.act({"CameraYaw": -0.5})
+        with pytest.raises(KeyNameError, match="CameraYaw"):
+            view.act(["CameraPitch"])
+
+
+@pytest.mark.parametrize("seed", [-1, 2**63, 1.5, "7", True])
+def test_a_seed_that_is_none_is_refused(view: View, runtime: eddyline.Runtime, seed: Any) -> None:
+    with pytest.raises(OptionError, match="seed"):
+        view.cut("a hall", seed=seed)
+    with pytest.raises(OptionError, match="seed"):
+        runtime.open_view("a hall", seed=seed)
+
+
+@pytest.mark.parametrize("options", [{"stride": 3}, {"stride": 0}, {"profile": "fast"}, {"name": "x" * 129}])
+def test_an_option_out_of_range_is_refused(runtime: eddyline.Runtime, options: dict[str, Any]) -> None:
+    with pytest.raises(OptionError):
+        runtime.open_view("a hall", **options)
+
+
+def test_a_closed_view_refuses_everything_but_frames_and_status(view: View) -> None:
+    view.close()
+    calls = (
+        lambda: view.event("rain"),
+        lambda: view.prompt("a hall"),
+        lambda: view.cut("a hall"),
+        lambda: view.act(["KeyA"]),
+        view.pause,
+        view.resume,
+    )
+    for call in calls:
+        with pytest.raises(ClosedError):
+            call()
+    assert view.frame() is not None
+    assert view.status.state == "closed"
+
+
+def test_a_closed_runtime_opens_no_views(scripted: ScriptedRuntime) -> None:
+    with eddyline.connect(scripted.endpoint) as runtime:
+        pass
+    with pytest.raises(ClosedError):
+        runtime.open_view("a hall")
+    with pytest.raises(ClosedError):
+        runtime.wait_ready()
+    runtime.poll()
+
+
+@pytest.mark.parametrize(
+    "endpoint",
+    ["", "127.0.0.1:7860", "tcp://127.0.0.1", "tcp://127.0.0.1:0", "tcp://127.0.0.1:99999", "ipc:///x", "tcp://:1"],
+)
+def test_an_endpoint_that_is_none_is_refused(endpoint: str) -> None:
+    with pytest.raises(EndpointError, match="tcp://HOST:PORT"):
+        eddyline.connect(endpoint)
+
+
+@pytest.mark.parametrize("host", ["192.168.0.7", "gpu-box", "0.0.0.0", "[2001:db8::1]", "8.8.8.8"])
+def test_a_runtime_elsewhere_needs_keys(host: str) -> None:
+    with pytest.raises(KeysNeededError, match="keys"):
+        eddyline.connect(f"tcp://{host}:7860")
+
+
+def test_mistakes_in_calls_are_value_errors_and_eddyline_errors() -> None:
+    for error in (TextError, PastFrameError, KeyNameError, AxisError, OptionError, ClosedError):
+        assert issubclass(error, UsageError)
+        assert issubclass(error, ValueError)
+        assert issubclass(error, EddylineError)

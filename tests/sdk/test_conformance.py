@@ -1,0 +1,60 @@
+"""The conformance check passes what keeps to the protocol, and names the rule that something else breaks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from eddyline import protocol
+from eddyline.conformance import CHECKS
+from eddyline.errors import ConformanceError, KeysNeededError
+from eddyline.scripted import ScriptedView
+from eddyline.testing import ScriptedRuntime, check_runtime, wait_until
+
+
+def test_the_scripted_runtime_keeps_every_rule() -> None:
+    with ScriptedRuntime(fps=80.0, chunk_frames=4) as scripted:
+        assert len(check_runtime(scripted.endpoint)) == len(CHECKS)
+
+
+def test_a_runtime_that_sends_frames_without_credit_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    leave = ScriptedView.leave
+
+    def generous(self: ScriptedView, now_s: float) -> Any:
+        self.credits += 1
+        return leave(self, now_s)
+
+    monkeypatch.setattr(ScriptedView, "leave", generous)
+    with ScriptedRuntime(fps=80.0, chunk_frames=4) as scripted, pytest.raises(ConformanceError, match="5 frames were"):
+        check_runtime(scripted.endpoint)
+
+
+def test_a_runtime_that_applies_words_twice_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    take = ScriptedView.take
+
+    def forgetful(self: ScriptedView, message: protocol.ClientMessage, now_s: float) -> Any:
+        if isinstance(message, protocol.Event):
+            self._receipts.pop(message.id, None)
+        return take(self, message, now_s)
+
+    monkeypatch.setattr(ScriptedView, "take", forgetful)
+    with ScriptedRuntime(fps=80.0, chunk_frames=4) as scripted, pytest.raises(ConformanceError, match="at most once"):
+        check_runtime(scripted.endpoint)
+
+
+def test_a_silent_runtime_is_found_out_within_the_patience_given() -> None:
+    with ScriptedRuntime() as scripted:
+        scripted.hang()
+        with pytest.raises(ConformanceError, match="nothing"):
+            check_runtime(scripted.endpoint, patience_s=0.2)
+
+
+def test_only_a_runtime_on_this_machine_is_checked() -> None:
+    with pytest.raises(KeysNeededError):
+        check_runtime("tcp://10.0.0.1:7860")
+
+
+def test_wait_until_gives_up_with_a_typed_error() -> None:
+    with pytest.raises(ConformanceError, match=r"0\.05 s"):
+        wait_until(lambda: False, 0.05)

@@ -1,0 +1,163 @@
+"""launch(): a child process that starts, dies, hangs, is started again, and never outlives the game."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+
+import pytest
+
+import eddyline
+from eddyline.errors import LaunchError, OptionError
+from eddyline.notes import ConnectionLost, ConnectionRegained, Progress, RuntimeGone, RuntimeStopped
+from eddyline.testing import NoteLog, wait_until
+
+SCRIPTED = [sys.executable, "-m", "eddyline.testing"]
+posix = pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+
+
+def child_pid(runtime: eddyline.Runtime) -> int:
+    """The scripted runtime says its process id in the name of its instance."""
+    instance = runtime._link._instance
+    assert instance is not None
+    return int(instance.partition("-")[0])
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except OSError:
+        return False
+    return True
+
+
+def test_launch_waits_until_the_runtime_is_ready_and_tells_its_progress() -> None:
+    told: list[tuple[float, str]] = []
+    with eddyline.launch(command=SCRIPTED, on_progress=lambda *progress: told.append(progress)) as runtime:
+        assert runtime.ready
+        assert runtime.world is not None
+        assert runtime.world.model == "scripted"
+        view = runtime.open_view("a red room")
+        wait_until(lambda: view.frame() is not None)
+        pid = child_pid(runtime)
+    assert told[-1] == (1.0, "ready")
+    assert not is_alive(pid)
+
+
+def test_launch_returns_at_once_when_asked_and_views_may_be_opened_right_away() -> None:
+    with eddyline.launch(command=SCRIPTED, wait=False) as runtime:
+        view = runtime.open_view("a red room")
+        receipt = view.event("rain")
+        progress: list[eddyline.Note] = []
+
+        def shows() -> bool:
+            progress.extend(note for note in runtime.poll() if isinstance(note, Progress))
+            return view.frame() is not None and receipt.state == "applied"
+
+        wait_until(shows, 30.0)
+        assert progress
+        assert runtime.progress.fraction == 1.0
+
+
+def test_a_child_that_says_why_it_cannot_start_is_a_launch_error_with_its_words() -> None:
+    with pytest.raises(LaunchError, match="the weights are missing"):
+        eddyline.launch(command=[*SCRIPTED, "--fail", "the weights are missing"])
+
+
+def test_a_child_that_dies_at_the_start_is_a_launch_error_with_its_last_lines() -> None:
+    with pytest.raises(LaunchError, match=r"(?s)exit code 7.*its last lines.*line 999") as caught:
+        eddyline.launch(command=[sys.executable, "-c", "import sys; [print('line', i, file=sys.stderr) for i in range(1000)]; sys.exit(7)"])  # fmt: skip  # noqa: E501
+    assert "line 5\n" not in str(caught.value)
+
+
+def test_a_program_that_is_not_there_is_a_launch_error() -> None:
+    with pytest.raises(LaunchError, match="no-such-program"):
+        eddyline.launch(command=["no-such-program"])
+
+
+def test_a_child_that_is_never_ready_is_a_launch_error_after_the_time_given() -> None:
+    with pytest.raises(LaunchError, match="not ready in time"):
+        eddyline.launch(command=[sys.executable, "-c", "import time; time.sleep(600)"], timeout_s=0.5)
+
+
+def test_a_child_that_listens_elsewhere_is_a_launch_error() -> None:
+    line = '{"ready": true, "endpoint": "tcp://10.0.0.1:7860"}'
+    with pytest.raises(LaunchError, match="not on this machine"):
+        eddyline.launch(command=[sys.executable, "-c", f"import time; print('{line}', flush=True); time.sleep(600)"])
+
+
+def test_an_unknown_profile_is_told_as_soon_as_the_runtime_is_there() -> None:
+    with pytest.raises(OptionError, match="smooth"):
+        eddyline.launch(command=SCRIPTED, profile="fast")
+
+
+@posix
+def test_a_child_that_is_killed_is_started_again_and_its_views_go_on() -> None:
+    with eddyline.launch(command=SCRIPTED) as runtime:
+        notes = NoteLog(runtime)
+        view = runtime.open_view("a red room")
+        wait_until(lambda: view.frame() is not None)
+        os.kill(child_pid(runtime), signal.SIGKILL)
+        notes.wait_kind(ConnectionLost)
+        receipt = view.event("blue")
+        stopped = notes.wait_kind(RuntimeStopped)
+        assert "signal 9" in stopped.reason
+        assert stopped.restarts_left == 2
+        notes.wait_kind(ConnectionRegained)
+        wait_until(lambda: (frame := view.frame()) is not None and frame.epoch == 1)
+        wait_until(lambda: receipt.state == "applied")
+
+
+def test_a_child_that_dies_too_often_is_given_up() -> None:
+    with eddyline.launch(command=[*SCRIPTED, "--crash-after", "0.2"], restarts=1) as runtime:
+        notes = NoteLog(runtime)
+        assert "exit code 3" in str(notes.wait_kind(RuntimeGone, 30.0))
+        assert sum(isinstance(note, RuntimeStopped) for note in notes.seen) == 1
+
+
+def test_when_no_runtime_comes_any_more_words_are_rejected_and_views_are_closed() -> None:
+    with eddyline.launch(command=[*SCRIPTED, "--crash-after", "0.2"], restarts=0) as runtime:
+        view = runtime.open_view("a red room")
+        receipt = view.event("far away", at=10**6)
+        NoteLog(runtime).wait_kind(RuntimeGone, 30.0)
+        assert receipt.state == "rejected"
+        assert view.is_closed
+        late = view.event("rain")
+        wait_until(lambda: late.state == "rejected")
+        assert "exit code 3" in late.reason
+
+
+@posix
+def test_a_child_that_hangs_is_ended_and_started_again() -> None:
+    with eddyline.launch(command=SCRIPTED, hang_s=0.3) as runtime:
+        notes = NoteLog(runtime)
+        os.kill(child_pid(runtime), signal.SIGSTOP)
+        stopped = notes.wait_kind(RuntimeStopped)
+        assert "hung" in str(stopped)
+        notes.wait_kind(ConnectionRegained)
+
+
+@posix
+@pytest.mark.parametrize("end", ["pass", "raise SystemExit(3)", "os.kill(os.getpid(), signal.SIGKILL)"])
+def test_the_child_ends_with_the_game_however_that_ends(end: str) -> None:
+    program = (
+        "import os, signal, sys, eddyline\n"
+        f"runtime = eddyline.launch(command={SCRIPTED!r})\n"
+        "print(runtime._link._instance.partition('-')[0], flush=True)\n"
+        f"{end}\n"
+    )
+    game = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+    pid = int(game.stdout)
+    wait_until(lambda: not is_alive(pid))
+
+
+def test_without_the_runtime_package_launch_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    import importlib.util
+
+    find: Callable[[str], object] = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "eddyline_runtime" else find(name))
+    with pytest.raises(LaunchError, match="pip install"):
+        eddyline.launch()

@@ -1,0 +1,86 @@
+"""The SDK is thin: no torch, no pygame, little memory; and its public names are complete."""
+
+from __future__ import annotations
+
+import inspect
+import subprocess
+import sys
+from types import ModuleType
+
+import eddyline
+from eddyline import errors
+
+BLOCKER = """
+import sys
+class Blocker:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {"torch", "pygame", "av", "PIL", "einops", "transformers", "eddyline_runtime"}:
+            raise ImportError(f"{name} is blocked")
+sys.meta_path.insert(0, Blocker())
+"""
+
+
+def run(program: str) -> str:
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_the_sdk_works_where_torch_and_pygame_cannot_be_imported() -> None:
+    program = """
+import eddyline
+from eddyline.testing import ScriptedRuntime, wait_until
+with ScriptedRuntime() as scripted, eddyline.connect(scripted.endpoint) as runtime:
+    view = runtime.open_view("a red room")
+    receipt = view.event("rain")
+    wait_until(lambda: view.frame() is not None and receipt.state == "applied")
+print("done")
+"""
+    assert run(BLOCKER + program).strip() == "done"
+
+
+def test_importing_eddyline_imports_nothing_heavy() -> None:
+    heavy = run("import sys, eddyline; print(*sorted({name.partition('.')[0] for name in sys.modules}))").split()
+    assert not {"torch", "pygame", "av", "PIL", "transformers", "asyncio", "hypothesis", "eddyline_runtime"} & set(
+        heavy
+    )
+
+
+def test_a_game_with_a_view_stays_within_the_memory_promised() -> None:
+    program = """
+import resource, eddyline
+from eddyline.testing import ScriptedRuntime, wait_until
+with ScriptedRuntime(height=96, width=160) as scripted, eddyline.connect(scripted.endpoint) as runtime:
+    view = runtime.open_view("a red room")
+    wait_until(lambda: (frame := view.frame()) is not None and frame.index > 8)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+"""
+    if sys.platform == "linux":
+        assert int(run(program)) <= 120
+
+
+def test_all_names_every_public_name() -> None:
+    public = {
+        name for name, value in vars(eddyline).items() if not name.startswith("_") and not isinstance(value, ModuleType)
+    }
+    assert set(eddyline.__all__) == public
+    assert list(eddyline.__all__) == sorted(eddyline.__all__)
+
+
+def test_every_public_name_and_method_is_documented() -> None:
+    undocumented = []
+    for name in eddyline.__all__:
+        value = getattr(eddyline, name)
+        if not value.__doc__:
+            undocumented.append(name)
+        for method, function in vars(value).items() if inspect.isclass(value) else ():
+            if not method.startswith("_") and callable(function) and not function.__doc__:
+                undocumented.append(f"{name}.{method}")
+    assert not undocumented
+
+
+def test_the_exception_tree_is_drawn_whole() -> None:
+    drawn = errors.__doc__ or ""
+    classes = [value for value in vars(errors).values() if inspect.isclass(value)]
+    assert all(issubclass(value, errors.EddylineError) for value in classes)
+    assert not [value.__name__ for value in classes if value.__name__ not in drawn]

@@ -1,0 +1,242 @@
+"""Views over a real socket: words, dates, frames, keys, pauses."""
+
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+import pytest
+
+import eddyline
+from eddyline import protocol
+from eddyline.errors import BackpressureError
+from eddyline.frames import CREDIT_FRAMES
+from eddyline.scripted import colour_of
+from eddyline.testing import ScriptedRuntime, wait_until
+from eddyline.view import MAX_UNANSWERED, View
+
+
+def shown(view: View) -> eddyline.Frame:
+    frame = view.frame()
+    assert frame is not None
+    return frame
+
+
+def test_a_view_shows_frames_of_the_world_in_order_and_says_which_are_new(view: View) -> None:
+    orders: list[tuple[int, int]] = []
+
+    def collect() -> bool:
+        frame = shown(view)
+        if frame.is_new:
+            orders.append(frame.order)
+            again = shown(view)
+            if not again.is_new:
+                assert again.order == frame.order
+                assert again.pixels is frame.pixels
+        return len(orders) >= 20
+
+    wait_until(collect)
+    assert orders == sorted(set(orders))
+
+
+def test_pixels_are_rgb_read_only_and_coloured_by_the_words_in_force(view: View) -> None:
+    frame = shown(view)
+    assert frame.pixels.shape == (24, 40, 3)
+    assert frame.pixels.dtype == np.uint8
+    assert not frame.pixels.flags.writeable
+    assert tuple(frame.pixels[0, 0]) == colour_of("a red room")
+    assert frame.words == "a red room"
+
+
+def test_before_the_first_frame_there_is_none(runtime: eddyline.Runtime) -> None:
+    assert runtime.open_view("a red room").frame() is None
+
+
+def test_an_event_gets_both_dates_and_shows_on_exactly_those_frames(view: View) -> None:
+    receipt = view.event("blue", hold_s=3.0)
+    assert receipt.state in ("sent", "accepted", "applied")
+    influenced: list[bool] = []
+
+    def seen() -> bool:
+        frame = shown(view)
+        if frame.is_new and receipt.first_influenced_frame is not None:
+            influenced.append(("blue" in frame.events) == (frame.index >= receipt.first_influenced_frame))
+        return receipt.shown_s is not None and len(influenced) > 3
+
+    wait_until(seen)
+    assert receipt.is_final
+    assert receipt.first_full_frame is not None
+    assert receipt.first_influenced_frame is not None
+    assert receipt.first_full_frame > receipt.first_influenced_frame
+    assert all(influenced)
+    assert receipt.steering_latency_s is not None
+    assert view.status.steering_latency_s == receipt.steering_latency_s
+
+
+def test_an_event_ends_after_its_hold(view: View) -> None:
+    view.event("blue", hold_s=2.0)
+    wait_until(lambda: "blue" in shown(view).events)
+    wait_until(lambda: "blue" not in shown(view).events)
+
+
+def test_a_prompt_stays(view: View) -> None:
+    view.prompt("a green meadow")
+    wait_until(lambda: shown(view).prompt == "a green meadow")
+
+
+def test_a_cut_begins_a_new_epoch_at_frame_zero(view: View) -> None:
+    receipt = view.cut("a blue night", seed=3)
+    wait_until(lambda: shown(view).epoch == 1)
+    assert (receipt.epoch, receipt.first_influenced_frame) == (1, 0)
+    assert shown(view).prompt == "a blue night"
+
+
+def test_words_for_a_later_frame_wait_for_it(view: View) -> None:
+    target = shown(view).index + 240
+    receipt = view.event("blue", at=target, hold_s=5.0)
+    wait_until(lambda: "blue" in shown(view).events)
+    assert shown(view).index // 4 >= target // 4
+    assert receipt.first_full_frame is not None
+
+
+def test_a_receipt_says_how_well_the_world_knows_the_words(view: View) -> None:
+    known, unknown = view.event("thunder and lightning"), view.event("spreadsheet")
+    wait_until(lambda: known.understood is not None and unknown.understood is not None)
+    assert (known.understood, known.nearest) == (1.0, "thunder and lightning")
+    assert unknown.understood == 0.0
+
+
+def test_text_in_any_script_arrives_as_it_was_written(view: View, scripted: ScriptedRuntime) -> None:
+    text = "雪が降る، ثلج, снег, 🦊\u200d❄️"
+    view.event(text)
+    event = scripted.wait_for(protocol.Event)[0]
+    assert isinstance(event, protocol.Event)
+    assert event.text == text
+
+
+def test_cancel_takes_words_back_that_are_not_applied_yet(view: View) -> None:
+    receipt = view.event("far away", at=10**6)
+    receipt.cancel()
+    wait_until(lambda: receipt.state == "cancelled")
+
+
+def test_a_rejection_says_why_on_the_receipt(view: View, scripted: ScriptedRuntime) -> None:
+    scripted.reject_next("not in the mood")
+    receipt = view.event("rain")
+    wait_until(lambda: receipt.state == "rejected")
+    assert receipt.reason == "not in the mood"
+
+
+def test_held_keys_are_sent_when_they_change_and_only_then(view: View, scripted: ScriptedRuntime) -> None:
+    for _ in range(5):
+        view.act(["ArrowRight"])
+    for _ in range(5):
+        view.act({"ArrowRight": 0.5, "ArrowLeft": 0.0})
+    view.act(())
+    view.event("mark")
+    scripted.wait_for(protocol.Event)
+    acts = [message.keys for message in scripted.received if isinstance(message, protocol.Act)]
+    assert acts == [{"ArrowRight": 1.0}, {"ArrowRight": 0.5}, {}]
+
+
+def test_a_pause_freezes_the_picture_and_resume_lets_it_go_on(view: View) -> None:
+    view.pause()
+    frozen = shown(view)
+    wait_until(lambda: view.state == "paused")
+    assert shown(view).order == frozen.order
+    view.resume()
+    wait_until(lambda: shown(view).index > frozen.index + 20)
+    assert view.state == "live"
+
+
+def test_a_game_that_does_not_read_gets_no_more_frames_than_its_credit(view: View, scripted: ScriptedRuntime) -> None:
+    wait_until(lambda: view.status.waiting_frames >= CREDIT_FRAMES - 1)
+    before = len(scripted.received)
+    wait_until(lambda: len(scripted.received) > before + 5)  # five more heartbeats
+    assert view.status.waiting_frames <= CREDIT_FRAMES
+    last = shown(view).index
+    wait_until(lambda: shown(view).index > last + 8)
+    assert view.status.dropped_frames > 0
+
+
+def test_the_status_tells_of_both_sides(view: View) -> None:
+    wait_until(lambda: shown(view).index > 90 and view.status.fps_made > 0)
+    status = view.status
+    assert status.state == "live"
+    assert status.epoch == 0
+    assert status.playhead > 0
+    assert status.fps_shown > 0
+    assert view.rate == 80.0
+
+
+def test_a_view_with_a_stride_runs_at_a_lower_rate(runtime: eddyline.Runtime) -> None:
+    view = runtime.open_view("a red room", stride=4)
+    wait_until(lambda: view.frame() is not None)
+    assert view.rate == 20.0
+
+
+def test_two_views_are_steered_apart(runtime: eddyline.Runtime) -> None:
+    one, two = runtime.open_view("a red room"), runtime.open_view("a red room")
+    wait_until(lambda: one.frame() is not None and two.frame() is not None)
+    one.prompt("a blue night")
+    wait_until(lambda: shown(one).prompt == "a blue night")
+    assert shown(two).prompt == "a red room"
+
+
+def test_closing_a_view_cancels_its_words_and_keeps_its_last_frame(view: View) -> None:
+    receipt = view.event("far away", at=10**6)
+    view.close()
+    view.close()
+    wait_until(lambda: receipt.state == "cancelled")
+    assert view.frame() is not None
+    assert view.state == "closed"
+
+
+def test_a_view_is_a_context_manager(runtime: eddyline.Runtime, scripted: ScriptedRuntime) -> None:
+    with runtime.open_view("a red room"):
+        pass
+    scripted.wait_for(protocol.CloseView)
+
+
+def test_poll_tells_what_happened_in_order(runtime: eddyline.Runtime) -> None:
+    view = runtime.open_view("a red room", name="main")
+    receipt = view.event("rain")
+    notes: list[eddyline.Note] = []
+
+    def finished() -> bool:
+        notes.extend(runtime.poll())
+        return receipt.is_final
+
+    wait_until(finished)
+    notes += runtime.poll()
+    assert isinstance(notes[0], eddyline.ViewOpened)
+    states = [note.state for note in notes if isinstance(note, eddyline.ReceiptChanged) and note.receipt is receipt]
+    assert states[0] == "accepted"
+    assert states[-1] == "applied"
+    assert str(notes[0]) == "view 'main' is open"
+
+
+def test_words_from_many_threads_all_arrive_once(view: View, scripted: ScriptedRuntime) -> None:
+    receipts: list[eddyline.Receipt] = []
+
+    def speak(number: int) -> None:
+        receipts.extend(view.event(f"event {number} {turn}") for turn in range(20))
+
+    threads = [threading.Thread(target=speak, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    wait_until(lambda: all(receipt.state == "applied" for receipt in receipts))
+    texts = [message.text for message in scripted.received if isinstance(message, protocol.Event)]
+    assert sorted(texts) == sorted(receipt.text for receipt in receipts)
+    assert len({receipt.id for receipt in receipts}) == 80
+
+
+def test_too_many_words_without_an_answer_are_refused_with_a_typed_error(view: View, scripted: ScriptedRuntime) -> None:
+    scripted.hang()
+    for number in range(MAX_UNANSWERED):
+        view.event(f"event {number}")
+    with pytest.raises(BackpressureError, match="without an answer"):
+        view.event("one more")
+    scripted.recover()
