@@ -1,0 +1,91 @@
+"""What the README promises in words is so in files: commands, code, keys, variables, links."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import eddyline
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+SOURCES = [
+    file for folder in ("sdk", "runtime", "kernels", "examples") for file in sorted((ROOT / folder).rglob("*.py"))
+]
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+def test_the_two_commands_stand_alone_in_their_blocks() -> None:
+    assert blocks("bash") == ['pip install -e ".[play]" && eddyline play\n', 'pip install -e ".[dev]" && pytest\n']
+    assert len(re.findall(r"pip install .*&&", README)) == 2
+
+
+def test_the_checks_run_the_test_command_as_the_readme_writes_it() -> None:
+    script = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+    (pattern,) = re.findall(r"grep -m1 -E '([^']+)' README\.md", script)
+    found = [line for line in README.splitlines() if re.search(pattern, line)]
+    assert found == ['pip install -e ".[dev]" && pytest']
+    assert (ROOT / ".ci" / "run").stat().st_mode & 0o111
+
+
+def test_the_ten_lines_are_the_example_in_the_folder() -> None:
+    (code,) = blocks("python")
+    shown = [line for line in code.splitlines() if line]
+    example = (ROOT / "examples" / "hello_view.py").read_text(encoding="utf-8")
+    lines = [line for line in example.partition('"""\n\n')[2].splitlines() if line]
+    assert shown == lines
+    assert len(lines) == 10
+
+
+def test_links_lead_to_files_that_exist() -> None:
+    for page in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "examples" / "README.md"):
+        for link in re.findall(r"\]\((?!https?:)([^)#]+)\)", page.read_text(encoding="utf-8")):
+            assert (page.parent / link).exists(), f"{page.name} links to {link}"
+
+
+def test_every_environment_variable_that_is_read_is_in_the_table() -> None:
+    table = README.partition("## Environment variables")[2]
+    reading = re.compile(r"""environ(?:ment)?(?:\.get|\.setdefault|\.pop|)[(\[]\s*["']([A-Z_]+)["']""")
+    read = {name for file in SOURCES for name in reading.findall(file.read_text(encoding="utf-8"))}
+    assert {name for name in read if f"`{name}`" not in table} == set()
+
+
+@pytest.mark.parametrize(
+    "file", [f for f in SOURCES if f.is_relative_to(ROOT / "examples")], ids=lambda file: file.name
+)
+def test_examples_import_public_names_only(file: Path) -> None:
+    public = {"eddyline", "eddyline.pygame", "eddyline.recording", "eddyline.testing", "eddyline.errors"}
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names = [name.name for name in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            names = [node.module or ""]
+        else:
+            continue
+        for name in names:
+            root = name.partition(".")[0]
+            assert root not in ("torch", "triton", "eddyline_runtime", "eddyline_kernels"), (
+                f"{file.name} imports {name}"
+            )
+            assert root != "eddyline" or name in public, f"{file.name} imports {name}"
+
+
+def test_what_the_examples_use_of_the_sdk_exists() -> None:
+    for file in SOURCES:
+        if file.parent == ROOT / "examples":
+            for name in re.findall(r"\beddyline\.(\w+)\(", file.read_text(encoding="utf-8")):
+                assert hasattr(eddyline, name), f"{file.name} uses eddyline.{name}"
+
+
+@pytest.mark.parametrize("module", ["eddyline.cli", "eddyline_runtime.cli"])
+def test_the_commands_say_how_they_are_used(module: str) -> None:
+    done = subprocess.run([sys.executable, "-m", module, "--help"], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("usage: eddyline")
