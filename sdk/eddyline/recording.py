@@ -116,7 +116,7 @@ class Clip:
     captions: tuple[str, ...]
     actions: NDArray[np.float32]
     labels: dict[str, tuple[str, ...]]
-    seed: int | None
+    seed: int | None = None
 
 
 class Recorder:
