@@ -102,6 +102,7 @@ class Desk:
         """Close all views of a client and forget its token."""
         for view in list(client.views.values()):
             self._close(client, view)
+        client.leave(self._clock())
         del self.clients[client.token]
 
     def keep_house(self, now_s: float) -> None:

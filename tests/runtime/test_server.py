@@ -1,0 +1,470 @@
+"""The server on a real socket: greetings, credits, bad input, clients that vanish. Other clients never notice."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from typing import Any
+
+import msgpack
+import pytest
+import zmq
+
+from eddyline import protocol
+from eddyline.errors import BindError, EndpointError, KeysNeededError
+from eddyline_runtime.config import EngineConfig, ServerConfig
+from eddyline_runtime.engine import Engine
+from eddyline_runtime.server import Server, check_endpoint, check_free
+from eddyline_runtime.weights import World
+
+DEADLINE_S = 20.0
+QUICK = ServerConfig(bind="tcp://127.0.0.1:0", silence_s=5.0, park_s=0.3, resume_s=30.0, status_s=0.05)
+TOKEN = "0123456789abcdef"
+
+
+class RawClient:
+    """A client of another make: a bare socket that says what the test wants."""
+
+    def __init__(self, endpoint: str, token: str = TOKEN) -> None:
+        self.token = token
+        self._context = zmq.Context()
+        self._socket = self._context.socket(zmq.DEALER)
+        self._socket.setsockopt(zmq.LINGER, 0)
+        self._socket.connect(endpoint)
+        self.heard: list[Any] = []
+
+    def close(self) -> None:
+        self._socket.close()
+        self._context.term()
+
+    def send(self, *messages: Any) -> None:
+        for message in messages:
+            self._socket.send(message if isinstance(message, bytes) else protocol.encode(message))
+
+    def send_parts(self, *parts: bytes) -> None:
+        self._socket.send_multipart(parts)
+
+    def hello(self) -> protocol.Welcome:
+        self.send(protocol.Hello(version=protocol.VERSION, token=self.token))
+        return self.wait(protocol.Welcome)
+
+    def open(self, view: int = 1, *, credits: int = protocol.MAX_CREDITS, **fields: Any) -> protocol.ViewOpened:
+        self.send(protocol.OpenView(view=view, prompt="a red fox", seed=7, credits=credits, **fields))
+        return self.wait(protocol.ViewOpened)
+
+    def next(self, timeout_s: float) -> Any | None:
+        if not self._socket.poll(int(1000 * timeout_s)):
+            return None
+        parts = self._socket.recv_multipart()
+        message = protocol.decode_runtime_message(parts[0])
+        if isinstance(message, protocol.FrameHeader):
+            assert len(parts[1]) == message.height * message.width * 3
+        self.heard.append(message)
+        return message
+
+    def wait(self, kind: type, fits: Callable[[Any], bool] = lambda message: True) -> Any:
+        """The next message of a kind that fits; pings meanwhile, as a client does."""
+        ping_s = time.monotonic()
+        deadline_s = ping_s + DEADLINE_S
+        while (now_s := time.monotonic()) < deadline_s:
+            message = self.next(0.1)
+            if isinstance(message, kind) and fits(message):
+                return message
+            if now_s >= ping_s:
+                ping_s = now_s + 0.2
+                self.send(protocol.Ping(sent_s=0.0))
+        raise AssertionError(f"no such {kind.__name__} came; heard {self.heard[-5:]}")
+
+    def error(self, code: str) -> protocol.ErrorMessage:
+        return self.wait(protocol.ErrorMessage, lambda error: error.code == code)
+
+    def receipt(self, word: int, state: str) -> protocol.ReceiptUpdate:
+        return self.wait(protocol.ReceiptUpdate, lambda receipt: (receipt.id, receipt.state) == (word, state))
+
+    def frame(self, index: int) -> protocol.FrameHeader:
+        return self.wait(protocol.FrameHeader, lambda frame: frame.index >= index)
+
+
+class Serving:
+    """A server in a thread, and the clients a test connects to it."""
+
+    def __init__(self, world: World, config: ServerConfig, **engine: Any) -> None:
+        self.engine = Engine(world, EngineConfig(**engine), clock=time.monotonic)
+        self.server = Server(self.engine, config)
+        self.endpoint = self.server.bind()
+        self.failure: BaseException | None = None
+        self._thread = threading.Thread(target=self._run)
+        self._clients = ExitStack()
+        self._thread.start()
+
+    def _run(self) -> None:
+        try:
+            self.server.run()
+        except BaseException as error:
+            self.failure = error
+
+    def client(self, token: str = TOKEN) -> RawClient:
+        client = RawClient(self.endpoint, token)
+        self._clients.callback(client.close)
+        return client
+
+    def stop(self) -> None:
+        self.server.stop()
+        self._thread.join(DEADLINE_S)
+        assert not self._thread.is_alive()
+        self._clients.close()
+
+
+@contextmanager
+def serving(world: World, config: ServerConfig = QUICK, **engine: Any) -> Iterator[Serving]:
+    running = Serving(world, config, **engine)
+    try:
+        yield running
+    finally:
+        running.stop()
+    assert running.failure is None
+
+
+@pytest.fixture
+def served(tiny: World) -> Iterator[Serving]:
+    with serving(tiny) as running:
+        yield running
+
+
+@pytest.fixture
+def client(served: Serving) -> RawClient:
+    client = served.client()
+    client.hello()
+    return client
+
+
+def event(word: int, text: str = "it rains", **fields: Any) -> protocol.Event:
+    return protocol.Event(id=word, view=1, text=text, **fields)
+
+
+def test_a_greeting_says_what_the_world_is(served, tiny):
+    welcome = served.client().hello()
+    assert (welcome.model, welcome.fps, welcome.height, welcome.width) == ("tiny", 16.0, 32, 48)
+    assert {profile.name: profile.chunk_frames for profile in welcome.profiles} == {"smooth": 8, "responsive": 4}
+    assert welcome.phrases == tiny.card.phrases
+    assert welcome.views == ()
+
+
+def test_frames_come_in_order_and_words_are_answered_with_both_dates(client):
+    assert client.open().chunk_frames == 8
+    client.frame(7)
+    client.send(event(1))
+    client.receipt(1, "accepted")
+    applied = client.receipt(1, "applied")
+    assert applied.first_full_frame == applied.first_influenced_frame + 24
+    assert 0 <= applied.understood <= 1
+    client.frame(applied.first_full_frame)
+    frames = [message for message in client.heard if isinstance(message, protocol.FrameHeader)]
+    assert [frame.index for frame in frames] == list(range(len(frames)))
+    for frame in frames:
+        assert frame.events == (("it rains",) if frame.index >= applied.first_influenced_frame else ())
+
+
+def test_no_more_frames_are_sent_than_were_granted(client):
+    client.open(credits=3)
+    client.frame(2)
+    client.wait(protocol.StatusUpdate, lambda status: status.state == "parked")
+    assert sum(isinstance(message, protocol.FrameHeader) for message in client.heard) == 3
+
+
+def test_a_view_nobody_reads_parks_loses_only_frames_and_goes_on_when_it_is_read(client):
+    client.open(credits=3)
+    client.frame(2)
+    client.wait(protocol.StatusUpdate, lambda status: status.state == "parked")
+    client.send(event(1))
+    client.receipt(1, "accepted")
+    client.send(protocol.Credit(view=1, frames=200))
+    client.receipt(1, "applied")
+    client.wait(protocol.StatusUpdate, lambda status: status.state == "live")
+    client.frame(40)
+
+
+def test_the_oldest_frames_go_when_a_client_reads_too_slowly_and_are_counted(tiny):
+    with serving(tiny, replace(QUICK, park_s=600.0)) as running:
+        client = running.client()
+        client.hello()
+        client.open(credits=1)
+        client.wait(protocol.StatusUpdate, lambda status: status.dropped >= 16)
+        client.send(protocol.Credit(view=1, frames=100))
+        later = client.wait(protocol.FrameHeader, lambda frame: frame.index > 0)
+        assert later.dropped == later.index - 1 >= 16
+
+
+def test_pause_stops_the_playhead_and_resume_lets_it_go_on_with_the_next_frame(client):
+    client.open()
+    client.frame(7)
+    client.send(protocol.Pause(view=1))
+    client.wait(protocol.StatusUpdate, lambda status: status.state == "paused")
+    last = max(message.index for message in client.heard if isinstance(message, protocol.FrameHeader))
+    client.send(protocol.Resume(view=1))
+    assert client.wait(protocol.FrameHeader).index == last + 1
+
+
+BAD_MESSAGES = {
+    "no MessagePack": (b"\xc1 nonsense", "bad_message"),
+    "half a message": (protocol.encode(protocol.Ping(sent_s=1.0))[:-3], "bad_message"),
+    "an unknown kind": (msgpack.packb({"kind": "dance"}), "unknown_kind"),
+    "no kind": (msgpack.packb([1, 2, 3]), "bad_message"),
+    "NaN": (msgpack.packb({"kind": "act", "view": 1, "keys": {"KeyA": float("nan")}}), "bad_message"),
+    "an infinite hold": (
+        msgpack.packb({"kind": "event", "id": 5, "view": 1, "text": "a", "hold_s": float("inf")}),
+        "bad_message",
+    ),
+    "empty text": (msgpack.packb({"kind": "event", "id": 5, "view": 1, "text": ""}), "bad_message"),
+    "20 kB of text": (msgpack.packb({"kind": "event", "id": 5, "view": 1, "text": "a" * 20_000}), "too_large"),
+    "an unknown view": (protocol.encode(protocol.Act(view=9, keys={})), "unknown_view"),
+    "a word never said": (protocol.encode(protocol.Cancel(id=99, view=1)), "unknown_word"),
+    "an unknown profile": (protocol.encode(protocol.OpenView(view=2, prompt="a", profile="fast")), "unknown_profile"),
+    "a blank prompt": (protocol.encode(protocol.OpenView(view=2, prompt="  ")), "bad_message"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_MESSAGES)
+def test_a_bad_message_costs_its_sender_one_error_and_others_nothing(served, client, name):
+    data, code = BAD_MESSAGES[name]
+    client.open()
+    client.frame(0)
+    bad = served.client("another-client-token")
+    bad.hello()
+    bad.open()
+    bad.send(data, protocol.Ping(sent_s=42.0))
+    assert bad.error(code).message
+    bad.wait(protocol.Pong, lambda pong: pong.sent_s == 42.0)
+    assert sum(isinstance(message, protocol.ErrorMessage) for message in bad.heard) == 1
+    frame = client.frame(8)
+    assert frame.dropped == 0
+
+
+def test_a_message_of_two_parts_is_refused(client):
+    client.send_parts(protocol.encode(protocol.Ping(sent_s=0.0)), b"more")
+    assert "2 parts" in client.error("too_large").message
+
+
+def test_ten_megabytes_of_text_cost_only_their_sender_the_connection(served, client):
+    client.open()
+    client.frame(0)
+    bad = served.client("another-client-token")
+    bad.hello()
+    bad.send(msgpack.packb({"kind": "event", "id": 5, "view": 1, "text": "a" * 10_000_000}))
+    client.frame(32)
+    served.client("one-more-client-token").hello()
+
+
+def test_other_scripts_are_words_like_any(client):
+    client.open()
+    for word, text in enumerate(["снег идёт", "下雪了", "يهطل الثلج", "❄️⛄"], start=1):
+        client.send(event(word, text))
+        client.receipt(word, "applied")
+
+
+def test_blank_words_and_past_frames_are_rejected_with_the_cure(client):
+    client.open()
+    client.frame(0)
+    client.send(event(1, "   "), event(2, at=0))
+    assert "empty" in client.receipt(1, "rejected").reason
+    assert 'at="now"' in client.receipt(2, "rejected").reason
+
+
+def test_words_before_a_greeting_are_refused(served):
+    client = served.client()
+    client.send(protocol.Ping(sent_s=0.0))
+    assert "HELLO" in client.error("hello_first").message
+
+
+def test_another_major_version_is_refused_with_both_versions_named(served):
+    client = served.client()
+    client.send(msgpack.packb({"kind": "hello", "version": [7, 3], "token": TOKEN}))
+    error = client.error("version_mismatch")
+    assert "7.3" in error.message
+    assert "1.0" in error.message
+
+
+def test_a_client_without_the_codec_or_with_too_small_a_screen_is_refused(served):
+    client = served.client()
+    client.send(protocol.Hello(version=protocol.VERSION, token=TOKEN, codecs=("jpeg",)))
+    assert "raw" in client.error("no_codec").message
+    client.send(protocol.Hello(version=protocol.VERSION, token=TOKEN, max_width=16))
+    assert "48x32" in client.error("no_codec").message
+
+
+def test_words_sent_twice_are_applied_once_and_answered_again(client):
+    client.open()
+    client.frame(0)
+    client.send(event(1), event(1), event(1))
+    applied = client.receipt(1, "applied")
+    client.send(event(1))
+    assert client.receipt(1, "applied") == applied
+    header = client.frame(applied.first_full_frame)
+    assert header.events == ("it rains",)
+
+
+def test_words_can_be_taken_back_until_they_are_applied(client):
+    client.open()
+    client.frame(0)
+    client.send(event(1, at=10_000), protocol.Cancel(id=1, view=1))
+    client.receipt(1, "cancelled")
+    client.send(event(2))
+    applied = client.receipt(2, "applied")
+    client.send(protocol.Cancel(id=2, view=1))
+    assert client.receipt(2, "applied") == applied
+
+
+def test_more_views_than_allowed_are_refused_and_closing_makes_room(tiny):
+    with serving(tiny, max_views=1) as running:
+        client = running.client()
+        client.hello()
+        client.open(1)
+        client.send(protocol.OpenView(view=2, prompt="a pig"))
+        assert "close one" in client.error("too_many_views").message
+        client.send(protocol.CloseView(view=1))
+        client.wait(protocol.ViewClosed)
+        client.open(2)
+        client.frame(0)
+
+
+def test_opening_twice_changes_nothing_and_closing_an_unknown_view_is_answered(client):
+    opened = client.open()
+    client.frame(7)
+    assert client.open() == opened
+    assert client.wait(protocol.FrameHeader).epoch == 0
+    client.send(protocol.CloseView(view=77))
+    assert client.wait(protocol.ViewClosed).view == 77
+
+
+def test_a_client_that_vanishes_finds_its_view_and_its_receipts_again(served, client):
+    client.open()
+    client.frame(7)
+    client.send(event(1, at=10_000))
+    client.receipt(1, "accepted")
+    client.send(event(2))
+    client.close()
+    again = served.client()
+    assert again.hello().views == (1,)
+    again.send(event(1, at=10_000), event(2))
+    again.receipt(1, "accepted")
+    again.send(protocol.Credit(view=1, frames=100))
+    applied = again.receipt(2, "applied")
+    frame = again.frame(applied.first_influenced_frame)
+    assert frame.epoch == 0
+    assert (
+        sum(receipt.state == "applied" for receipt in again.heard if isinstance(receipt, protocol.ReceiptUpdate)) == 1
+    )
+
+
+def test_the_views_of_a_vanished_client_are_closed_after_the_grace_period(tiny):
+    with serving(tiny, replace(QUICK, resume_s=0.3), max_views=1) as running:
+        gone = running.client()
+        gone.hello()
+        gone.open()
+        gone.close()
+        other = running.client("another-client-token")
+        other.hello()
+        deadline_s = time.monotonic() + DEADLINE_S
+        answer = None
+        while not isinstance(answer, protocol.ViewOpened):
+            assert time.monotonic() < deadline_s
+            other.send(protocol.OpenView(view=1, prompt="a pig", credits=50))
+            answer = other.wait(protocol.ErrorMessage | protocol.ViewOpened)
+        other.frame(0)
+
+
+def test_a_second_connection_of_one_token_takes_the_place_of_the_first(served, client):
+    client.open()
+    second = served.client()
+    assert second.hello().views == (1,)
+    client.error("replaced")
+    second.send(protocol.Credit(view=1, frames=50))
+    second.frame(0)
+
+
+def test_leaving_closes_all_views(served, client):
+    client.open()
+    client.send(protocol.Bye(), protocol.Ping(sent_s=0.0))
+    client.error("hello_first")
+    assert served.client().hello().views == ()
+
+
+def test_a_heartbeat_is_answered_while_a_tick_runs_and_says_for_how_long(served, client):
+    client.open()
+    client.frame(0)
+    hang = threading.Event()
+    forward = served.engine.world.model.forward
+    served.engine.world.model.forward = lambda *args: (hang.wait(DEADLINE_S), forward(*args))[1]
+    try:
+        pong = client.wait(protocol.Pong, lambda pong: pong.tick_age_s > 0.2)
+        assert pong.ticks >= 1
+    finally:
+        hang.set()
+        del served.engine.world.model.forward
+    client.frame(16)
+
+
+def test_a_client_that_takes_no_answers_is_let_go(served, client, monkeypatch):
+    monkeypatch.setattr(served.server, "_try_send", lambda *parts: False)
+    monkeypatch.setattr(served.server, "_config", replace(QUICK, outbox=8))
+    client.send(*(protocol.Ping(sent_s=float(number)) for number in range(9)))
+    (known,) = served.server._desk.clients.values()
+    deadline_s = time.monotonic() + DEADLINE_S
+    while known.routing is not None:
+        assert time.monotonic() < deadline_s
+        time.sleep(0.01)
+    assert not known.outbox
+
+
+def test_stopping_tells_every_client(served, client):
+    served.server.stop()
+    client.error("shutting_down")
+
+
+def test_a_failing_engine_ends_the_server_and_tells_why(tiny):
+    running = Serving(tiny, QUICK)
+    client = running.client()
+    client.hello()
+
+    def fail(*args: Any) -> None:
+        raise RuntimeError("the device is gone")
+
+    running.engine.world.model.forward = fail
+    try:
+        client.send(protocol.OpenView(view=1, prompt="a red fox"))
+        assert "the device is gone" in client.error("shutting_down").message
+    finally:
+        del running.engine.world.model.forward
+        running.stop()
+    assert isinstance(running.failure, RuntimeError)
+
+
+def test_a_taken_port_is_named_with_the_cure(served):
+    with pytest.raises(BindError, match="choose another port"):
+        check_free(served.endpoint)
+    with pytest.raises(BindError, match="choose another port"):
+        Server(served.engine, replace(QUICK, bind=served.endpoint)).bind()
+
+
+@pytest.mark.parametrize(
+    "endpoint", ["tcp://127.0.0.1:7860", "tcp://localhost:0", "tcp://[::1]:7860", "tcp://127.8.8.8:1"]
+)
+def test_loopback_addresses_are_served(endpoint):
+    assert check_endpoint(endpoint) == endpoint
+
+
+@pytest.mark.parametrize(
+    "endpoint", ["tcp://0.0.0.0:7860", "tcp://*:7860", "tcp://192.168.0.7:7860", "tcp://[::]:7860"]
+)
+def test_addresses_that_others_can_reach_need_keys(endpoint):
+    with pytest.raises(KeysNeededError, match=r"127\.0\.0\.1"):
+        check_endpoint(endpoint)
+
+
+@pytest.mark.parametrize(
+    "endpoint", ["127.0.0.1:7860", "tcp://127.0.0.1", "http://127.0.0.1:1", "tcp://127.0.0.1:99999", ""]
+)
+def test_what_is_no_address_is_refused(endpoint):
+    with pytest.raises(EndpointError, match=r"tcp://127\.0\.0\.1:7860"):
+        check_endpoint(endpoint)
