@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import os
 import sys
+import textwrap
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -433,7 +434,12 @@ class Window:
         """Write lines on a dark, half transparent ground, so that they can be read on any picture."""
         if not lines or area.width < 80 or area.height < 40:
             return
-        rendered = [self._render(text, 22, colour) for text, colour in lines]
+        characters = max((area.width - 44) // (self._fonts[22].size("n")[0] + 1), 8)
+        rendered = [
+            self._render(part, 22, colour)
+            for text, colour in lines
+            for part in textwrap.wrap(text, characters, subsequent_indent="    ", replace_whitespace=False) or [""]
+        ]
         width = min(max(text.get_width() for text in rendered) + 24, area.width - 20)
         block = pygame.Rect(area.left + 10, 0, width, 20 * len(rendered) + 14)
         if at_top:
@@ -457,7 +463,7 @@ class Window:
         return rect
 
     def _render(self, text: str, size: int, colour: Colour) -> pygame.Surface:
-        return self._fonts[size].render(text.replace("\0", " "), True, colour)
+        return self._fonts[size].render(text.replace("\0", " ").replace("\n", " "), True, colour)
 
     def _toast(self, text: str, colour: Colour) -> None:
         self._toasts.append((self._clock(), text, colour))

@@ -272,6 +272,15 @@ def test_play_says_that_there_is_no_display_and_films_instead(
     assert f"\n{len(frames)} frames, " in printed
 
 
+def test_play_dreams_with_the_real_runtime(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    status = cli.main(["play", "--model", "tiny", "--random-weights", "--out", str(tmp_path), "--seconds", "2"])
+    assert status == 0
+    assert "'night falls': applied" in capsys.readouterr().out
+    frames = frames_of(tmp_path / "eddyline-play.mp4")
+    assert len(frames) >= 32
+    assert any((frame != frames[0]).any() for frame in frames)
+
+
 def test_play_launches_stops_and_explains_a_runtime_that_cannot_start(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
