@@ -52,6 +52,7 @@ TOAST_S = 7.0
 HARDLY_UNDERSTOOD = 0.4
 """Below this `understood`, the window says so and names the nearest phrase."""
 EVENT_HOLD_S = 6.0
+CONNECT_S = 20.0
 SAVED_SCALE = 4
 """Saved pictures are enlarged this many times."""
 KEYS_TYPING = (
@@ -518,5 +519,5 @@ def overlay_lines(view: View, world: World | None, frame: Frame | None) -> list[
 
 def _runtime(options: PlayOptions) -> Runtime:
     if options.endpoint is not None:
-        return connect(options.endpoint)
+        return connect(options.endpoint, timeout_s=CONNECT_S)
     return launch(options.model, profile=options.profile, wait=False, random_weights=options.random_weights)

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import av
@@ -17,15 +18,18 @@ import pytest
 from PIL import Image
 
 import eddyline
-from eddyline import cli, protocol
+from eddyline import cli, protocol, testing
 from eddyline.doctor import why_no_display
 from eddyline.errors import DisplayError, RecordingError
 from eddyline.film import Film, SheetPicture, contact_sheet, save_sheet
 from eddyline.play import PANEL_PX, PlayOptions, Window, open_window, play
 from eddyline.reel import DIORAMA_SCRIPT, Step, film_script, script_for
-from eddyline.testing import ScriptedRuntime, wait_until
+from eddyline.testing import ScriptedRuntime
 
 HEIGHT, WIDTH = 24, 40
+PATIENCE_S = 60.0
+"""A busy machine may be this slow; nothing here depends on speed."""
+wait_until = partial(testing.wait_until, timeout_s=PATIENCE_S)
 
 
 def frames_of(film: Path) -> list[np.ndarray]:
@@ -47,12 +51,13 @@ def typed(text: str) -> list[pygame.event.Event]:
 
 def texts_of(scripted: ScriptedRuntime, kind: type[protocol.Words], count: int = 1) -> list[str]:
     """The texts of the words of one kind that came, once there are `count`."""
-    return [message.text for message in scripted.wait_for(kind, count) if isinstance(message, protocol.Words)]
+    came = scripted.wait_for(kind, count, PATIENCE_S)
+    return [message.text for message in came if isinstance(message, protocol.Words)]
 
 
 @pytest.fixture
 def scripted() -> Iterator[ScriptedRuntime]:
-    with ScriptedRuntime(height=HEIGHT, width=WIDTH, fps=30, chunk_frames=4) as runtime:
+    with ScriptedRuntime(height=HEIGHT, width=WIDTH, fps=30, chunk_frames=4, silence_s=PATIENCE_S) as runtime:
         yield runtime
 
 
@@ -61,7 +66,7 @@ def window(scripted: ScriptedRuntime, tmp_path: Path) -> Iterator[Window]:
     pygame.display.init()
     pygame.font.init()
     screen = pygame.display.set_mode((640, 480), pygame.RESIZABLE)
-    with eddyline.connect(scripted.endpoint) as runtime:
+    with eddyline.connect(scripted.endpoint, timeout_s=PATIENCE_S) as runtime:
         window = Window(screen, runtime, PlayOptions(out=tmp_path / "out", prompt="a red room"))
         wait_until(lambda: window.turn([]) and window.view is not None and window.view.frame() is not None)
         yield window
@@ -210,7 +215,7 @@ def test_a_runtime_that_is_gone_for_good_is_told_and_nothing_breaks(tmp_path: Pa
     command = [sys.executable, "-m", "eddyline.testing", "--fail", "no weights here"]
     with eddyline.launch(wait=False, command=command) as runtime:
         window = Window(screen, runtime, PlayOptions(out=tmp_path))
-        wait_until(lambda: window.turn([]) and window.failure, timeout_s=30)
+        wait_until(lambda: window.turn([]) and window.failure)
         assert "no weights here" in window.failure
         assert window.turn([*typed("hello"), key(pygame.K_RETURN), key(pygame.K_F12), key(pygame.K_F1)])
     pygame.quit()
@@ -222,7 +227,7 @@ def test_a_runtime_that_is_gone_for_good_is_told_and_nothing_breaks(tmp_path: Pa
 def test_without_a_display_a_script_is_filmed_with_its_words(scripted: ScriptedRuntime, tmp_path: Path) -> None:
     steps = [Step(0.0, "prompt", "a red room"), Step(0.6, "prompt", "a green meadow"), Step(1.4, "event", "night")]
     said: list[str] = []
-    with eddyline.connect(scripted.endpoint) as runtime:
+    with eddyline.connect(scripted.endpoint, timeout_s=PATIENCE_S) as runtime:
         reel = film_script(runtime, out=tmp_path, seconds=2.0, script=steps, say=said.append)
     assert reel.frames >= 60
     frames = frames_of(reel.film)
@@ -314,7 +319,7 @@ def test_control_c_stops_play_and_its_runtime(tmp_path: Path) -> None:
         if "is open" in line:
             break
     process.send_signal(signal.SIGINT)
-    _, stderr = process.communicate(timeout=30)
+    _, stderr = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 130
     assert stderr.strip() == "stopped"
 
@@ -405,7 +410,7 @@ def test_a_contact_sheet_holds_every_picture_with_room_for_its_words(count: int,
 
 
 def test_ping_says_who_answers(scripted: ScriptedRuntime, capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["ping", scripted.endpoint]) == 0
+    assert cli.main(["ping", scripted.endpoint, "--timeout", "60"]) == 0
     assert "40 x 24 at 30 frames a second" in capsys.readouterr().out
 
 

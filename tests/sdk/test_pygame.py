@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from functools import partial
 
 import numpy as np
 import pygame
@@ -11,10 +12,13 @@ import pytest
 
 import eddyline
 import eddyline.pygame as eddyline_pygame
+from eddyline import testing
 from eddyline.keys import KEY_CODES
-from eddyline.testing import ScriptedRuntime, wait_until
+from eddyline.testing import ScriptedRuntime
 
 RED = (200, 40, 40)
+PATIENCE_S = 60.0
+wait_until = partial(testing.wait_until, timeout_s=PATIENCE_S)
 
 
 def colour_at(surface: pygame.Surface, position: tuple[int, int]) -> tuple[int, ...]:
@@ -32,7 +36,7 @@ def screen() -> Iterator[pygame.Surface]:
 
 @pytest.fixture
 def red_view() -> Iterator[eddyline.View]:
-    with ScriptedRuntime() as scripted, eddyline.connect(scripted.endpoint) as runtime:
+    with ScriptedRuntime() as scripted, eddyline.connect(scripted.endpoint, timeout_s=PATIENCE_S) as runtime:
         yield runtime.open_view("a red room")
 
 
@@ -61,7 +65,7 @@ def test_a_view_can_be_drawn_into_no_room_at_all(screen: pygame.Surface, red_vie
 
 
 def test_two_views_of_one_size_do_not_get_mixed_up(screen: pygame.Surface) -> None:
-    with ScriptedRuntime() as scripted, eddyline.connect(scripted.endpoint) as runtime:
+    with ScriptedRuntime() as scripted, eddyline.connect(scripted.endpoint, timeout_s=PATIENCE_S) as runtime:
         left, right = runtime.open_view("a red room"), runtime.open_view("a black room")
         wait_until(lambda: left.frame() is not None and right.frame() is not None)
         for _ in range(2):
@@ -72,7 +76,7 @@ def test_two_views_of_one_size_do_not_get_mixed_up(screen: pygame.Surface) -> No
 
 
 def test_before_the_first_frame_a_placeholder_is_drawn(screen: pygame.Surface) -> None:
-    with ScriptedRuntime() as scripted, eddyline.connect(scripted.endpoint) as runtime:
+    with ScriptedRuntime() as scripted, eddyline.connect(scripted.endpoint, timeout_s=PATIENCE_S) as runtime:
         scripted.hang()
         view = runtime.open_view("a red room")
         screen.fill((1, 2, 3))
