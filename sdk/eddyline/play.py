@@ -106,7 +106,13 @@ def play(options: PlayOptions, *, say: Callable[[str], None] = print) -> int:
         say(f"no window ({reason}): playing {options.seconds:g} s of video through a short script, into {options.out}")
         with _runtime(options) as runtime:
             reel = film_script(
-                runtime, out=options.out, seconds=options.seconds, profile=options.profile, seed=options.seed, say=say
+                runtime,
+                out=options.out,
+                seconds=options.seconds,
+                opening=options.prompt,
+                profile=options.profile,
+                seed=options.seed,
+                say=say,
             )
         say(summary(reel))
         return 0

@@ -50,6 +50,7 @@ FORMAT: Literal["eddyline-recording"] = "eddyline-recording"
 VERSION = 1
 MAX_SIDE_PX = 8192
 MAX_CAPTION_CHARS = 4096
+MAX_NPY_HEADER_BYTES = 4096
 
 _Scalar = TypeVar("_Scalar", bound=np.generic)
 _Name = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
@@ -104,7 +105,7 @@ class RecordingInfo:
     metadata: dict[str, str]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Clip:
     """An unbroken stretch of T frames.
 
@@ -537,6 +538,9 @@ def _write_frames(file: IO[bytes], frames: Sequence[NDArray[np.uint8]]) -> None:
 
 def _read_array(shard: zipfile.ZipFile, name: str, dtype: type[_Scalar], shape: tuple[int, ...]) -> NDArray[_Scalar]:
     """One array of a shard; ValueError when it is not what the index promises."""
+    size, expected = shard.getinfo(name).file_size, math.prod(shape) * np.dtype(dtype).itemsize
+    if not expected < size <= expected + MAX_NPY_HEADER_BYTES:
+        raise ValueError(f"{name} unpacks to {size} bytes, the index promises {expected} and a header")
     array: NDArray[_Scalar] = np.lib.format.read_array(io.BytesIO(shard.read(name)), allow_pickle=False)
     if array.dtype != dtype or array.shape != shape:
         raise ValueError(

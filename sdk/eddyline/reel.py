@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -93,6 +93,7 @@ def film_script(
     out: Path,
     seconds: float = 20.0,
     script: Sequence[Step] | None = None,
+    opening: str | None = None,
     profile: str | None = None,
     seed: int = 0,
     say: Callable[[str], None] = print,
@@ -101,6 +102,7 @@ def film_script(
 ) -> Reel:
     """Send a script to a new view while `seconds` of video play; write `eddyline-play.mp4` and `.png` into `out`.
 
+    `opening` takes the place of the script's first words.
     Each picture of the contact sheet is the last frame before the next words were sent, with the words in force on it.
     Raises RecordingError when the files cannot be written, and the runtime's error when it stops for good.
     """
@@ -108,6 +110,8 @@ def film_script(
     world = wait_for_world(runtime, say=say, sleep=sleep)
     ready_s = clock() - began_s
     steps = list(script) if script is not None else script_for(world, seconds=seconds)
+    if opening is not None:
+        steps[0] = replace(steps[0], text=opening)
     pictures: list[SheetPicture] = []
     receipts: list[Receipt] = []
     shown_s: list[float] = []

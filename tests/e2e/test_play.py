@@ -266,12 +266,14 @@ def test_the_script_of_the_embedded_world_fills_the_time_evenly() -> None:
 def test_play_says_that_there_is_no_display_and_films_instead(
     scripted: ScriptedRuntime, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    status = cli.main(["play", "--endpoint", scripted.endpoint, "--out", str(tmp_path), "--seconds", "1"])
+    arguments = ["--endpoint", scripted.endpoint, "--out", str(tmp_path), "--seconds", "1", "--prompt", "a white room"]
+    status = cli.main(["play", *arguments])
     printed = capsys.readouterr().out
     assert status == 0
     assert printed.startswith("no window (SDL_VIDEODRIVER is dummy)")
     assert str(tmp_path / "eddyline-play.mp4") in printed
     assert str(tmp_path / "eddyline-play.png") in printed
+    assert "prompt: a white room" in printed
     frames = frames_of(tmp_path / "eddyline-play.mp4")
     assert len(frames) >= 30
     assert f"\n{len(frames)} frames, " in printed

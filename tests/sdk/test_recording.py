@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import signal
 import subprocess
@@ -15,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from eddyline import recording as recording_module
 from eddyline.errors import EddylineError, RecordingError
 from eddyline.recording import Recorder, Recording, RecordingInfo
 
@@ -153,6 +155,22 @@ def test_what_a_game_recorded_before_it_raised_is_kept(tmp_path: Path) -> None:
 def test_a_recording_without_clips_is_a_recording(tmp_path: Path) -> None:
     new_recorder(tmp_path).close()
     assert len(Recording(tmp_path)) == 0
+
+
+def test_a_full_disk_is_told_and_costs_only_the_open_shard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recorder = new_recorder(tmp_path, clips_per_shard=1)
+    recorder.add(a_frame(1), caption="safe", actions=[0, 0])
+    recorder.begin_clip()
+    recorder.add(a_frame(2), caption="lost", actions=[0, 0])
+
+    def write_frames(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(recording_module, "_write_frames", write_frames)
+    with pytest.raises(RecordingError, match=r"No space left.*1 finished shards are safe.*Free space"):
+        recorder.close()
+    recorder.close()
+    assert [clip.captions for clip in Recording(tmp_path)] == [("safe",)]
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL is a POSIX signal")
