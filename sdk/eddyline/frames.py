@@ -6,6 +6,7 @@ until it reads again, and the runtime drops the oldest on its side.
 
 from __future__ import annotations
 
+import math
 from bisect import insort
 from dataclasses import dataclass, field, replace
 
@@ -16,6 +17,8 @@ from eddyline.pacing import newest_due
 
 CREDIT_FRAMES = 16
 """Frames of one view that may be on their way or waiting at once: two chunks of the smooth profile, one second."""
+CREDIT_BATCH = 4
+"""Credits given back at once; waking the socket thread for each would cost the game more than the frame does."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,6 +59,8 @@ class FrameStore:
 
     frames: list[Frame] = field(default_factory=list)
     shown: Frame | None = None
+    next_due_s: float = math.inf
+    """When the first of the waiting frames is due; most calls come before that, and cost nothing more."""
     skipped: int = 0
     """Frames that came but were never shown: too late, or overtaken by a newer one that was due as well."""
 
@@ -67,18 +72,23 @@ class FrameStore:
         if any(waiting.order == frame.order for waiting in self.frames):
             return 1
         insort(self.frames, frame, key=lambda waiting: waiting.order)
+        self.next_due_s = min(self.next_due_s, frame.due_s)
         return 0
 
     def take(self, now_s: float, delay_s: float) -> int:
         """Make the frame that is due at `now_s` the shown one. Returns the credits freed; 0 when nothing new is due."""
+        if now_s < self.next_due_s + delay_s:
+            return 0
         position = newest_due([frame.due_s for frame in self.frames], now_s=now_s, delay_s=delay_s)
         if position is None:
             return 0
         self.shown = self.frames[position]
         del self.frames[: position + 1]
+        self.next_due_s = min((frame.due_s for frame in self.frames), default=math.inf)
         self.skipped += position
         return position + 1
 
     def shift(self, seconds: float) -> None:
         """Let all waiting frames be due `seconds` later (they waited while the view was paused)."""
         self.frames = [replace(frame, due_s=frame.due_s + seconds) for frame in self.frames]
+        self.next_due_s += seconds

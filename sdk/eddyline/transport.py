@@ -2,17 +2,15 @@
 
 A connection is one DEALER socket and one HELLO. When it is lost - the other side hung up, or was silent for too long -
 the socket is thrown away and a new one made, with backoff, for as long as there is an endpoint. The game's threads
-never touch the socket: they `post` small functions, which run here in order, and wake the thread with one byte.
+never touch the socket: they `post` small functions, which run here in order, and wake the thread.
 """
 
 from __future__ import annotations
 
-import contextlib
 import ipaddress
 import logging
 import math
 import re
-import socket
 import struct
 import threading
 import time
@@ -34,6 +32,7 @@ from eddyline.errors import (
 )
 from eddyline.pacing import ClockMap, measure_clock
 from eddyline.protocol import ClientMessage, RuntimeMessage
+from eddyline.waker import Waker
 
 HANDSHAKE_S = 2.0
 """How long a WELCOME may take before the connection is tried anew."""
@@ -117,11 +116,8 @@ class Transport:
         self._endpoint = endpoint
         self._clock = clock
         self._commands: deque[Callable[[], None]] = deque()
-        self._awake = False
+        self._waker = Waker()
         self._stopping = False
-        self._wake_in, self._wake_out = socket.socketpair()
-        self._wake_in.setblocking(False)
-        self._wake_out.setblocking(False)
         self._context = zmq.Context()
         self._socket: zmq.Socket[bytes] | None = None
         self._monitor: zmq.Socket[bytes] | None = None
@@ -140,11 +136,7 @@ class Transport:
     def post(self, command: Callable[[], None]) -> None:
         """Run `command` on the socket thread, after all that was posted before. Returns at once."""
         self._commands.append(command)
-        if not self._awake:
-            self._awake = True
-            # A full pipe already holds the byte that wakes the thread; a closed one means that the thread is gone.
-            with contextlib.suppress(OSError):
-                self._wake_in.send(b"\0")
+        self._waker.wake()
 
     def set_endpoint(self, endpoint: str | None, reason: str = "") -> None:
         """Leave the present connection, because of `reason`, and connect to `endpoint` (to nothing when it is None)."""
@@ -177,15 +169,14 @@ class Transport:
         finally:
             self._close_socket(linger_ms=LINGER_MS)
             self._context.term()
-            self._wake_in.close()
-            self._wake_out.close()
+            self._waker.close()
 
     def _turn(self) -> None:
         now_s = self._clock()
         if self._socket is None and self._endpoint is not None and not self._refused and now_s >= self._retry_s:
             self._open_socket(self._endpoint)
         poller = zmq.Poller()
-        poller.register(self._wake_out.fileno(), zmq.POLLIN)
+        poller.register(self._waker.fileno(), zmq.POLLIN)
         if self._socket is not None and self._monitor is not None:
             poller.register(self._socket, zmq.POLLIN)
             poller.register(self._monitor, zmq.POLLIN)
@@ -193,9 +184,7 @@ class Transport:
         poller.poll(math.ceil(max(0.0, planned_s - self._clock()) * 1000))
         if self._clock() - planned_s > 1.0:
             self._heard_s = self._clock()  # this process itself was asleep; that says nothing about the runtime
-        with contextlib.suppress(BlockingIOError):
-            self._wake_out.recv(4096)
-        self._awake = False
+        self._waker.clear()
         while self._commands:
             self._commands.popleft()()
         self._receive()

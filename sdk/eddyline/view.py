@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from eddyline import protocol
 from eddyline.errors import BackpressureError, ClosedError, OptionError, PastFrameError, TextError
-from eddyline.frames import Frame, FrameStore
+from eddyline.frames import CREDIT_BATCH, Frame, FrameStore
 from eddyline.keys import held_state
 from eddyline.notes import Progress
 from eddyline.pacing import Playout, delay_at, observe_arrival
@@ -101,7 +101,8 @@ class View:
         self._link = link
         self._lock = threading.Lock()  # among the game's own threads; the socket thread never takes it
         self._store = FrameStore()
-        self._again: Frame | None = None
+        self._again: Frame | None = None  # the shown frame, no longer new
+        self._freed = 0
         self._paused_s: float | None = None
         self._held: dict[str, float] | None = None
         self._unshown: dict[int, Receipt] = {}
@@ -209,16 +210,22 @@ class View:
         """
         now_s = self._link.clock()
         with self._lock:
-            freed = self._drain()
+            self._drain()
             taken = 0 if self._paused_s is not None else self._store.take(now_s, delay_at(self._playout, now_s))
             shown = self._store.shown
             if taken and shown is not None:
-                self._again = replace(shown, is_new=False)
+                self._freed += taken
+                self._again = None
                 self._count_shown(shown, now_s)
-            else:
+            elif shown is not None:
+                if self._again is None:
+                    self._again = replace(shown, is_new=False)
                 shown = self._again
-        if freed + taken:
-            self._link.freed(self.id, freed + taken)
+            freed = self._freed
+            if freed < CREDIT_BATCH:
+                return shown
+            self._freed = 0
+        self._link.freed(self.id, freed)
         return shown
 
     @property
@@ -241,7 +248,7 @@ class View:
         now_s = self._link.clock()
         status = self._status or protocol.StatusUpdate(view=self.id, state="live")
         with self._lock:
-            shown = self._again
+            shown = self._store.shown
             recent = sum(now_s - shown_s <= RATE_WINDOW_S for shown_s in self._shown_s)
             return ViewStatus(
                 state=self.state,
@@ -328,11 +335,9 @@ class View:
 
     # ---- inside
 
-    def _drain(self) -> int:
-        freed = 0
+    def _drain(self) -> None:
         while self._inbox:
-            freed += self._store.add(self._inbox.popleft())
-        return freed
+            self._freed += self._store.add(self._inbox.popleft())
 
     def _send_words(self, message: Words, kind: WordKind) -> Receipt:
         self._check_open()

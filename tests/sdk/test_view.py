@@ -10,7 +10,7 @@ import pytest
 import eddyline
 from eddyline import protocol
 from eddyline.errors import BackpressureError
-from eddyline.frames import CREDIT_FRAMES
+from eddyline.frames import CREDIT_BATCH, CREDIT_FRAMES
 from eddyline.scripted import colour_of
 from eddyline.testing import ScriptedRuntime, wait_until
 from eddyline.view import MAX_UNANSWERED, View
@@ -150,7 +150,7 @@ def test_a_pause_freezes_the_picture_and_resume_lets_it_go_on(view: View) -> Non
 
 
 def test_a_game_that_does_not_read_gets_no_more_frames_than_its_credit(view: View, scripted: ScriptedRuntime) -> None:
-    wait_until(lambda: view.status.waiting_frames >= CREDIT_FRAMES - 1)
+    wait_until(lambda: view.status.waiting_frames > CREDIT_FRAMES - CREDIT_BATCH)
     before = len(scripted.received)
     wait_until(lambda: len(scripted.received) > before + 5)  # five more heartbeats
     assert view.status.waiting_frames <= CREDIT_FRAMES
