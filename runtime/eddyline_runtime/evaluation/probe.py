@@ -275,7 +275,7 @@ def _fit(probe: Probe, windows: Windows, recipe: ProbeRecipe, generator: torch.G
         ]
         loss = torch.stack(losses).sum() / recipe.batch
         optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         optimiser.step()
         schedule.step()
         bar.set_postfix(loss=f"{loss.item():.3f}", refresh=False)
