@@ -81,7 +81,8 @@ def _play(options: argparse.Namespace) -> int:
     if missing:
         print(f"eddyline play needs {', '.join(missing)}; run: pip install 'eddyline[play]'", file=sys.stderr)
         return 1
-    from eddyline.play import PlayOptions, play
+    from eddyline.play import play
+    from eddyline.window import PlayOptions
 
     return play(
         PlayOptions(

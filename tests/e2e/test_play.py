@@ -22,9 +22,10 @@ from eddyline import cli, protocol, testing
 from eddyline.doctor import why_no_display
 from eddyline.errors import DisplayError, RecordingError
 from eddyline.film import Film, SheetPicture, contact_sheet, save_sheet
-from eddyline.play import PANEL_PX, PlayOptions, Window, open_window, play
+from eddyline.play import open_window, play
 from eddyline.reel import DIORAMA_SCRIPT, Step, film_script, script_for
 from eddyline.testing import ScriptedRuntime
+from eddyline.window import PANEL_PX, PlayOptions, Window
 
 HEIGHT, WIDTH = 24, 40
 PATIENCE_S = 60.0

@@ -1,0 +1,122 @@
+"""What `eddyline play` writes on the screen: colours, letters, the lines of receipts and of the overlay."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+
+import pygame
+
+from eddyline.frames import Frame
+from eddyline.link import World
+from eddyline.receipts import Receipt
+from eddyline.view import View
+
+HARDLY_UNDERSTOOD = 0.4
+"""Below this `understood`, a receipt is shown in amber and with the nearest phrase this world knows."""
+FAILED = ("rejected", "superseded", "cancelled")
+SMALL_PX, LARGE_PX = 22, 26
+LINE_PX = 20
+
+Colour = tuple[int, int, int]
+Line = tuple[str, Colour]
+PANEL: Colour = (18, 20, 26)
+FIELD: Colour = (30, 33, 41)
+FIELD_LEFT: Colour = (22, 24, 30)
+CHIP: Colour = (36, 40, 50)
+TEXT: Colour = (228, 231, 237)
+FAINT: Colour = (134, 141, 154)
+ACCENT: Colour = (122, 168, 214)
+WARM: Colour = (255, 201, 120)
+ALARM: Colour = (236, 112, 104)
+
+
+class Writer:
+    """Writes text in pygame's own font, in two sizes: SMALL_PX and LARGE_PX."""
+
+    def __init__(self) -> None:
+        self._fonts = {size: pygame.font.Font(None, size) for size in (SMALL_PX, LARGE_PX)}
+
+    def block(self, screen: pygame.Surface, lines: Sequence[Line], area: pygame.Rect, *, at_top: bool) -> None:
+        """Write lines on a dark, half transparent ground, so that they can be read on any picture."""
+        if not lines or area.width < 80 or area.height < 40:
+            return
+        characters = max((area.width - 44) // (self._fonts[SMALL_PX].size("n")[0] + 1), 8)
+        rendered = [
+            self.render(part, SMALL_PX, colour)
+            for text, colour in lines
+            for part in textwrap.wrap(text, characters, subsequent_indent="    ", replace_whitespace=False) or [""]
+        ]
+        width = min(max(text.get_width() for text in rendered) + 24, area.width - 20)
+        block = pygame.Rect(area.left + 10, 0, width, LINE_PX * len(rendered) + 14)
+        if at_top:
+            block.top = area.top + 10
+        else:
+            block.bottom = area.bottom - 10
+        block = block.clip(area)
+        ground = pygame.Surface(block.size, pygame.SRCALPHA)
+        pygame.draw.rect(ground, (10, 11, 15, 200), ground.get_rect(), border_radius=8)
+        for number, text in enumerate(rendered):
+            ground.blit(text, (12, 8 + LINE_PX * number))
+        screen.blit(ground, block)
+
+    def write(
+        self, screen: pygame.Surface, text: str, colour: Colour, *, width: int | None = None, **place: tuple[int, int]
+    ) -> pygame.Rect:
+        """Write one small line at a place that pygame.Rect names (`topleft=`); at most `width` pixels of it show."""
+        rendered = self.render(text, SMALL_PX, colour)
+        rect = rendered.get_rect(**place)
+        part = None if width is None else pygame.Rect(0, 0, max(width, 0), rect.height)
+        screen.blit(rendered, rect, part)
+        return rect
+
+    def render(self, text: str, size: int, colour: Colour) -> pygame.Surface:
+        """One line of text as a surface; what ends a line or a string elsewhere becomes a space."""
+        return self._fonts[size].render(text.replace("\0", " ").replace("\n", " "), True, colour)
+
+
+def receipt_line(receipt: Receipt) -> str:
+    """What became of some words, short enough for one line over a picture."""
+    parts = [f"{receipt.kind}  {receipt.text[:50]}"]
+    if receipt.shown_s is None:
+        parts.append(receipt.state)
+    if receipt.reason:
+        parts.append(receipt.reason[:80])
+    if receipt.understood is not None:
+        hardly = receipt.understood < HARDLY_UNDERSTOOD
+        parts.append(f"understood {receipt.understood:.0%}" + (f", nearest '{receipt.nearest}'" if hardly else ""))
+    if receipt.steering_latency_s is not None:
+        parts.append(f"shown after {receipt.steering_latency_s:.2f} s")
+    elif receipt.first_influenced_frame is not None:
+        parts.append(f"from frame {receipt.first_influenced_frame}")
+    return "  ·  ".join(parts)
+
+
+def receipt_colour(receipt: Receipt) -> Colour:
+    """Red for words that came to nothing, amber for words this world hardly knows, grey until they show."""
+    if receipt.state in FAILED:
+        return ALARM
+    if receipt.understood is not None and receipt.understood < HARDLY_UNDERSTOOD:
+        return WARM
+    return TEXT if receipt.shown_s is not None else FAINT
+
+
+def overlay_lines(view: View, world: World | None, frame: Frame | None) -> list[str]:
+    """The lines of the overlay: which world, rates, lead, latency, costs, and the words in force."""
+    status = view.status
+    latency = "none yet" if status.steering_latency_s is None else f"{status.steering_latency_s:.2f} s"
+    lines = []
+    if world is not None:
+        lines.append(f"{world.model}  ·  {world.width} x {world.height} at {world.fps:g} fps  ·  {world.runtime}")
+    lines += [
+        f"{status.state}  ·  {status.fps_shown:.1f} fps shown, {status.fps_made:.1f} made"
+        f"  ·  {status.dropped_frames} dropped",
+        f"lead {status.lead_s:.2f} s, {status.waiting_frames} frames waiting, delay {status.delay_s * 1000:.0f} ms",
+        f"words to screen {latency}  ·  tick {status.tick_ms:.0f} ms "
+        f"(denoise {status.denoise_ms:.0f}, decode {status.decode_ms:.0f})",
+    ]
+    if frame is not None:
+        lines.append(f"epoch {frame.epoch}  ·  frame {frame.index}  ·  chunk {frame.chunk}")
+        lines.append(f"prompt  {frame.prompt[:90]}")
+        lines += [f"event  {event[:90]}" for event in frame.events]
+    return lines
