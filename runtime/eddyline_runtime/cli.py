@@ -12,10 +12,10 @@ import sys
 from collections.abc import Callable, Sequence
 
 from eddyline.errors import ConfigError, EddylineError
+from eddyline_runtime.address import check_endpoint, check_free
 
 MISTAKE = 2
 """Exit status after a mistake that was told in one line."""
-PARENT_CHECK_S = 1.0
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -103,8 +103,6 @@ def _serve(given: argparse.Namespace) -> int:
 def _serve_until_stopped(given: argparse.Namespace) -> None:
     parent_is_gone = _follow_parent(given.parent_pid)
     _say(progress=0.0, doing="starting")
-    from eddyline_runtime.server import Server, check_endpoint, check_free
-
     check_endpoint(given.bind)
     check_free(given.bind)
     _say(progress=0.05, doing="loading the libraries")
@@ -115,6 +113,7 @@ def _serve_until_stopped(given: argparse.Namespace) -> None:
 
     from eddyline_runtime.config import EngineConfig, ServerConfig
     from eddyline_runtime.engine import Engine
+    from eddyline_runtime.server import Server
     from eddyline_runtime.weights import load_world
 
     if given.threads:

@@ -26,6 +26,31 @@ class ClientView:
     parked: bool = False
     resting: bool = False
     """As the engine last said."""
+    max_receipts: int = 1024
+    waiting: set[int] = field(default_factory=set)
+    """Words that came and have no receipt yet."""
+    receipts: OrderedDict[int, ReceiptUpdate] = field(default_factory=OrderedDict)
+    """The last receipt of each of its words, oldest words first."""
+
+    def knows(self, word: int) -> bool:
+        """Whether words of this id came before."""
+        return word in self.waiting or word in self.receipts
+
+    def remember(self, receipt: ReceiptUpdate) -> None:
+        """Keep a receipt, to answer with it again; the oldest final ones are forgotten where there are too many."""
+        self.waiting.discard(receipt.id)
+        self.receipts[receipt.id] = receipt
+        if len(self.receipts) > self.max_receipts:
+            oldest = next((known.id for known in self.receipts.values() if known.state != "accepted"), receipt.id)
+            del self.receipts[oldest]
+
+    def cancelled(self, reason: str) -> list[ReceiptUpdate]:
+        """The receipts of all words that are not applied when the view ends."""
+        accepted = [known.id for known in self.receipts.values() if known.state == "accepted"]
+        return [
+            ReceiptUpdate(id=word, view=self.number, state="cancelled", reason=reason)
+            for word in sorted({*accepted, *self.waiting})
+        ]
 
     def next_frame(self) -> WaitingFrame | None:
         """The frame to send now, if there is one that may be sent; a resting view's wait, for their time will move."""
@@ -42,34 +67,16 @@ class Client:
     heard_s: float
     routing: bytes | None
     """The connection it is reached by; None while it is away."""
-    max_receipts: int
     views: dict[int, ClientView] = field(default_factory=dict)
     outbox: deque[bytes] = field(default_factory=deque)
     """Headers that could not be sent yet, oldest first."""
     away_s: float | None = None
     """Since when it is away."""
-    waiting: dict[int, int] = field(default_factory=dict)
-    """Words that came and have no receipt yet, each with its view's number."""
-    receipts: OrderedDict[int, ReceiptUpdate] = field(default_factory=OrderedDict)
-    """The last receipt of each of its words, oldest words first."""
 
     def tell(self, message: RuntimeMessage) -> None:
         """Put a message into the outbox; a client that is away is told nothing but what it asks for again."""
         if self.routing is not None:
             self.outbox.append(protocol.encode(message))
-
-    def knows(self, word: int) -> bool:
-        """Whether words of this id came before."""
-        return word in self.waiting or word in self.receipts
-
-    def take_receipt(self, receipt: ReceiptUpdate) -> None:
-        """Remember a receipt and tell it; the oldest final ones are forgotten where there are too many."""
-        self.waiting.pop(receipt.id, None)
-        self.receipts[receipt.id] = receipt
-        if len(self.receipts) > self.max_receipts:
-            oldest = next((known.id for known in self.receipts.values() if known.state != "accepted"), receipt.id)
-            del self.receipts[oldest]
-        self.tell(receipt)
 
     def leave(self, now_s: float) -> None:
         """The connection is gone: nothing can be told, nothing may be sent."""

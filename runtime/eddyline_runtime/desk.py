@@ -3,6 +3,7 @@
 Knows clients and the engine's runner, no sockets: answers go into the clients' outboxes, the server sends them.
 """
 
+import importlib.metadata
 from collections.abc import Callable, Iterator
 from itertools import count
 
@@ -17,7 +18,7 @@ from eddyline_runtime.view import Chunk, FrameRing
 from eddyline_runtime.weights import WorldCard
 
 MAX_WAITING = 256
-"""Words of one client that may wait for their first receipt."""
+"""Words of one view that may wait for their first receipt."""
 
 
 class Desk:
@@ -56,8 +57,8 @@ class Desk:
         if client is None:
             if len(self.clients) >= self._config.max_clients:
                 text = f"{len(self.clients)} clients are connected, the limit is {self._config.max_clients}; close one"
-                return ErrorMessage(code="too_many_clients", message=text)
-            client = Client(hello.token, self._clock(), routing, self._config.max_receipts)
+                return ErrorMessage(code="internal", message=text)
+            client = Client(hello.token, self._clock(), routing)
             self.clients[hello.token] = client
         client.leave(self._clock())
         client.routing, client.away_s = routing, None
@@ -73,7 +74,7 @@ class Desk:
         )
         return protocol.Welcome(
             version=protocol.VERSION,
-            runtime="eddyline-runtime",
+            runtime=f"eddyline-runtime {_release()}",
             instance=self._instance,
             model=card.name,
             fps=card.fps,
@@ -137,6 +138,8 @@ class Desk:
                 self._open(client, message)
             case protocol.CloseView(view=number):
                 if number in client.views:
+                    for receipt in client.views[number].cancelled("the view was closed"):
+                        client.tell(receipt)
                     self._close(client, client.views[number])
                 client.tell(protocol.ViewClosed(view=number))
             case protocol.Bye():
@@ -165,7 +168,7 @@ class Desk:
                 pause = isinstance(message, protocol.Pause)
                 if pause != view.paused:
                     view.paused, view.resting = pause, True
-                    self._runner.post(lambda engine: [engine.rest(handle, paused=pause)])
+                    self._runner.post(lambda engine: [engine.rest(handle, paused=pause), engine.status(handle)])
             case protocol.Cancel(id=word):
                 self._cancel(client, view, word)
             case protocol.Prompt() | protocol.Event() | protocol.Cut():
@@ -199,6 +202,7 @@ class Desk:
             fps=opened.fps,
             credits=message.credits,
             asked_s=self._clock(),
+            max_receipts=self._config.max_receipts,
         )
         client.views[view.number] = view
         self._views[view.handle] = (client, view)
@@ -232,34 +236,33 @@ class Desk:
 
     def _close(self, client: Client, view: ClientView) -> None:
         del client.views[view.number], self._views[view.handle]
-        client.waiting = {word: number for word, number in client.waiting.items() if number != view.number}
         self._runner.close_view(view.handle)
 
     def _park(self, view: ClientView, parked: bool) -> None:
         if parked != view.parked:
             view.parked, view.resting = parked, True
             handle = view.handle
-            self._runner.post(lambda engine: [engine.rest(handle, parked=parked)])
+            self._runner.post(lambda engine: [engine.rest(handle, parked=parked), engine.status(handle)])
 
     def _say(self, client: Client, view: ClientView, message: protocol.Words) -> None:
-        if client.knows(message.id):
-            if message.id in client.receipts:
-                client.tell(client.receipts[message.id])
+        if view.knows(message.id):
+            if message.id in view.receipts:
+                client.tell(view.receipts[message.id])
             return
-        if len(client.waiting) >= MAX_WAITING:
+        if len(view.waiting) >= MAX_WAITING:
             text = f"{MAX_WAITING} words wait for their receipt; send these again when some are answered"
             client.tell(ErrorMessage(code="too_many_words", message=text, view=view.number, id=message.id))
             return
-        client.waiting[message.id] = view.number
+        view.waiting.add(message.id)
         wish, handle = _wish(message, view.fps), view.handle
         self._runner.post(lambda engine: [engine.say(handle, wish)])
 
     def _cancel(self, client: Client, view: ClientView, word: int) -> None:
-        if not client.knows(word):
+        if not view.knows(word):
             text = f"words {word} never came, so they cannot be taken back"
             client.tell(ErrorMessage(code="unknown_word", message=text, view=view.number, id=word))
             return
-        receipt, handle = client.receipts.get(word), view.handle
+        receipt, handle = view.receipts.get(word), view.handle
         if receipt is not None and receipt.state != "accepted":
             client.tell(receipt)
             return
@@ -285,12 +288,21 @@ class Desk:
                 view.ring.delay(by_s)
                 view.resting = resting
             case Told():
-                client.take_receipt(_receipt(view.number, outcome))
+                receipt = _receipt(view.number, outcome)
+                view.remember(receipt)
+                client.tell(receipt)
             case ViewStatus():
                 client.tell(_status(view, outcome))
 
 
 _WITHOUT_ID = (protocol.Act, protocol.Pause, protocol.Resume, protocol.Credit)
+
+
+def _release() -> str:
+    try:
+        return importlib.metadata.version("eddyline")
+    except importlib.metadata.PackageNotFoundError:
+        return "from a checkout"
 
 
 def _wish(message: protocol.Words, fps: float) -> Wish:

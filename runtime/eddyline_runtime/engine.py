@@ -332,6 +332,8 @@ class Engine:
         ready_s = made_s + self.config.margin_s
         timeline = state.timeline or Timeline(fps=self._fps(state), start_s=ready_s)
         first = timeline.made
+        if not self.config.paced:
+            timeline = scheduling.hurry(timeline, made_s)
         state.timeline = scheduling.extend(timeline, len(pictures), ready_s=made_s)
         chunk = Chunk(
             view=state.view,

@@ -175,14 +175,17 @@ def due_cut(words: Words) -> Wish | None:
 
 
 def take_cut(words: Words, cut: Wish) -> tuple[Words, list[Note]]:
-    """Begin a new scene under `cut`: what was asked before it, or for a frame of the old epoch, is superseded."""
+    """Begin a new scene under `cut`. What was asked before it and not applied is superseded; what waited for a frame of
+    the old epoch is due at once."""
     place = words.pending.index(cut)
     notes = [Note(id=cut.id, state="applied", first_influenced_frame=0, first_full_frame=0)]
     kept = []
     for index, wish in enumerate(words.pending):
         if wish is cut:
             continue
-        if index < place or isinstance(wish.at, int):
+        if isinstance(wish.at, int):
+            kept.append(replace(wish, at="now"))
+        elif index < place:
             notes.append(Note(id=wish.id, state="superseded", reason="a cut began a new scene before it was applied"))
         else:
             kept.append(wish)

@@ -45,6 +45,11 @@ def extend(timeline: Timeline, frames: int, *, ready_s: float) -> Timeline:
     return replace(timeline, start_s=timeline.start_s + late, made=timeline.made + frames)
 
 
+def hurry(timeline: Timeline, now_s: float) -> Timeline:
+    """What is made next is due now, however far ahead of its time it is (unpaced)."""
+    return replace(timeline, start_s=min(timeline.start_s, now_s - timeline.made / timeline.fps))
+
+
 def stop(timeline: Timeline, now_s: float) -> Timeline:
     """The playhead stands still from now on (again: no change)."""
     return timeline if timeline.stopped_s is not None else replace(timeline, stopped_s=now_s)

@@ -6,9 +6,7 @@ only against credit and are never queued: what a client does not take is dropped
 """
 
 import contextlib
-import ipaddress
 import logging
-import re
 import socket
 import time
 import uuid
@@ -17,8 +15,9 @@ from collections.abc import Callable
 import zmq
 
 from eddyline import protocol
-from eddyline.errors import BindError, EndpointError, KeysNeededError, ProtocolError, TooLargeError, VersionError
+from eddyline.errors import ProtocolError, TooLargeError, VersionError
 from eddyline.protocol import ErrorMessage
+from eddyline_runtime.address import bind, check_endpoint
 from eddyline_runtime.clients import Client, ClientView
 from eddyline_runtime.config import ServerConfig
 from eddyline_runtime.desk import Desk
@@ -39,59 +38,6 @@ STOP_S = 5.0
 LINGER_MS = 250
 
 log = logging.getLogger(__name__)
-
-
-def check_endpoint(endpoint: str) -> str:
-    """Return `endpoint`, `tcp://HOST:PORT` on this machine; port 0 means a free one.
-
-    Raises:
-        EndpointError: it is no such address.
-        KeysNeededError: it can be reached from other machines.
-    """
-    match = re.fullmatch(r"tcp://(\[[0-9a-fA-F:]+\]|[^:\[\]/]+):(\d{1,5})", endpoint)
-    if match is None or int(match[2]) > 65535:
-        raise EndpointError(
-            f"{endpoint!r} is not an address to listen on; use tcp://127.0.0.1:7860, or port 0 for a free one"
-        )
-    host = match[1].strip("[]")
-    if host == "localhost":
-        return endpoint
-    try:
-        loopback = ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        loopback = False
-    if not loopback:
-        raise KeysNeededError(
-            f"{endpoint} can be reached from other machines and this runtime has no keys to protect it; "
-            "use tcp://127.0.0.1:PORT, and an SSH tunnel to play from elsewhere"
-        )
-    return endpoint
-
-
-def check_free(endpoint: str) -> None:
-    """See whether an address can be listened on, before a model is loaded for it.
-
-    Raises:
-        BindError: it is taken or not there.
-    """
-    context = zmq.Context()
-    router = context.socket(zmq.ROUTER)
-    try:
-        _bind(router, endpoint)
-    finally:
-        router.close(linger=0)
-        context.term()
-
-
-def _bind(router: "zmq.Socket[bytes]", endpoint: str) -> None:
-    router.setsockopt(zmq.IPV6, int("[" in endpoint))
-    try:
-        router.bind(endpoint)
-    except zmq.ZMQError as error:
-        raise BindError(
-            f"cannot listen on {endpoint}: {error.strerror}; "
-            "stop what listens there, or choose another port (0 takes a free one)"
-        ) from error
 
 
 class Server:
@@ -132,8 +78,7 @@ class Server:
         router.setsockopt(zmq.SNDHWM, SEND_QUEUE)
         router.setsockopt(zmq.MAXMSGSIZE, MAX_PART_BYTES)
         router.setsockopt(zmq.LINGER, LINGER_MS)
-        _bind(router, self._config.bind)
-        return str(router.getsockopt_string(zmq.LAST_ENDPOINT))
+        return bind(router, self._config.bind)
 
     def stop(self) -> None:
         """End `run`; may be called from a signal handler or another thread."""

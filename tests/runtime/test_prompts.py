@@ -138,16 +138,16 @@ def test_a_cancelled_prompt_supersedes_nothing():
     assert [(note.id, note.state) for note in notes] == [(1, "applied")]
 
 
-def test_a_cut_supersedes_what_came_before_and_keeps_what_came_after():
+def test_a_cut_supersedes_what_came_before_and_makes_due_what_waited_for_a_frame():
     cut = Wish(id=3, verb="cut", text="a castle")
-    words = say(a_view(), event(1), event(2, at=800), cut, event(4, "a bell rings"), event(5, at=900))
+    words = say(a_view(), event(1), event(2, "night falls", at=800), cut, event(4, "a bell rings"))
     assert due_cut(words) == cut
     words, notes = take_cut(words, cut)
     states = {note.id: note.state for note in notes}
-    assert states == {1: "superseded", 2: "superseded", 3: "applied", 5: "superseded"}
+    assert states == {1: "superseded", 3: "applied"}
     _, later, texts = run(words, 0, 1)
-    assert texts == [("a castle, a bell rings",) * 8]
-    assert later == [Note(id=4, state="applied", first_influenced_frame=0, first_full_frame=24)]
+    assert texts == [("a castle, night falls, a bell rings",) * 8]
+    assert [(note.id, note.first_influenced_frame, note.first_full_frame) for note in later] == [(2, 0, 24), (4, 0, 24)]
 
 
 def test_of_two_cuts_only_the_last_is_taken():

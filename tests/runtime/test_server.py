@@ -13,9 +13,10 @@ import zmq
 
 from eddyline import protocol
 from eddyline.errors import BindError, EndpointError, KeysNeededError
+from eddyline_runtime.address import check_endpoint, check_free
 from eddyline_runtime.config import EngineConfig, ServerConfig
 from eddyline_runtime.engine import Engine
-from eddyline_runtime.server import Server, check_endpoint, check_free
+from eddyline_runtime.server import Server
 from eddyline_runtime.weights import World
 
 DEADLINE_S = 20.0

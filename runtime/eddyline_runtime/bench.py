@@ -1,0 +1,150 @@
+"""Speed, latency and memory of a served world, measured through the real socket with the SDK in a process of its own.
+
+Two runtimes are started, one after the other: one makes frames as fast as it can (`real_time_factor`), the other paces
+them as for a game. Prints a table; `--json` writes the same numbers. Seconds, milliseconds or microseconds: the suffix
+says which.
+"""
+
+import argparse
+import json
+import math
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from eddyline.errors import ConfigError, LaunchError
+
+STOP_S = 10.0
+PERCENTILES = {"frame_call_us": (50, 99), "event_call_us": (50, 99)}
+"""Which percentiles of a sample are reported; of all others the 50th and the 95th."""
+ORDER = (
+    "real_time_factor",
+    "time_to_first_frame_cold_s",
+    "time_to_first_frame_warm_s",
+    "chunk_interval_s",
+    "event_to_first_influenced_s",
+    "event_to_first_full_s",
+    "denoise_ms",
+    "decode_ms",
+    "frame_call_us",
+    "event_call_us",
+    "runtime_peak_mb",
+    "sdk_peak_mb",
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The command's arguments."""
+    parser.add_argument("what", choices=["stream"], help="a stream as a game sees it")
+    parser.add_argument("--profile", default=None, help="smooth or responsive (default: the world's own)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers there")
+    parser.add_argument("--model", default="diorama", help="a world's name, or its folder")
+    parser.add_argument("--seconds", type=float, default=40.0, help="of paced stream to watch")
+    parser.add_argument("--random-weights", action="store_true", help="seeded noise instead of weights")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--threads", type=int, help="CPU threads of the model")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Measure, print, write."""
+    results = measure(arguments)
+    for name in ORDER:
+        value = results[name]
+        cells = value if isinstance(value, dict) else {"": value}
+        print(f"{name:<30}" + "".join(f"{label:>6} {number:>10.4g}" for label, number in cells.items()))
+    if arguments.json is not None:
+        arguments.json.write_text(json.dumps(results, indent=2) + "\n")
+    return 0
+
+
+def measure(arguments: argparse.Namespace) -> dict[str, Any]:
+    """All numbers, by name.
+
+    Raises:
+        LaunchError: a runtime or the client ended before its time; its last words say why.
+        ConfigError: the stream was watched for too short a time.
+    """
+    serve = ["--model", arguments.model, "--device", arguments.device]
+    serve += ["--profile", arguments.profile] if arguments.profile else []
+    serve += ["--random-weights"] if arguments.random_weights else []
+    serve += ["--threads", str(arguments.threads)] if arguments.threads else []
+    unpaced_s = max(3.0, arguments.seconds / 4)
+    with tqdm(total=4, desc="bench", unit="part", disable=None) as progress:
+        with _runtime([*serve, "--unpaced"]) as (_, endpoint):
+            progress.update()
+            unpaced = _client(endpoint, ["--unpaced", "--seconds", str(unpaced_s)])
+            progress.update()
+        begin_s = time.monotonic()
+        with _runtime(serve) as (process, endpoint):
+            progress.update()
+            watched = _client(endpoint, ["--seconds", str(arguments.seconds)])
+            peak_mb = _peak_mb(process.pid)
+            progress.update()
+    samples: dict[str, list[float]] = watched["samples"]
+    samples["time_to_first_frame_cold_s"] = [watched["first_frame_s"] - begin_s]
+    found: dict[str, Any] = {
+        "real_time_factor": unpaced["real_time_factor"],
+        "runtime_peak_mb": peak_mb,
+        "sdk_peak_mb": watched["sdk_peak_mb"],
+    }
+    for name, values in samples.items():
+        if not values:
+            raise ConfigError(f"nothing was measured for {name}; watch for longer: --seconds 60")
+        found[name] = {f"p{share}": percentile(values, share) for share in PERCENTILES.get(name, (50, 95))}
+    return {name: found[name] for name in ORDER}
+
+
+def percentile(values: Sequence[float], share: float) -> float:
+    """The smallest value that at least `share` percent of the values do not exceed."""
+    ordered = sorted(values)
+    return ordered[max(0, math.ceil(share / 100 * len(ordered)) - 1)]
+
+
+@contextmanager
+def _runtime(arguments: Sequence[str]) -> Iterator[tuple["subprocess.Popen[str]", str]]:
+    """A runtime that is ready, and where it listens; it is stopped at the end."""
+    command = [sys.executable, "-m", "eddyline_runtime.cli", "serve", "--bind", "tcp://127.0.0.1:0", *arguments]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    try:
+        yield process, _endpoint(process)
+    finally:
+        process.terminate()
+        try:
+            process.wait(STOP_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _endpoint(process: "subprocess.Popen[str]") -> str:
+    assert process.stdout is not None
+    for line in process.stdout:
+        said = json.loads(line)
+        if said.get("ready"):
+            return str(said["endpoint"])
+    raise LaunchError(f"the runtime ended with status {process.wait()} before it was ready; its last words are above")
+
+
+def _client(endpoint: str, arguments: Sequence[str]) -> dict[str, Any]:
+    """The SDK in a process of its own; what it measured."""
+    command = [sys.executable, "-m", "eddyline.measure", *arguments]
+    done = subprocess.run(command, input=endpoint + "\n", stdout=subprocess.PIPE, text=True, check=False)
+    if done.returncode:
+        raise LaunchError(f"the client ended with status {done.returncode}; its last words are above")
+    result: dict[str, Any] = json.loads(done.stdout)
+    return result
+
+
+def _peak_mb(pid: int) -> float:
+    """The most memory a process has held so far, in MB; 0 where the system does not tell."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except OSError:
+        return 0.0
+    return next((float(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM")), 0.0)
