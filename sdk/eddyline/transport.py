@@ -34,7 +34,7 @@ from eddyline.pacing import ClockMap, measure_clock
 from eddyline.protocol import ClientMessage, RuntimeMessage
 from eddyline.waker import Waker
 
-HANDSHAKE_S = 2.0
+HANDSHAKE_S = 5.0
 """How long a WELCOME may take before the connection is tried anew."""
 FIRST_BACKOFF_S = 0.05
 LAST_BACKOFF_S = 2.0

@@ -220,6 +220,11 @@ def test_something_else_at_the_port_is_a_typed_error() -> None:
         thread.join()
 
 
+def test_localhost_is_this_machine(scripted: ScriptedRuntime) -> None:
+    with eddyline.connect(scripted.endpoint.replace("127.0.0.1", "localhost")) as runtime:
+        assert runtime.ready
+
+
 def test_a_port_that_is_taken_is_a_typed_error(scripted: ScriptedRuntime) -> None:
     port = int(scripted.endpoint.rpartition(":")[2])
     with pytest.raises(BindError, match=str(port)):
