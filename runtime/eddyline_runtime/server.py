@@ -15,7 +15,7 @@ from collections.abc import Callable
 import zmq
 
 from eddyline import protocol
-from eddyline.errors import ProtocolError, TooLargeError, VersionError
+from eddyline.errors import BindError, ProtocolError, TooLargeError, VersionError
 from eddyline.protocol import ErrorMessage
 from eddyline_runtime.address import bind, check_endpoint
 from eddyline_runtime.clients import Client, ClientView
@@ -78,7 +78,12 @@ class Server:
         router.setsockopt(zmq.SNDHWM, SEND_QUEUE)
         router.setsockopt(zmq.MAXMSGSIZE, MAX_PART_BYTES)
         router.setsockopt(zmq.LINGER, LINGER_MS)
-        return bind(router, self._config.bind)
+        try:
+            return bind(router, self._config.bind)
+        except BindError:
+            router.close()
+            self._context.term()
+            raise
 
     def stop(self) -> None:
         """End `run`; may be called from a signal handler or another thread."""

@@ -1,0 +1,51 @@
+"""How well a world understands words: one known thing, several at once, none."""
+
+from collections.abc import Sequence
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from eddyline_runtime.model.text_encoder import EncodedText
+from eddyline_runtime.understanding import KnownPhrases
+
+WORDS = ["a", "red", "blue", "knight", "fox", "forest", "rain", "night", "stock", "market", "crashes"]
+
+
+class WordEncoder:
+    """Each word is a direction of its own; a text is the sum of its words."""
+
+    name = "words"
+    dim = len(WORDS)
+    max_tokens = 16
+
+    def encode(self, texts: Sequence[str]) -> EncodedText:
+        counts = torch.tensor([[float(text.split().count(word)) for word in WORDS] for text in texts])
+        return EncodedText(counts[:, None], torch.ones(len(texts), 1, dtype=torch.bool), F.normalize(counts, dim=-1))
+
+
+def understand(text: str, phrases: Sequence[str] = ("red knight", "blue fox", "forest", "rain", "night")):
+    encoder = WordEncoder()
+    return KnownPhrases(encoder, phrases).understand(encoder.encode([text]).pooled[0])
+
+
+def test_a_known_phrase_is_understood_fully():
+    found = understand("blue fox")
+    assert (found.nearest, found.score) == ("blue fox", pytest.approx(1.0))
+
+
+def test_several_known_things_at_once_are_understood_and_the_nearest_is_named():
+    found = understand("red knight forest night")
+    assert (found.nearest, found.score) == ("red knight", pytest.approx(1.0))
+
+
+def test_words_of_another_world_are_not_understood():
+    assert understand("stock market crashes").score == 0.0
+
+
+def test_half_known_words_lie_between():
+    assert 0.0 < understand("fox market").score < 1.0
+
+
+def test_a_world_without_phrases_does_not_say():
+    assert understand("rain", ()) is None
