@@ -1,0 +1,1 @@
+"""The process that hosts StreamDiT: model, moving buffer, engine, server and training."""

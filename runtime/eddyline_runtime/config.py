@@ -1,0 +1,233 @@
+"""Every knob of the runtime as a frozen dataclass; presets are functions that return them."""
+
+from dataclasses import dataclass
+
+from eddyline.errors import ConfigError, PartitionError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Partition:
+    """How the buffer is cut (StreamDiT, sec. 3.2): B = K + N*c latent frames, T = s*N denoise steps per frame.
+
+    Raises:
+        PartitionError: a count is out of range.
+    """
+
+    reference_frames: int = 0
+    """K: clean latent frames kept in front as context, >= 0."""
+    num_chunks: int
+    """N: chunks, that is noise levels held at once, >= 1."""
+    chunk_frames: int
+    """c: latent frames that share a noise level and leave together, >= 1."""
+    micro_steps: int = 1
+    """s: denoise calls between two shifts of the buffer, >= 1."""
+
+    def __post_init__(self) -> None:
+        counts = (self.num_chunks, self.chunk_frames, self.micro_steps)
+        if self.reference_frames < 0 or min(counts) < 1:
+            raise PartitionError(
+                f"{self} is no partition; use reference_frames >= 0 and num_chunks, chunk_frames, micro_steps >= 1"
+            )
+
+    @property
+    def buffer_frames(self) -> int:
+        """B: latent frames in the buffer."""
+        return self.reference_frames + self.num_chunks * self.chunk_frames
+
+    @property
+    def denoise_steps(self) -> int:
+        """T: network calls each latent frame gets on its way from noise to clean."""
+        return self.num_chunks * self.micro_steps
+
+
+@dataclass(frozen=True, kw_only=True)
+class Profile:
+    """How a view is streamed: its partition and how strongly the words pull (1 = no guidance)."""
+
+    partition: Partition
+    guidance_scale: float = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class CodecConfig:
+    """The causal video autoencoder: four frames of 8x8 pixels become one latent cell."""
+
+    latent_channels: int
+    width: int
+    """Channels of the decoder at an eighth of the picture's height and width."""
+    detail_width: int
+    """Channels of the decoder at a quarter."""
+    depth: int
+    """Residual blocks at each of the two resolutions (the encoder has one at a quarter)."""
+    frames_per_latent: int = 4
+    cell_px: int = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """StreamDiT's sizes. Latent [B, F, C, Y, X], patch 1x2x2.
+
+    Raises:
+        ConfigError: the width does not split into heads, or the latent into patches.
+    """
+
+    latent_channels: int
+    latent_height: int
+    latent_width: int
+    width: int
+    depth: int
+    heads: int
+    mlp_width: int
+    condition_width: int
+    """Width of the per-frame conditioning vector that the blocks are modulated by."""
+    head_width: int
+    """Channels of the convolution that joins neighbouring patches at the output."""
+    window: tuple[int, int, int]
+    """Tokens that attend to each other along frames, rows, columns."""
+    text_dim: int
+    action_dim: int
+
+    def __post_init__(self) -> None:
+        if self.width % self.heads or (self.width // self.heads) % 8:
+            raise ConfigError(
+                f"width {self.width} does not split into {self.heads} heads of a multiple of 8; change width or heads"
+            )
+        if self.latent_height % 2 or self.latent_width % 2:
+            raise ConfigError(f"latent {self.latent_height}x{self.latent_width} does not split into 2x2 patches")
+
+
+def diorama() -> ModelConfig:
+    """The embedded world: 160x96, real time on two CPU cores."""
+    return ModelConfig(
+        latent_channels=32,
+        latent_height=12,
+        latent_width=20,
+        width=256,
+        depth=6,
+        heads=4,
+        mlp_width=1024,
+        condition_width=256,
+        head_width=64,
+        window=(4, 6, 10),
+        text_dim=384,
+        action_dim=5,
+    )
+
+
+def diorama_codec() -> CodecConfig:
+    """The codec of the embedded world."""
+    return CodecConfig(latent_channels=32, width=128, detail_width=96, depth=2)
+
+
+def tiny() -> ModelConfig:
+    """For tests: a few milliseconds per tick, random weights only."""
+    return ModelConfig(
+        latent_channels=4,
+        latent_height=4,
+        latent_width=6,
+        width=32,
+        depth=2,
+        heads=2,
+        mlp_width=64,
+        condition_width=32,
+        head_width=8,
+        window=(2, 2, 2),
+        text_dim=32,
+        action_dim=5,
+    )
+
+
+def tiny_codec() -> CodecConfig:
+    """The codec of the test world: 48x32 pixels."""
+    return CodecConfig(latent_channels=4, width=16, detail_width=8, depth=1)
+
+
+def streamdit_4b() -> ModelConfig:
+    """The paper's real-time model: 512x512, 4 B parameters (its inner sizes are unpublished, these are ours)."""
+    return ModelConfig(
+        latent_channels=8,
+        latent_height=64,
+        latent_width=64,
+        width=3072,
+        depth=26,
+        heads=24,
+        mlp_width=12288,
+        condition_width=512,
+        head_width=128,
+        window=(8, 16, 16),
+        text_dim=4096,
+        action_dim=16,
+    )
+
+
+def streamdit_30b() -> ModelConfig:
+    """The paper's quality model: 512x512, 30 B parameters (48 layers of width 6144, as Movie Gen)."""
+    return ModelConfig(
+        latent_channels=8,
+        latent_height=64,
+        latent_width=64,
+        width=6144,
+        depth=48,
+        heads=48,
+        mlp_width=24576,
+        condition_width=512,
+        head_width=128,
+        window=(8, 16, 16),
+        text_dim=4096,
+        action_dim=16,
+    )
+
+
+def smooth(*, micro_steps: int, guidance_scale: float) -> Profile:
+    """Steadier motion, half a second per chunk at 16 fps."""
+    return Profile(
+        partition=Partition(num_chunks=4, chunk_frames=2, micro_steps=micro_steps), guidance_scale=guidance_scale
+    )
+
+
+def responsive(*, micro_steps: int, guidance_scale: float) -> Profile:
+    """Quicker to react, a quarter of a second per chunk at 16 fps, behind four reference frames."""
+    return Profile(
+        partition=Partition(reference_frames=4, num_chunks=4, chunk_frames=1, micro_steps=micro_steps),
+        guidance_scale=guidance_scale,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class EngineConfig:
+    """How the engine makes time: seconds of safety, bounds of what it keeps."""
+
+    paced: bool = True
+    """False makes chunks as fast as it can (benchmarks); True just in time."""
+    margin_s: float = 0.05
+    """How long before the playhead needs it a chunk should be done."""
+    max_views: int = 16
+    max_batch: int = 8
+    """Views denoised in one call."""
+    text_cache: int = 256
+    """Encoded texts kept."""
+    cost_memory: int = 16
+    """Ticks whose costs predict the next one's; their 95th percentile counts."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServerConfig:
+    """How the server treats clients: where it listens, seconds of patience, bounds."""
+
+    bind: str = "tcp://127.0.0.1:7860"
+    """Loopback only; port 0 takes a free one."""
+    heartbeat_s: float = 0.5
+    silence_s: float = 3.0
+    """A client that says nothing for so long has vanished: its keys are let go and its views park."""
+    resume_s: float = 30.0
+    """How long the views of a vanished client are kept."""
+    park_s: float = 3.0
+    """A view parks when no frame of it was asked for in so long."""
+    status_s: float = 1.0
+    max_clients: int = 64
+    lead_chunks: int = 1
+    """Chunks made ahead of the playhead; the ring holds one more."""
+    outbox: int = 4096
+    """Messages kept for a client that does not read before it is let go."""
+    max_receipts: int = 1024
+    """Answered words remembered for each view, to answer them again when they are sent again."""

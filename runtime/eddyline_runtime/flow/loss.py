@@ -1,0 +1,50 @@
+"""The buffered flow matching loss (StreamDiT, sec. 3.1, eqs. 5 to 8).
+
+x_tau = tau * x_1 + (1 - tau) * x_0 with one tau per latent frame; the target velocity is x_1 - x_0. Each chunk draws
+its tau from its own 1/N segment; reference frames are clean and carry no loss. One batch mixes partitions row by row.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from eddyline_runtime.config import Partition
+from eddyline_runtime.flow.partition import training_tau
+
+
+@dataclass(frozen=True)
+class FlowSample:
+    """What the network sees and what it should answer."""
+
+    latents: Float[Tensor, "B F C Y X"]
+    """Noised as `tau` says; reference frames are clean."""
+    tau: Float[Tensor, "B F"]
+    velocity: Float[Tensor, "B F C Y X"]
+    """Clean minus noise."""
+    weight: Float[Tensor, "B F"]
+    """1 where a latent frame counts in the loss, 0 for reference frames."""
+
+
+def flow_sample(
+    clean: Float[Tensor, "B F C Y X"], partitions: Sequence[Partition], generator: torch.Generator
+) -> FlowSample:
+    """Noise a batch of clean windows, row i under `partitions[i]` (each with F buffer frames).
+
+    Noise and tau are drawn on the host from `generator`, so they are the same whatever the device.
+    """
+    noise = torch.randn(clean.shape, generator=generator).to(clean)
+    tau = torch.stack([training_tau(p, torch.rand(p.num_chunks, generator=generator)) for p in partitions]).to(clean)
+    weight = torch.ones_like(tau)
+    for row, partition in enumerate(partitions):
+        weight[row, : partition.reference_frames] = 0.0
+    share = tau[..., None, None, None]
+    return FlowSample(share * clean + (1 - share) * noise, tau, clean - noise, weight)
+
+
+def flow_matching_loss(velocity: Float[Tensor, "B F C Y X"], sample: FlowSample) -> Float[Tensor, ""]:
+    """Mean squared error of the velocity over the frames that count, in float32."""
+    error = (velocity.float() - sample.velocity).square().mean(dim=(2, 3, 4))
+    return (error * sample.weight).sum() / sample.weight.sum()

@@ -1,0 +1,1 @@
+"""The networks: StreamDiT, the video codec and the text encoders."""

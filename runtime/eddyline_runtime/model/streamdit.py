@@ -1,0 +1,278 @@
+"""StreamDiT: a diffusion transformer whose latent frames carry noise levels of their own.
+
+Paper: Kodaira et al. 2025, "StreamDiT: Real-Time Streaming Text-to-Video Generation", sec. 3.3.
+https://arxiv.org/abs/2507.03745 - adaLN with one tau per latent frame, self-attention in windows with every other block
+shifted by half a window, cross-attention to text. Inner sizes are unpublished; ours are in `config.py`. Beyond the
+paper: each latent frame picks its own text, and carries held actions and a frame stride; a convolution joins
+neighbouring patches at the output, against a mosaic; the output is preconditioned (Karras et al. 2022, EDM, written for
+a straight path), so that noise need not pass through narrow layers. Shifted windows keep the ends of an axis apart
+instead of wrapping, so that the oldest and the newest frames do not mix.
+
+Shapes: B batch, F latent frames, C latent channels, Y X latent height and width, T texts, L text tokens, K text
+channels, A actions, S = Y/2 * X/2 tokens per frame, N = F * S tokens, H heads, D head dimension, W width.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from einops import rearrange
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from eddyline_kernels.attention import window_attention
+from eddyline_runtime.config import ModelConfig
+
+STRIDES = (1, 2, 4)
+"""Frame strides the model knows: every frame, every second, every fourth."""
+
+
+@dataclass(frozen=True)
+class Conditioning:
+    """What a buffer is dreamed under."""
+
+    text: Float[Tensor, "T L K"]
+    """Token states of every text in force anywhere in the batch, padded to one length."""
+    text_mask: Bool[Tensor, "T L"]
+    """True for real tokens."""
+    text_index: Int[Tensor, "B F"]
+    """Which of the T texts each latent frame is under."""
+    actions: Float[Tensor, "B F A"]
+    """Held keys and axes, -1 to 1; all zero means none."""
+    stride: Int[Tensor, " B"]
+    """1, 2 or 4."""
+
+    def to(self, device: str | torch.device) -> "Conditioning":
+        """The same on another device."""
+        moved = (t.to(device) for t in (self.text, self.text_mask, self.text_index, self.actions, self.stride))
+        return Conditioning(*moved)
+
+
+@dataclass(frozen=True)
+class Modulation:
+    """Shift, scale and gate of one sub-block, per latent frame."""
+
+    shift: Float[Tensor, "B F 1 W"]
+    scale: Float[Tensor, "B F 1 W"]
+    gate: Float[Tensor, "B F 1 W"]
+
+    def apply(self, x: Float[Tensor, "B F S W"]) -> Float[Tensor, "B F S W"]:
+        """Scale and shift normalised tokens; the gate is for what the sub-block makes of them."""
+        return torch.addcmul(self.shift, x, 1 + self.scale)
+
+
+class StreamDiT(nn.Module):
+    """The velocity network: (noisy latents, tau, conditioning) -> d latents / d tau, float32."""
+
+    latent_deviation: Float[Tensor, " C"]
+    """Standard deviation of each latent channel in the training data, for the preconditioning."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        width, condition = config.width, config.condition_width
+        self.patch_in = nn.Conv2d(config.latent_channels, width, kernel_size=4, stride=2, padding=1)
+        self.register_buffer("latent_deviation", torch.ones(config.latent_channels))
+        self.position = nn.Parameter(torch.randn(config.latent_height // 2 * config.latent_width // 2, width) * 0.02)
+        self.text_in = nn.Sequential(nn.LayerNorm(config.text_dim), nn.Linear(config.text_dim, width))
+        self.text_summary = nn.Linear(width, condition)
+        self.tau_in = nn.Sequential(
+            nn.Linear(_TAU_FREQUENCIES * 2, condition), nn.SiLU(), nn.Linear(condition, condition)
+        )
+        self.action_in = nn.Sequential(
+            nn.Linear(config.action_dim, condition), nn.SiLU(), nn.Linear(condition, condition)
+        )
+        self.stride_in = nn.Embedding(len(STRIDES), condition)
+        self.blocks = nn.ModuleList(Block(config, shifted=bool(index % 2)) for index in range(config.depth))
+        self.final_modulation = nn.Linear(condition, 2 * width)
+        self.patch_out = nn.Linear(width, 4 * config.head_width)
+        self.head = nn.Sequential(
+            nn.Conv2d(config.head_width + config.latent_channels, config.head_width, 3, padding=1),
+            nn.SiLU(),
+            nn.Conv2d(config.head_width, config.latent_channels, 3, padding=1),
+        )
+        self._zero_start()
+
+    def _zero_start(self) -> None:
+        """Blocks start as the identity and the velocity as zero (adaLN-zero)."""
+        last = self.head[-1]
+        assert isinstance(last, nn.Conv2d)
+        assert last.bias is not None
+        modulations = [block.modulation for block in self.blocks if isinstance(block, Block)]
+        for layer in (*modulations, self.final_modulation):
+            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.bias)
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)
+
+    def forward(
+        self, latents: Float[Tensor, "B F C Y X"], tau: Float[Tensor, "B F"], conditioning: Conditioning
+    ) -> Float[Tensor, "B F C Y X"]:
+        """Velocity of every latent frame at its own tau (0 noise, 1 clean; reference frames are at 1).
+
+        Args:
+            latents: any floating dtype; C, Y, X are the configuration's, B and F are free.
+            tau: 0 to 1.
+            conditioning: on the device of the model.
+        """
+        batch, frames, _, height, width = latents.shape
+        rows, columns = height // 2, width // 2
+        noisy = rearrange(latents, "b f c y x -> (b f) c y x").to(self.patch_in.weight.dtype)
+        x = rearrange(self.patch_in(noisy), "(b f) w y x -> b f (y x) w", b=batch)
+        x = x + self.position.to(x.dtype)
+        text = self.text_in(conditioning.text.to(self.position.dtype))
+        condition = self._condition(tau, text, conditioning)
+        rope = rotary_table(frames, rows, columns, self.config.width // self.config.heads, x.device)
+        for block in self.blocks:
+            x = block(x, size=(frames, rows, columns), rope=rope, condition=condition, text=text, words=conditioning)
+        shift, scale = self.final_modulation(condition)[:, :, None].chunk(2, dim=-1)
+        x = self.patch_out(torch.addcmul(shift, _norm(x), 1 + scale))
+        x = rearrange(x, "b f (y x) (p q c) -> (b f) c (y p) (x q)", y=rows, x=columns, p=2, q=2)
+        answer: Tensor = self.head(torch.cat([x, noisy.to(x.dtype)], dim=1))
+        answer = rearrange(answer, "(b f) c y x -> b f c y x", b=batch)
+        from_noisy, from_answer = precondition(tau, self.latent_deviation)
+        return from_noisy * latents.float() + from_answer * answer.float()
+
+    def _condition(
+        self, tau: Float[Tensor, "B F"], text: Float[Tensor, "T L W"], words: Conditioning
+    ) -> Float[Tensor, "B F condition"]:
+        """One vector per latent frame: its noise level, its words in brief, its held actions, the stride."""
+        mask = words.text_mask[..., None].to(text.dtype)
+        brief = self.text_summary((text * mask).sum(1) / mask.sum(1).clamp(min=1))[words.text_index]
+        stride = self.stride_in(torch.div(words.stride, 2, rounding_mode="floor"))
+        total = self.tau_in(tau_features(tau).to(text.dtype)) + brief + stride[:, None]
+        return F.silu(total + self.action_in(words.actions.to(text.dtype)))
+
+
+class Block(nn.Module):
+    """Window attention, cross-attention to the frame's own text, feed-forward."""
+
+    def __init__(self, config: ModelConfig, *, shifted: bool) -> None:
+        super().__init__()
+        self.heads = config.heads
+        self.window = config.window
+        self.shifted = shifted
+        width = config.width
+        self.modulation = nn.Linear(config.condition_width, 6 * width)
+        self.qkv = nn.Linear(width, 3 * width, bias=False)
+        self.attention_out = nn.Linear(width, width)
+        self.q_norm, self.k_norm = RMSNorm(width // self.heads), RMSNorm(width // self.heads)
+        self.text_norm = nn.LayerNorm(width)
+        self.text_q = nn.Linear(width, width, bias=False)
+        self.text_kv = nn.Linear(width, 2 * width, bias=False)
+        self.text_out = nn.Linear(width, width)
+        self.text_q_norm, self.text_k_norm = RMSNorm(width // self.heads), RMSNorm(width // self.heads)
+        self.mlp = nn.Sequential(
+            nn.Linear(width, config.mlp_width), nn.GELU(approximate="tanh"), nn.Linear(config.mlp_width, width)
+        )
+
+    def forward(
+        self,
+        x: Float[Tensor, "B F S W"],
+        *,
+        size: tuple[int, int, int],
+        rope: Float[Tensor, "2 N D"],
+        condition: Float[Tensor, "B F condition"],
+        text: Float[Tensor, "T L W"],
+        words: Conditioning,
+    ) -> Float[Tensor, "B F S W"]:
+        """One block; `size` are the token rows along frames, height and width, `text` the projected token states."""
+        parts = self.modulation(condition)[:, :, None].chunk(6, dim=-1)
+        attention, mlp = Modulation(*parts[:3]), Modulation(*parts[3:])
+        x = torch.addcmul(x, attention.gate, self._self_attention(attention.apply(_norm(x)), size, rope))
+        x = x + self._cross_attention(self.text_norm(x), text, words)
+        return torch.addcmul(x, mlp.gate, self.mlp(mlp.apply(_norm(x))))
+
+    def _self_attention(
+        self, x: Float[Tensor, "B F S W"], size: tuple[int, int, int], rope: Float[Tensor, "2 N D"]
+    ) -> Float[Tensor, "B F S W"]:
+        q, k, v = rearrange(self.qkv(x), "b f s (n h d) -> n b (f s) h d", n=3, h=self.heads)
+        q, k = rotate(self.q_norm(q), rope), rotate(self.k_norm(k), rope)
+        frames, rows, columns = size
+        q, k, v = (rearrange(t, "b (f y x) h d -> b f y x h d", f=frames, y=rows, x=columns) for t in (q, k, v))
+        shift = tuple(w // 2 if self.shifted and w < n else 0 for w, n in zip(self.window, size, strict=True))
+        assert len(shift) == 3
+        out = window_attention(q, k, v, window=self.window, shift=shift)
+        joined: Tensor = self.attention_out(rearrange(out, "b f y x h d -> b f (y x) (h d)"))
+        return joined
+
+    def _cross_attention(
+        self, x: Float[Tensor, "B F S W"], text: Float[Tensor, "T L W"], words: Conditioning
+    ) -> Float[Tensor, "B F S W"]:
+        q = self.text_q_norm(rearrange(self.text_q(x), "b f s (h d) -> b f h s d", h=self.heads))
+        k, v = rearrange(self.text_kv(text), "t l (n h d) -> n t h l d", n=2, h=self.heads)
+        k, v = self.text_k_norm(k)[words.text_index], v[words.text_index]
+        hidden = ~words.text_mask[words.text_index][:, :, None, None, :]
+        scores = torch.matmul(q * q.shape[-1] ** -0.5, k.transpose(-1, -2)).masked_fill(hidden, -1e4)
+        out = torch.matmul(scores.softmax(dim=-1).to(v.dtype), v)
+        joined: Tensor = self.text_out(rearrange(out, "b f h s d -> b f s (h d)"))
+        return joined
+
+
+class RMSNorm(nn.Module):
+    """Root-mean-square norm over the last axis with a learned scale (queries and keys)."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(dim))
+
+    def forward(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch D"]:
+        return F.rms_norm(x, (x.shape[-1],), self.weight.to(x.dtype), eps=1e-6)
+
+
+def _norm(x: Float[Tensor, "*batch W"]) -> Float[Tensor, "*batch W"]:
+    return F.layer_norm(x, (x.shape[-1],))
+
+
+def precondition(
+    tau: Float[Tensor, "B F"], deviation: Float[Tensor, " C"]
+) -> tuple[Float[Tensor, "B F C 1 1"], Float[Tensor, "B F C 1 1"]]:
+    """Weights of the noisy latents and of the network's answer in the velocity.
+
+    With x = tau x_1 + (1 - tau) x_0 and Var x_1 = d^2, the best linear guess of the velocity from x is
+    (tau d^2 - (1 - tau)) / D x with D = tau^2 d^2 + (1 - tau)^2, and what it misses has deviation d / sqrt(D): the
+    network answers in units of that.
+    """
+    tau, d = tau.float()[..., None], deviation.float()
+    spread = tau**2 * d**2 + (1 - tau) ** 2
+    from_noisy = (tau * d**2 - (1 - tau)) / spread
+    return from_noisy[..., None, None], (d * spread.rsqrt())[..., None, None]
+
+
+_TAU_FREQUENCIES = 64
+
+
+def tau_features(tau: Float[Tensor, "B F"]) -> Float[Tensor, "B F features"]:
+    """Sines and cosines of tau at geometric frequencies from 1 to 1000 radians per unit."""
+    frequencies = torch.exp(torch.linspace(0.0, math.log(1000.0), _TAU_FREQUENCIES, device=tau.device))
+    angles = tau.float()[..., None] * frequencies
+    return torch.cat([angles.sin(), angles.cos()], dim=-1)
+
+
+def rotate(x: Float[Tensor, "B N H D"], rope: Float[Tensor, "2 N D"]) -> Float[Tensor, "B N H D"]:
+    """Rotary positions: pairs (i, i + D/2) turn by the token's angles."""
+    table = rope.to(x.dtype)[:, None, :, None]
+    cosine, sine = table[0], table[1]
+    first, second = x.chunk(2, dim=-1)
+    return x * cosine + torch.cat([-second, first], dim=-1) * sine
+
+
+def rotary_table(frames: int, rows: int, columns: int, dim: int, device: torch.device) -> Float[Tensor, "2 N D"]:
+    """Cosines and sines for tokens in raster order; a quarter of the pairs see frames, the others rows and columns.
+
+    Positions count from the buffer's start: the network always sees one buffer, never an endless stream.
+    """
+    pairs = dim // 2
+    split = (pairs // 4, (pairs - pairs // 4) // 2, pairs - pairs // 4 - (pairs - pairs // 4) // 2)
+    grid = torch.meshgrid(
+        *(torch.arange(n, dtype=torch.float32, device=device) for n in (frames, rows, columns)), indexing="ij"
+    )
+    angles = torch.cat(
+        [
+            axis.flatten()[:, None] * (100.0 ** -(torch.arange(count, device=device) / max(count, 1)))[None]
+            for axis, count in zip(grid, split, strict=True)
+        ],
+        dim=1,
+    ).repeat(1, 2)
+    return torch.stack([angles.cos(), angles.sin()])

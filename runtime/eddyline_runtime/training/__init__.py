@@ -1,0 +1,1 @@
+"""Training: data, codec and model trainers, recipes and checkpoints."""

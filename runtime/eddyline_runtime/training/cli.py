@@ -1,0 +1,182 @@
+"""`eddyline-runtime train`: a recording (or a folder of videos) becomes a world that can be served."""
+
+import argparse
+import json
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import torch
+
+from eddyline.errors import TrainingError
+from eddyline.recording import Recording
+from eddyline_runtime.model.codec import Codec
+from eddyline_runtime.training.codec_trainer import CodecReport, held_out_psnr, train_codec
+from eddyline_runtime.training.data import ClipSource, encode_recording
+from eddyline_runtime.training.recipes import RECIPES, Recipe
+from eddyline_runtime.training.trainer import TrainReport, train_model
+from eddyline_runtime.training.video_folder import VideoFolder
+from eddyline_runtime.weights import World, WorldCard, load_into, load_world, save_world, text_encoder_for
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `eddyline-runtime train`."""
+    parser.add_argument(
+        "--recording", required=True, help="a recording, or a folder of videos with captions beside them"
+    )
+    parser.add_argument("--held-out", required=True, help="another one, for the held-out loss and PSNR")
+    parser.add_argument(
+        "--out", required=True, type=Path, help="the world's folder; checkpoints and losses go there too"
+    )
+    parser.add_argument("--recipe", choices=sorted(RECIPES), default="diorama")
+    parser.add_argument("--name", help="the world's name (default: the name of --out)")
+    parser.add_argument("--seed", type=_not_negative, default=0, help="0 or more; the same seed gives the same run")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--phrases", type=Path, help="a UTF-8 file of phrases this world knows, one a line")
+    start = parser.add_mutually_exclusive_group()
+    start.add_argument("--resume", action="store_true", help="go on from the checkpoint in --out")
+    start.add_argument("--init-from", help="start from a trained world's weights (its codec is kept)")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Train codec and model, write the world; returns the exit code.
+
+    Raises:
+        EddylineError: data, checkpoint or weights are unusable; each says what to do.
+    """
+    recipe: Recipe = RECIPES[arguments.recipe]()
+    out: Path = arguments.out
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise TrainingError(f"--out {out} cannot be made ({error}); choose a folder that can be written") from error
+    phrases = _phrases(arguments.phrases)
+    source, held_out = open_source(arguments.recording, recipe), open_source(arguments.held_out, recipe)
+    _check_source(source, recipe)
+    _check_source(held_out, recipe)
+    start = _start(arguments.init_from, recipe, arguments.device)
+    codec, codec_report = _codec(source, held_out, recipe, arguments, None if start is None else start.codec)
+    card = make_card(source, recipe, name=arguments.name or out.resolve().name, phrases=phrases)
+    text_encoder = text_encoder_for(card)
+    data = encode_recording(source, codec=codec, text_encoder=text_encoder)
+    held_out_data = encode_recording(held_out, codec=codec, text_encoder=text_encoder)
+    model, report = train_model(
+        data,
+        held_out_data,
+        recipe=recipe,
+        seed=arguments.seed,
+        out=out,
+        device=arguments.device,
+        resume=arguments.resume,
+        start_from=None if start is None else start.model,
+    )
+    save_world(
+        out, with_training_facts(card, recipe, codec_report, report, seed=arguments.seed), model=model, codec=codec
+    )
+    print(json.dumps({"world": str(out), "codec": asdict(codec_report), "model": asdict(report)}))
+    return 0
+
+
+def open_source(path: str, recipe: Recipe) -> ClipSource:
+    """A recording where there is an index, else a folder of videos, taken at 16 frames a second and scaled.
+
+    Raises:
+        RecordingError: it is no folder, or its recording is cut or foreign.
+        TrainingError: the folder holds no videos, or captions are missing.
+    """
+    folder = Path(path)
+    if folder.is_dir() and not any(folder.glob("index*.json")):
+        cell = recipe.codec.cell_px
+        height, width = recipe.model.latent_height * cell, recipe.model.latent_width * cell
+        return VideoFolder(folder, fps=16.0, height=height, width=width, num_actions=recipe.model.action_dim)
+    return Recording(folder)
+
+
+def make_card(source: ClipSource, recipe: Recipe, *, name: str, phrases: tuple[str, ...]) -> WorldCard:
+    """The card of a world trained with `recipe` on `source`."""
+    return WorldCard(
+        name=name,
+        description=f"Trained by the recipe {recipe.name!r}.",
+        fps=source.info.fps,
+        height=source.info.height,
+        width=source.info.width,
+        model=recipe.model,
+        codec=recipe.codec,
+        text_encoder=recipe.text_encoder,
+        text_tokens=recipe.text_tokens,
+        action_names=source.info.action_names,
+        phrases=phrases,
+        profiles=recipe.profiles,
+        default_profile=recipe.default_profile,
+    )
+
+
+def with_training_facts(
+    card: WorldCard, recipe: Recipe, codec: CodecReport, model: TrainReport, *, seed: int
+) -> WorldCard:
+    """Note on the card how the world was trained and what was measured."""
+    facts = {
+        "recipe": recipe.name,
+        "seed": str(seed),
+        "torch": str(torch.__version__),
+        "train_steps": str(model.steps),
+        "samples": str(model.samples),
+        "held_out_loss": f"{model.held_out_loss:.4f}",
+        "codec_psnr_db": f"{codec.psnr_db:.2f}",
+    }
+    return replace(card, training=facts)
+
+
+def _codec(
+    source: ClipSource, held_out: ClipSource, recipe: Recipe, arguments: argparse.Namespace, given: Codec | None
+) -> tuple[Codec, CodecReport]:
+    """The codec of --init-from, the one that an earlier run left in --out, or a new one."""
+    finished = arguments.out / "codec.safetensors"
+    if given is not None:
+        return given, CodecReport(0, held_out_psnr(given, held_out))
+    if arguments.resume and finished.exists():
+        codec = Codec(recipe.codec)
+        load_into(codec, finished)
+        return codec.to(arguments.device), CodecReport(recipe.codec_training.steps, held_out_psnr(codec, held_out))
+    return train_codec(source, held_out, recipe=recipe, seed=arguments.seed, out=arguments.out, device=arguments.device)
+
+
+def _start(name_or_path: str | None, recipe: Recipe, device: str) -> World | None:
+    """The world to start from."""
+    if name_or_path is None:
+        return None
+    world = load_world(name_or_path, device=device, dtype=torch.float32)
+    given = (world.card.model, world.card.codec, world.card.text_encoder)
+    if given != (recipe.model, recipe.codec, recipe.text_encoder):
+        raise TrainingError(
+            f"the world {world.card.name!r} has other sizes than the recipe {recipe.name!r}; "
+            "start from a world that this recipe trained, or leave --init-from out"
+        )
+    return world
+
+
+def _check_source(source: ClipSource, recipe: Recipe) -> None:
+    cell = recipe.codec.cell_px
+    wanted = (recipe.model.latent_height * cell, recipe.model.latent_width * cell, recipe.model.action_dim)
+    given = (source.info.height, source.info.width, len(source.info.action_names))
+    if given != wanted:
+        raise TrainingError(
+            f"the recording is {given[1]}x{given[0]} with {given[2]} actions, the recipe {recipe.name!r} takes "
+            f"{wanted[1]}x{wanted[0]} with {wanted[2]}; record at that size or write a recipe"
+        )
+
+
+def _phrases(path: Path | None) -> tuple[str, ...]:
+    if path is None:
+        return ()
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise TrainingError(f"--phrases {path} cannot be read ({error}); give a UTF-8 text file") from error
+    return tuple(line.strip() for line in lines if line.strip())
+
+
+def _not_negative(text: str) -> int:
+    number = int(text)
+    if number < 0:
+        raise argparse.ArgumentTypeError(f"{number} is below 0")
+    return number

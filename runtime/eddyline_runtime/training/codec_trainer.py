@@ -1,0 +1,151 @@
+"""Train the codec: principal components to start from, then gradient descent on encoder and decoder together."""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from numpy.typing import NDArray
+from torch import Tensor
+from tqdm import tqdm
+
+from eddyline.errors import TrainingError
+from eddyline_runtime.model.codec import Codec
+from eddyline_runtime.training.checkpoint import write_tensors
+from eddyline_runtime.training.data import ClipSource, frames_to_tensor
+from eddyline_runtime.training.recipes import Recipe
+
+
+@dataclass(frozen=True)
+class CodecReport:
+    """What codec training reached."""
+
+    steps: int
+    """Train steps; 0 where a trained codec was taken over."""
+    psnr_db: float
+    """On held-out clips, mean over frames."""
+
+
+def fit_linear(codec: Codec, source: ClipSource, *, frames: int, seed: int) -> None:
+    """Fit the linear maps to about `frames` frames drawn from all over the recording; clips too short are left out.
+
+    Raises:
+        TrainingError: every clip drawn is too short.
+        ConfigError: the frames hold fewer cells than a cell has values.
+    """
+    rng = np.random.default_rng((seed, 0))
+    length = codec.config.frames_per_latent * 2
+    count = max(1, frames // length)
+    picked, windows = np.unique(rng.choice(len(source), size=count, replace=count > len(source)), return_counts=True)
+    cells = []
+    for index, repeats in zip(tqdm(picked, desc="fitting principal components", unit="clip"), windows, strict=True):
+        clip = source[int(index)].frames
+        if len(clip) >= length:
+            cells += [codec.cells(_random_window(clip, length, rng)[None]).flatten(0, 3) for _ in range(repeats)]
+    if not cells:
+        raise TrainingError(f"no clip has {length} frames, which training the codec needs; record longer clips")
+    codec.fit_linear(torch.cat(cells))
+
+
+def train_codec(
+    source: ClipSource, held_out: ClipSource, *, recipe: Recipe, seed: int, out: Path, device: str
+) -> tuple[Codec, CodecReport]:
+    """Train encoder and decoder and save them as `codec.safetensors` in `out`.
+
+    Frames are drawn from a pool of clips that is refreshed as training goes, so that reading never dominates.
+
+    Raises:
+        TrainingError: the loss or its gradient is not finite, or no clip is long enough.
+        CheckpointError: the codec cannot be written.
+    """
+    plan = recipe.codec_training
+    torch.manual_seed(seed)
+    codec = Codec(recipe.codec)
+    fit_linear(codec, source, frames=plan.fit_frames, seed=seed)
+    codec = codec.to(device)
+    codec.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it
+    corrections = [*codec.encoder.parameters(), *codec.decoder.parameters()]  # the linear maps are final once fitted
+    optimiser = torch.optim.AdamW(corrections, lr=plan.learning_rate, betas=(0.9, 0.98), weight_decay=0.0)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _warm_cosine(step, plan.steps))
+    rng = np.random.default_rng((seed, 1))
+    frames = plan.latent_frames * codec.config.frames_per_latent
+    pool: list[NDArray[np.uint8]] = []
+    with tqdm(range(plan.steps), desc="training the codec", unit="step") as progress:
+        for step in progress:
+            if len(pool) < 64 or step % 4 == 0:
+                pool.append(_long_clip(source, frames, rng))
+                pool = pool[-256:]
+            picked = [pool[int(rng.integers(len(pool)))] for _ in range(plan.batch)]
+            clean = torch.stack([_random_window(clip, frames, rng) for clip in picked]).to(device)
+            loss = _codec_loss(codec, clean, plan.latent_noise if rng.random() < 0.5 else 0.0)
+            optimiser.zero_grad(set_to_none=True)
+            loss.backward()
+            norm = torch.nn.utils.clip_grad_norm_(corrections, 1.0)
+            if not (math.isfinite(loss.item()) and math.isfinite(norm.item())):
+                raise TrainingError(
+                    f"the codec's loss is {loss.item()}, its gradient {norm.item()} at train step {step}; "
+                    "lower its learning rate, or train with another seed"
+                )
+            optimiser.step()
+            schedule.step()
+            if step % 20 == 0:
+                progress.set_postfix(loss=f"{loss.item():.5f}")
+    # in the layout that a run resumed from the file has, so that its latents are the same to the last bit
+    codec.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    report = CodecReport(plan.steps, held_out_psnr(codec, held_out))
+    write_tensors(out / "codec.safetensors", codec.state_dict(), {"psnr_db": f"{report.psnr_db:.2f}"})
+    return codec, report
+
+
+@torch.inference_mode()
+def held_out_psnr(codec: Codec, source: ClipSource, *, clips: int = 16, frames: int = 32) -> float:
+    """Mean PSNR over frames of reconstructions of held-out clips, in dB (signal range 2).
+
+    Raises:
+        TrainingError: there is no clip of even one latent frame.
+    """
+    device = codec.linear_in.weight.device
+    values = []
+    for index in range(min(clips, len(source))):
+        clip = source[index].frames
+        count = min(frames, len(clip)) // codec.config.frames_per_latent * codec.config.frames_per_latent
+        if count == 0:
+            continue
+        original = frames_to_tensor(clip[:count])[None].to(device)
+        decoded, _ = codec.decode(codec.encode(original))
+        error = (decoded.clamp(-1, 1) - original).square().mean(dim=(0, 2, 3, 4)).clamp(min=1e-10)
+        values.append((10 * torch.log10(4.0 / error)).mean().item())
+    if not values:
+        raise TrainingError(f"no held-out clip has {codec.config.frames_per_latent} frames; record longer clips")
+    return float(np.mean(values))
+
+
+def _codec_loss(codec: Codec, clean: Float[Tensor, "B T 3 H W"], latent_noise: float) -> Float[Tensor, ""]:
+    """Squared error, a little absolute error (it keeps edges sharp), and a light pull that keeps latents small."""
+    with torch.autocast(clean.device.type, torch.bfloat16):
+        latents = codec.encode(clean)
+        decoded, _ = codec.decode(latents + latent_noise * torch.randn_like(latents))
+    difference = decoded.float() - clean
+    return difference.square().mean() + 0.05 * difference.abs().mean() + 1e-4 * latents.float().square().mean()
+
+
+def _long_clip(source: ClipSource, frames: int, rng: np.random.Generator) -> NDArray[np.uint8]:
+    """The frames of a clip drawn at random among those of at least `frames` frames."""
+    for _ in range(1000):
+        clip = source[int(rng.integers(len(source)))].frames
+        if len(clip) >= frames:
+            return clip
+    raise TrainingError(f"no clip has {frames} frames, which training the codec needs; record longer clips")
+
+
+def _random_window(clip: NDArray[np.uint8], frames: int, rng: np.random.Generator) -> Float[Tensor, "T 3 H W"]:
+    """`frames` consecutive frames of a clip, in [-1, 1]."""
+    start = int(rng.integers(len(clip) - frames + 1))
+    return frames_to_tensor(clip[start : start + frames])
+
+
+def _warm_cosine(step: int, steps: int) -> float:
+    """Share of the learning rate: up over 50 steps, down to zero along a cosine."""
+    return min(1.0, (step + 1) / 50) * (0.5 + 0.5 * math.cos(math.pi * min(1.0, step / steps)))

@@ -1,0 +1,204 @@
+"""Training data: recordings become latents, texts become token states, windows are drawn from both.
+
+Everything about train step i is drawn from a generator keyed by (seed, i): resuming needs no stored random state.
+
+Shapes: B batch, F latent frames, C Y X latent, A actions, T texts, L text tokens, K text channels.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from tqdm import tqdm
+
+from eddyline.errors import TrainingError
+from eddyline.recording import Clip, RecordingInfo
+from eddyline_runtime.config import Partition
+from eddyline_runtime.model.codec import Codec
+from eddyline_runtime.model.streamdit import STRIDES, Conditioning
+from eddyline_runtime.model.text_encoder import EncodedText, TextEncoder
+from eddyline_runtime.training.recipes import Recipe, Stage
+
+STRIDED_CLIPS = 3
+"""Every third clip is encoded at strides 2 and 4 as well: few windows are drawn there, and encoding takes time."""
+
+
+class ClipSource(Protocol):
+    """A recording, or anything that reads like one."""
+
+    info: RecordingInfo
+
+    def __len__(self) -> int:
+        """Number of clips."""
+        ...
+
+    def __getitem__(self, index: int) -> Clip:
+        """Clip 0 ... len - 1, read anew."""
+        ...
+
+
+@dataclass(frozen=True)
+class LatentClip:
+    """One clip as the model sees it, at one frame stride."""
+
+    latents: Float[Tensor, "F C Y X"]
+    """float16, on the host."""
+    text: tuple[int, ...]
+    """Per latent frame, the index of the caption in force at its last frame."""
+    actions: Float[Tensor, "F A"]
+    """Per latent frame, the actions of its last frame, -1 to 1."""
+    stride: int
+    """1, 2 or 4."""
+
+    @property
+    def changes(self) -> tuple[int, ...]:
+        """Latent frames whose caption is not the one before."""
+        return tuple(i for i in range(1, len(self.text)) if self.text[i] != self.text[i - 1])
+
+
+@dataclass(frozen=True)
+class LatentData:
+    """All clips of a recording, and the texts they name; text 0 is the unconditional ""."""
+
+    clips: tuple[LatentClip, ...]
+    texts: tuple[str, ...]
+    encoded: EncodedText
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One train step's input: clean windows, how each is cut, and what they are dreamed under."""
+
+    latents: Float[Tensor, "B F C Y X"]
+    partitions: tuple[Partition, ...]
+    conditioning: Conditioning
+    generator: torch.Generator
+    """For the noise of this step."""
+
+
+def frames_to_tensor(frames: np.ndarray) -> Float[Tensor, "T 3 H W"]:
+    """uint8 [T, H, W, 3] to float32 [T, 3, H, W] in [-1, 1]."""
+    return torch.from_numpy(np.ascontiguousarray(frames.transpose(0, 3, 1, 2))).float() / 127.5 - 1.0
+
+
+@torch.no_grad()
+def encode_recording(source: ClipSource, *, codec: Codec, text_encoder: TextEncoder, batch: int = 64) -> LatentData:
+    """Encode every clip, some at strides 2 and 4 as well, and every caption once, `batch` captions at a time.
+
+    Raises:
+        TrainingError: there are no clips, or none holds a latent frame.
+    """
+    if not len(source):
+        raise TrainingError("the recording has no clips; record some before training")
+    texts: dict[str, int] = {"": 0}
+    device = codec.linear_in.weight.device
+    clips = []
+    for index in tqdm(range(len(source)), desc="encoding frames", unit="clip"):
+        clip = source[index]
+        for stride in STRIDES if index % STRIDED_CLIPS == 0 else STRIDES[:1]:
+            encoded = _encode_clip(clip, stride, codec, texts, device)
+            if encoded is not None:
+                clips.append(encoded)
+    if not clips:
+        raise TrainingError(f"no clip has {codec.config.frames_per_latent} frames; record longer clips")
+    names = tuple(texts)
+    parts = [
+        text_encoder.encode(names[i : i + batch]) for i in tqdm(range(0, len(names), batch), desc="encoding captions")
+    ]
+    encoded_text = EncodedText(
+        torch.cat([p.states for p in parts]).half(),
+        torch.cat([p.mask for p in parts]),
+        torch.cat([p.pooled for p in parts]),
+    )
+    return LatentData(tuple(clips), names, encoded_text)
+
+
+def _encode_clip(
+    clip: Clip, stride: int, codec: Codec, texts: dict[str, int], device: torch.device
+) -> LatentClip | None:
+    """One clip at one stride, None where it is too short; new captions are numbered in `texts`."""
+    depth = codec.config.frames_per_latent
+    count = len(clip.frames[::stride]) // depth * depth
+    if count == 0:
+        return None
+    frames = frames_to_tensor(clip.frames[::stride][:count]).to(device)
+    last = [(i + 1) * depth * stride - stride for i in range(count // depth)]
+    return LatentClip(
+        latents=codec.encode(frames[None])[0].half().cpu(),
+        text=tuple(texts.setdefault(clip.captions[frame], len(texts)) for frame in last),
+        actions=torch.from_numpy(clip.actions[last]).float(),
+        stride=stride,
+    )
+
+
+def draw_batch(data: LatentData, *, recipe: Recipe, stage: Stage, seed: int, step: int) -> Batch:
+    """The windows of train step `step`: the same numbers draw the same batch, in any process and on any device.
+
+    Raises:
+        TrainingError: no clip is long enough for the stage.
+    """
+    rng = np.random.default_rng((seed, step))
+    generator = torch.Generator().manual_seed(int(rng.integers(2**63)))
+    weights = np.array([entry.weight for entry in stage.mix])
+    mix = rng.choice(len(stage.mix), size=stage.batch, p=weights / weights.sum())
+    partitions = tuple(stage.mix[i].partition for i in mix)
+    windows = [_draw_window(data, recipe, partition, rng) for partition in partitions]
+    texts, text_index = np.unique(np.array([w.text for w in windows]), return_inverse=True)
+    mask = data.encoded.mask[texts]
+    longest = int(mask.sum(1).max())  # padding costs time and changes nothing
+    conditioning = Conditioning(
+        text=data.encoded.states[texts, :longest].float(),
+        text_mask=mask[:, :longest],
+        text_index=torch.from_numpy(text_index.reshape(stage.batch, stage.frames)),
+        actions=torch.stack([w.actions for w in windows]),
+        stride=torch.tensor([w.stride for w in windows]),
+    )
+    return Batch(torch.stack([w.latents for w in windows]).float(), partitions, conditioning, generator)
+
+
+def _draw_window(data: LatentData, recipe: Recipe, partition: Partition, rng: np.random.Generator) -> LatentClip:
+    """A window of B latent frames, its words and actions as a live stream would have them."""
+    frames = partition.buffer_frames
+    clip = _draw_clip(data.clips, frames, recipe.stride_share, rng)
+    latest = len(clip.text) - frames
+    start = int(rng.integers(latest + 1))
+    if clip.changes and rng.random() < recipe.change_share:
+        change = int(rng.choice(clip.changes))
+        start = int(np.clip(change - rng.integers(1, max(2, frames)), 0, latest))  # the old words are inside too
+    text = list(chunk_texts(clip.text[start : start + frames], partition))
+    if rng.random() < recipe.early_text_share:
+        text = [text[-1]] * frames
+    if rng.random() < recipe.text_dropout:
+        text = [0] * frames
+    actions = clip.actions[start : start + frames].clone()
+    if rng.random() < recipe.hold_action_share:
+        cut = int(rng.integers(frames))
+        actions[cut:] = actions[cut]
+    if rng.random() < recipe.action_dropout:
+        actions = torch.zeros_like(actions)
+    return LatentClip(clip.latents[start : start + frames], tuple(text), actions, clip.stride)
+
+
+def _draw_clip(clips: Sequence[LatentClip], frames: int, stride_share: float, rng: np.random.Generator) -> LatentClip:
+    """A clip of at least `frames` latent frames, at stride 2 or 4 every `stride_share`."""
+    strided = rng.random() < stride_share
+    for _ in range(1000):
+        clip = clips[int(rng.integers(len(clips)))]
+        if (clip.stride > 1) == strided and len(clip.text) >= frames:
+            return clip
+        strided = strided and rng.random() > 0.01  # a recording too short for strides still trains
+    raise TrainingError(f"no clip holds {frames} latent frames; record longer clips")
+
+
+def chunk_texts(text: Sequence[int], partition: Partition) -> Iterator[int]:
+    """Each chunk is under the words in force when its last frame was recorded; reference frames under their own."""
+    for frame in range(partition.buffer_frames):
+        if frame < partition.reference_frames:
+            yield text[frame]
+        else:
+            chunk = (frame - partition.reference_frames) // partition.chunk_frames
+            yield text[partition.reference_frames + (chunk + 1) * partition.chunk_frames - 1]
