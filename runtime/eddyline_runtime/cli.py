@@ -21,7 +21,10 @@ MISTAKE = 2
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
     parser = _parser()
-    given = parser.parse_args(arguments)
+    given, rest = parser.parse_known_args(arguments)
+    if rest and "rest" not in given:
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    given.rest = rest
     try:
         run: Callable[[argparse.Namespace], int | None] = given.run
         return run(given) or 0
@@ -47,8 +50,7 @@ def _parser() -> argparse.ArgumentParser:
     serve.set_defaults(run=_serve)
     for name, module, about in _LAZY:
         command = commands.add_parser(name, help=about, add_help=False)
-        command.add_argument("rest", nargs=argparse.REMAINDER)
-        command.set_defaults(run=_lazily(name, module))
+        command.set_defaults(run=_lazily(name, module), rest=[])
     return parser
 
 
