@@ -1,0 +1,110 @@
+"""Training the codec: principal components of whatever was recorded, short clips left out, NaN refused."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from eddyline.errors import ConfigError, TrainingError
+from eddyline.recording import Recording
+from eddyline_runtime.config import tiny_codec
+from eddyline_runtime.model.codec import Codec
+from eddyline_runtime.training import recipes
+from eddyline_runtime.training.codec_trainer import fit_linear, held_out_psnr, train_codec
+from eddyline_runtime.training.recipes import Recipe
+from eddyline_runtime.weights import load_into
+
+
+def codec_recipe(**changes: float) -> Recipe:
+    recipe = recipes.tiny()
+    return replace(recipe, codec_training=replace(recipe.codec_training, **changes))
+
+
+@pytest.fixture(scope="session")
+def mixed(record: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Recording:
+    """Long clips and, between them, clips too short to train on."""
+    folder = tmp_path_factory.mktemp("mixed")
+    for clips, frames in ((2, 48), (3, 5), (2, 48)):
+        record(folder, clips=clips, frames=frames)
+    return Recording(folder)
+
+
+def test_the_trained_codec_beats_the_closed_form_and_is_what_was_saved(
+    recording: Path, held_out: Path, tmp_path: Path
+) -> None:
+    source, other = Recording(recording), Recording(held_out)
+    fitted = Codec(tiny_codec())
+    fit_linear(fitted, source, frames=400, seed=0)
+    recipe = codec_recipe(steps=25, learning_rate=3e-3)
+    trained, report = train_codec(source, other, recipe=recipe, seed=0, out=tmp_path, device="cpu")
+    assert report.steps == 25
+    assert report.psnr_db == pytest.approx(held_out_psnr(trained, other))
+    assert report.psnr_db > held_out_psnr(fitted, other) > 12
+    loaded = Codec(tiny_codec())
+    load_into(loaded, tmp_path / "codec.safetensors")
+    latents = torch.randn(1, 2, 4, 4, 6)
+    assert torch.equal(loaded.decode(latents)[0], trained.decode(latents)[0]), "to the last bit, also in its layout"
+
+
+def test_clips_too_short_are_left_out(mixed: Recording, tmp_path: Path) -> None:
+    _, report = train_codec(mixed, mixed, recipe=codec_recipe(), seed=0, out=tmp_path, device="cpu")
+    assert math.isfinite(report.psnr_db)
+
+
+def test_a_few_long_clips_are_enough_to_fit(recording: Path) -> None:
+    """Fewer clips than windows: windows are drawn from the same clips again."""
+
+    class One:
+        def __init__(self, source: Recording) -> None:
+            self.info, self._clip = source.info, source[0]
+
+        def __len__(self) -> int:
+            return 1
+
+        def __getitem__(self, index: int) -> object:
+            return self._clip
+
+    fit_linear(Codec(tiny_codec()), One(Recording(recording)), frames=400, seed=0)  # type: ignore[arg-type]
+
+
+def test_recordings_of_short_clips_only_are_refused(record: Callable[..., Path], tmp_path: Path) -> None:
+    source = Recording(record(tmp_path, clips=3, frames=5))
+    with pytest.raises(
+        TrainingError, match="no clip has 8 frames, which training the codec needs; record longer clips"
+    ):
+        fit_linear(Codec(tiny_codec()), source, frames=400, seed=0)
+
+
+def test_too_few_frames_to_fit_are_refused(recording: Path) -> None:
+    with pytest.raises(ConfigError, match="48 cells do not span 768 values; record more frames"):
+        fit_linear(Codec(tiny_codec()), Recording(recording), frames=8, seed=0)
+
+
+def test_a_loss_that_is_not_finite_stops_with_its_step(recording: Path, held_out: Path, tmp_path: Path) -> None:
+    recipe = codec_recipe(learning_rate=1e30, steps=8)
+    with pytest.raises(
+        TrainingError, match=r"the codec's loss is (nan|inf), .* at train step [1-7]; lower its learning"
+    ):
+        train_codec(Recording(recording), Recording(held_out), recipe=recipe, seed=0, out=tmp_path, device="cpu")
+    assert not (tmp_path / "codec.safetensors").exists()
+
+
+def test_psnr_is_measured_against_a_range_of_two(held_out: Path) -> None:
+    class Off(torch.nn.Module):
+        """Errs by 0.02 everywhere, a hundredth of the range: 40 dB."""
+
+        config = tiny_codec()
+        linear_in = torch.nn.Linear(1, 1)
+
+        def encode(self, frames: torch.Tensor) -> torch.Tensor:
+            return frames
+
+        def decode(self, latents: torch.Tensor) -> tuple[torch.Tensor, None]:
+            return torch.where(latents > 0, latents - 0.02, latents + 0.02), None
+
+    assert held_out_psnr(Off(), Recording(held_out)) == pytest.approx(40, abs=0.01)  # type: ignore[arg-type]

@@ -1,0 +1,174 @@
+"""`eddyline-runtime train`, whole runs of seconds: a recording or a folder of videos becomes a world."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from eddyline.recording import Recorder
+from eddyline_runtime.cli import main
+from eddyline_runtime.model.codec import Codec
+from eddyline_runtime.model.streamdit import StreamDiT
+from eddyline_runtime.weights import load_world, read_card, save_world, tiny_card
+
+
+def train(recording: Path, held_out: Path, out: Path, *more: str) -> int:
+    given = ["train", "--recording", str(recording), "--held-out", str(held_out), "--out", str(out), "--recipe", "tiny"]
+    return main([*given, "--device", "cpu", *more])
+
+
+@pytest.fixture(scope="session")
+def world(recording: Path, held_out: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A world that a run of the tiny recipe wrote."""
+    folder = tmp_path_factory.mktemp("run")
+    (folder / "phrases.txt").write_text("a red square\n\n  a blue square\n", encoding="utf-8")
+    assert train(recording, held_out, folder / "squares", "--phrases", str(folder / "phrases.txt")) == 0
+    return folder / "squares"
+
+
+@pytest.fixture
+def copy(world: Path, tmp_path: Path) -> Path:
+    """The same, to be spoilt."""
+    return Path(shutil.copytree(world, tmp_path / "copy"))
+
+
+def test_a_run_writes_a_world_that_loads_and_answers(world: Path) -> None:
+    loaded = load_world(str(world), dtype=torch.float32)
+    assert loaded.card.name == "squares"
+    assert (loaded.card.fps, loaded.card.height, loaded.card.width) == (16.0, 32, 48)
+    assert loaded.card.action_names == ("ArrowLeft", "ArrowRight", "ArrowUp", "KeyA", "KeyD")
+    assert loaded.card.phrases == ("a red square", "a blue square")
+    assert set(loaded.card.profiles) == {"smooth", "responsive"}
+    frames, _ = loaded.codec.decode(torch.zeros(1, 1, 4, 4, 6))
+    assert bool(frames.isfinite().all())
+
+
+def test_the_card_says_how_the_world_was_trained(world: Path) -> None:
+    facts = read_card(world).training
+    assert (facts["recipe"], facts["seed"], facts["train_steps"], facts["samples"]) == ("tiny", "0", "8", "24")
+    assert float(facts["held_out_loss"]) > 0
+    assert float(facts["codec_psnr_db"]) > 5
+    assert set(read_card(world).sha256) == {"codec.safetensors", "streamdit.safetensors"}, "not the checkpoint"
+
+
+def test_the_losses_are_on_record(world: Path) -> None:
+    with (world / "losses.csv").open(newline="") as file:
+        assert [row["train_step"] for row in csv.DictReader(file)] == ["4", "8"]
+
+
+def test_a_resumed_run_keeps_the_codec_and_ends_in_the_same_world(
+    copy: Path, world: Path, recording: Path, held_out: Path
+) -> None:
+    (copy / "streamdit.safetensors").unlink()
+    assert train(recording, held_out, copy, "--resume") == 0
+    for name in ("codec.safetensors", "streamdit.safetensors"):
+        ours, theirs = (read_card(folder).sha256[name] for folder in (copy, world))
+        assert ours == theirs, name
+
+
+def test_a_run_can_start_from_a_trained_world(
+    world: Path, recording: Path, held_out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train(recording, held_out, tmp_path / "more", "--init-from", str(world), "--name", "more squares") == 0
+    told = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert told["codec"]["steps"] == 0, "the codec is taken over"
+    assert read_card(tmp_path / "more").name == "more squares"
+    first, second = load_world(str(world)), load_world(str(tmp_path / "more"))
+    for name, tensor in first.codec.state_dict().items():
+        assert torch.equal(second.codec.state_dict()[name], tensor)
+    assert not torch.equal(first.model.patch_in.weight, second.model.patch_in.weight)
+
+
+def test_a_world_of_other_sizes_is_no_start(
+    recording: Path, held_out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    card = replace(tiny_card(), name="flat", model=replace(tiny_card().model, depth=1))
+    save_world(tmp_path / "flat", card, model=StreamDiT(card.model), codec=Codec(card.codec))
+    for start, message in (
+        (tmp_path / "flat", "'flat' has other sizes than the recipe 'tiny'"),
+        (tmp_path, "no world"),
+    ):
+        assert train(recording, held_out, tmp_path / "out", "--init-from", str(start)) == 2
+        assert message in capsys.readouterr().err
+
+
+def test_videos_with_captions_become_a_world(tmp_path: Path) -> None:
+    av = pytest.importorskip("av")
+    rng = np.random.default_rng(0)
+    for name in ("one", "two"):
+        with av.open(str(tmp_path / f"{name}.mp4"), "w") as container:
+            stream = container.add_stream("mpeg4", rate=16)
+            stream.width, stream.height, stream.pix_fmt, stream.bit_rate = 48, 32, "yuv420p", 4_000_000
+            for index in range(48):
+                picture = rng.integers(0, 255, (32, 48, 3)).astype(np.uint8)
+                frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+                frame.pts, frame.time_base = index, Fraction(1, 16)
+                container.mux(stream.encode(frame))
+            container.mux(stream.encode())
+        (tmp_path / f"{name}.txt").write_text("0\tgrain\n1.5\tmore grain\n")
+    assert train(tmp_path, tmp_path, tmp_path / "world") == 0
+    assert load_world(str(tmp_path / "world")).card.action_names == tuple(f"Action{i}" for i in range(5))
+
+
+@pytest.mark.parametrize("wrong", ["recording", "held-out"])
+def test_pictures_of_another_size_are_refused(
+    recording: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], wrong: str
+) -> None:
+    with Recorder(tmp_path / "big", fps=16, height=40, width=48, action_names=["KeyA"]) as recorder:
+        recorder.begin_clip()
+        recorder.add(np.zeros((40, 48, 3), np.uint8), caption="dark", actions=[0.0])
+    folders = (tmp_path / "big", recording) if wrong == "recording" else (recording, tmp_path / "big")
+    assert train(*folders, tmp_path / "out") == 2
+    message = "is 48x40 with 1 actions, the recipe 'tiny' takes 48x32 with 5; record at that size or write a recipe"
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("prepare", "message"),
+    [
+        (lambda folder: shutil.rmtree(folder), "eddyline-runtime: "),
+        (lambda folder: next(folder.glob("*.npz")).write_bytes(b"cut"), "eddyline-runtime: "),
+    ],
+    ids=["missing", "cut"],
+)
+def test_a_recording_that_cannot_be_read_is_refused_in_one_line(
+    recording: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], prepare: Callable[[Path], object], message: str
+) -> None:
+    folder = Path(shutil.copytree(recording, tmp_path / "recording"))
+    prepare(folder)
+    assert train(folder, recording, tmp_path / "out") == 2
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert len(lines) == 1
+    assert lines[0].startswith(message)
+
+
+def test_phrases_that_are_no_text_are_refused(
+    recording: Path, held_out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "phrases.txt").write_bytes(b"\xff\xfe\xff")
+    assert train(recording, held_out, tmp_path / "out", "--phrases", str(tmp_path / "phrases.txt")) == 2
+    assert "give a UTF-8 text file" in capsys.readouterr().err
+
+
+def test_an_output_that_is_a_file_is_refused(
+    recording: Path, held_out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "out").write_text("in the way")
+    assert train(recording, held_out, tmp_path / "out") == 2
+    assert "choose a folder that can be written" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("more", [("--seed", "-1"), ("--resume", "--init-from", "x"), ("--recipe", "huge")])
+def test_options_that_make_no_sense_are_refused(recording: Path, tmp_path: Path, more: tuple[str, ...]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        train(recording, recording, tmp_path / "out", *more)
+    assert stopped.value.code == 2

@@ -1,0 +1,325 @@
+"""The training loop: resumable to the last bit, and never the worse for a NaN, a full disk or Ctrl-C."""
+
+from __future__ import annotations
+
+import csv
+import errno
+import json
+import math
+import signal
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from eddyline.errors import CheckpointError, TrainingError
+from eddyline_runtime.model.streamdit import StreamDiT
+from eddyline_runtime.training import checkpoint as checkpoints
+from eddyline_runtime.training import trainer
+from eddyline_runtime.training.checkpoint import write_tensors
+from eddyline_runtime.training.data import Batch, LatentData, draw_batch
+from eddyline_runtime.training.recipes import Recipe, tiny
+from eddyline_runtime.training.trainer import TrainReport, latent_deviation, learning_rate, make_optimisers, train_model
+
+GOLDEN = Path(__file__).parent.parent / "golden" / "losses_tiny.json"
+
+Train = Callable[..., tuple[StreamDiT, TrainReport]]
+
+
+@pytest.fixture
+def train(data: LatentData, recipe: Recipe) -> Train:
+    """Train on the shared latents; the same are held out."""
+
+    def run(out: Path, **options: object) -> tuple[StreamDiT, TrainReport]:
+        out.mkdir(exist_ok=True)
+        given = {"recipe": recipe, "seed": 0, "out": out, "device": "cpu"} | options
+        return train_model(given.pop("data", data), data, **given)  # type: ignore[arg-type]
+
+    return run
+
+
+def step_of(path: Path) -> int:
+    with safe_open(path, framework="pt") as file:
+        return int(file.metadata()["step"])
+
+
+def rows(out: Path) -> list[list[str]]:
+    with (out / "losses.csv").open(newline="") as file:
+        return list(csv.reader(file))
+
+
+def equal_weights(a: StreamDiT, b: StreamDiT) -> bool:
+    ours, theirs = a.state_dict(), b.state_dict()
+    return ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+def at_step(number: int, act: Callable[[Batch], Batch | None]) -> Callable[..., Batch]:
+    """`draw_batch` that lets something happen when the batch of train step `number` is drawn."""
+
+    def draw(data: LatentData, *, recipe: Recipe, stage: object, seed: int, step: int) -> Batch:
+        batch = draw_batch(data, recipe=recipe, stage=stage, seed=seed, step=step)  # type: ignore[arg-type]
+        return (act(batch) or batch) if step == number and seed != trainer.HELD_OUT_SEED else batch
+
+    return draw
+
+
+def press_ctrl_c(batch: Batch) -> None:
+    signal.raise_signal(signal.SIGINT)
+
+
+def spoil(batch: Batch) -> Batch:
+    return replace(batch, latents=batch.latents * math.nan)
+
+
+def test_a_run_ends_with_a_model_a_checkpoint_and_a_table_of_losses(
+    train: Train, tmp_path: Path, recipe: Recipe
+) -> None:
+    model, report = train(tmp_path)
+    assert report.steps == recipe.total_steps == step_of(tmp_path / "checkpoint.safetensors") == 8
+    assert report.samples == 4 * 4 + 4 * 2
+    header, first, last = rows(tmp_path)
+    assert header == ["train_step", "window_frames", "loss", "held_out_loss"]
+    assert (first[:2], last[:2]) == (["4", "2"], ["8", "4"])
+    assert float(last[3]) == pytest.approx(report.held_out_loss, abs=1e-4)
+    assert not model.training
+    assert all(bool(p.isfinite().all()) for p in model.parameters())
+
+
+def test_the_first_losses_are_the_committed_ones(data: LatentData, recipe: Recipe) -> None:
+    """No change of computation, no change of losses. The tolerance is that of bf16 on other processors."""
+    torch.manual_seed(0)
+    model = StreamDiT(recipe.model)
+    model.latent_deviation.copy_(latent_deviation(data))
+    optimisers = make_optimisers(model, recipe)
+    losses = []
+    for step in range(8):
+        batch = draw_batch(data, recipe=recipe, stage=recipe.stages[step // 4], seed=0, step=step)
+        losses.append(trainer.train_step(model, batch, optimisers, "cpu", 5e-3))
+    assert losses == pytest.approx(json.loads(GOLDEN.read_text())["losses"], rel=2e-3)
+
+
+def test_training_on_one_clip_lowers_the_loss(data: LatentData, recipe: Recipe) -> None:
+    torch.manual_seed(0)
+    model = StreamDiT(recipe.model)
+    optimisers = make_optimisers(model, recipe)
+    single = replace(data, clips=data.clips[:1])
+
+    def loss(step: int) -> float:
+        batch = draw_batch(single, recipe=recipe, stage=recipe.stages[0], seed=0, step=step)
+        return trainer.train_step(model, batch, optimisers, "cpu", 1e-2)
+
+    losses = [loss(step % 4) for step in range(40)]
+    assert sum(losses[-4:]) < 0.8 * sum(losses[:4])
+
+
+def test_a_resumed_run_equals_an_uninterrupted_one_to_the_last_bit(
+    train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, report = train(tmp_path / "whole")
+    with monkeypatch.context() as patch:
+        patch.setattr(trainer, "draw_batch", at_step(2, press_ctrl_c))
+        with pytest.raises(TrainingError, match="stopped after 3 train steps; run the same command with --resume"):
+            train(tmp_path / "broken")
+    assert step_of(tmp_path / "broken" / "checkpoint.safetensors") == 3
+    resumed, resumed_report = train(tmp_path / "broken", resume=True)
+    assert equal_weights(whole, resumed)
+    assert resumed_report == report
+    assert [row[0] for row in rows(tmp_path / "broken")] == ["train_step", "4", "8"]
+    tensors = (load_file(tmp_path / name / "checkpoint.safetensors") for name in ("whole", "broken"))
+    ours, theirs = tensors
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours), "optimisers and averages too"
+
+
+def test_another_seed_gives_another_run(train: Train, tmp_path: Path) -> None:
+    assert not equal_weights(train(tmp_path / "a")[0], train(tmp_path / "b", seed=1)[0])
+
+
+def test_after_a_crash_the_table_of_losses_has_no_row_twice(
+    train: Train, tmp_path: Path, recipe: Recipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    often = replace(recipe, held_out_every=2)
+
+    def crash(batch: Batch) -> None:
+        raise MemoryError("the machine went away")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(trainer, "draw_batch", at_step(7, crash))
+        with pytest.raises(MemoryError):
+            train(tmp_path, recipe=often)
+    assert [row[0] for row in rows(tmp_path)[1:]] == ["2", "4", "6"]
+    train(tmp_path, recipe=often, resume=True)
+    assert [row[0] for row in rows(tmp_path)[1:]] == ["2", "4", "6", "8"]
+
+
+def test_resuming_a_finished_run_returns_what_it_made(train: Train, tmp_path: Path) -> None:
+    model, report = train(tmp_path)
+    again, again_report = train(tmp_path, resume=True)
+    assert equal_weights(model, again)
+    assert again_report == report
+
+
+def test_ctrl_c_works_as_before_once_training_is_over(train: Train, tmp_path: Path) -> None:
+    before = signal.getsignal(signal.SIGINT)
+    train(tmp_path)
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_a_second_ctrl_c_stops_at_once(train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def press_twice(batch: Batch) -> None:
+        press_ctrl_c(batch)
+        press_ctrl_c(batch)
+
+    monkeypatch.setattr(trainer, "draw_batch", at_step(5, press_twice))
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path)
+    assert step_of(tmp_path / "checkpoint.safetensors") == 4
+
+
+def test_a_nan_loss_stops_with_its_step_and_keeps_the_last_good_state(
+    train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(trainer, "draw_batch", at_step(5, spoil))
+        with pytest.raises(TrainingError, match=r"the loss is nan at train step 5; .*lower the learning rate"):
+            train(tmp_path)
+    path = tmp_path / "checkpoint.safetensors"
+    assert step_of(path) == 4
+    assert all(bool(t.isfinite().all()) for t in load_file(path).values())
+    model, _ = train(tmp_path, resume=True)
+    assert equal_weights(model, train(tmp_path / "whole")[0])
+
+
+def test_a_gradient_that_is_not_finite_does_not_reach_the_weights(
+    train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """sqrt has no slope at 0: the loss is 0, its gradient is not a number. A save would follow right after step 3."""
+    calls = 0
+
+    def loss(model: StreamDiT, batch: Batch, device: str) -> Tensor:
+        nonlocal calls
+        calls += 1
+        total = sum((p.square().sum() for p in model.parameters()), torch.zeros(()))
+        return (total - total).sqrt() if calls == 4 else total * 1e-3
+
+    monkeypatch.setattr(trainer, "batch_loss", loss)
+    with pytest.raises(TrainingError, match="at train step 3"):
+        train(tmp_path)
+    assert not (tmp_path / "checkpoint.safetensors").exists()
+
+
+def test_a_run_can_start_from_a_trained_model(train: Train, tmp_path: Path, recipe: Recipe) -> None:
+    trained, _ = train(tmp_path / "first")
+    still = replace(recipe, learning_rate=0.0)
+    kept, _ = train(tmp_path / "second", seed=5, recipe=still, start_from=trained)
+    torch.testing.assert_close(kept.state_dict(), trained.state_dict())
+
+
+def test_the_average_moves_by_its_decay(recipe: Recipe) -> None:
+    model = StreamDiT(recipe.model)
+    ema = {name: torch.zeros_like(t) for name, t in model.state_dict().items()}
+    trainer.update_ema(ema, model, 0.75)
+    trainer.update_ema(ema, model, 0.5)
+    for name, tensor in model.state_dict().items():
+        torch.testing.assert_close(ema[name], tensor * (1 - 0.75 * 0.5))
+
+
+def test_measuring_the_held_out_loss_leaves_the_model_alone(data: LatentData, recipe: Recipe) -> None:
+    model = StreamDiT(recipe.model)
+    before = {name: t.clone() for name, t in model.state_dict().items()}
+    ema = {name: t + 0.1 for name, t in before.items()}
+    losses = {trainer.evaluate_loss(model, ema, data, recipe=recipe, device="cpu") for _ in range(2)}
+    assert len(losses) == 1, "the same windows and noise every time"
+    assert all(torch.equal(t, before[name]) for name, t in model.state_dict().items())
+
+
+def test_the_learning_rate_rises_stays_and_falls_to_nearly_nothing() -> None:
+    recipe = tiny()  # eight steps, two of warm-up, half of them falling
+    rates = [learning_rate(recipe, step) / recipe.learning_rate for step in range(8)]
+    assert rates == pytest.approx([0.5, 1, 1, 1, 1, 0.75, 0.5, 0.25])
+
+
+def test_every_parameter_is_trained_by_exactly_one_optimiser(recipe: Recipe) -> None:
+    model = StreamDiT(recipe.model)
+    trained = [p for o in make_optimisers(model, recipe) for group in o.param_groups for p in group["params"]]
+    assert sorted(map(id, trained)) == sorted(map(id, model.parameters()))
+
+
+def test_a_torch_without_muon_is_refused_with_the_version_that_has_it(
+    recipe: Recipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(torch.optim, "Muon")
+    with pytest.raises(TrainingError, match=r"needs torch 2\.9 or later"):
+        make_optimisers(StreamDiT(recipe.model), recipe)
+
+
+def test_the_deviation_of_each_channel_is_that_of_the_data(data: LatentData) -> None:
+    scaled = replace(
+        data, clips=tuple(replace(c, latents=c.latents * torch.tensor([1, 2, 0, 4])[:, None, None]) for c in data.clips)
+    )
+    deviation = latent_deviation(scaled)
+    assert deviation.tolist() == pytest.approx([1, 2, 1e-3, 4], rel=0.05), "a dead channel must not divide by zero"
+
+
+@pytest.fixture
+def saved(train: Train, tmp_path: Path) -> Path:
+    train(tmp_path)
+    return tmp_path / "checkpoint.safetensors"
+
+
+def test_a_cut_checkpoint_is_refused(saved: Path, train: Train) -> None:
+    data = saved.read_bytes()
+    saved.write_bytes(data[: len(data) // 2])
+    with pytest.raises(CheckpointError, match=r"cannot be read .*missing or cut, delete it to start anew"):
+        train(saved.parent, resume=True)
+
+
+def test_a_foreign_file_is_refused(saved: Path, train: Train) -> None:
+    save_file({"w": torch.ones(2)}, saved)
+    with pytest.raises(
+        CheckpointError, match=r"is no checkpoint of ours \(format None, expected 'eddyline-checkpoint-1'\)"
+    ):
+        train(saved.parent, resume=True)
+
+
+def test_a_checkpoint_of_another_recipe_is_refused(saved: Path, train: Train, recipe: Recipe) -> None:
+    with pytest.raises(CheckpointError, match="was written by another recipe; use the same recipe, or another output"):
+        train(saved.parent, resume=True, recipe=replace(recipe, learning_rate=0.5))
+
+
+@pytest.mark.parametrize("part", ["model", "ema"])
+def test_a_checkpoint_with_other_tensors_is_refused(saved: Path, train: Train, part: str) -> None:
+    with safe_open(saved, framework="pt") as file:
+        metadata = file.metadata()
+    tensors = load_file(saved)
+    tensors[f"{part}/position"] = torch.zeros(3, 3)
+    save_file(tensors, saved, metadata)
+    with pytest.raises(CheckpointError, match="does not fit this model: position and 0 other tensors differ"):
+        train(saved.parent, resume=True)
+
+
+def test_without_resume_a_run_begins_anew(saved: Path, train: Train) -> None:
+    before = load_file(saved)
+    train(saved.parent, seed=1)
+    assert not torch.equal(load_file(saved)["model/patch_in.weight"], before["model/patch_in.weight"])
+
+
+def test_a_full_disk_keeps_the_previous_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "checkpoint.safetensors"
+    write_tensors(path, {"w": torch.ones(2)}, {"step": "1"})
+    before = path.read_bytes()
+
+    def full(tensors: object, file: Path, metadata: object) -> None:
+        file.write_bytes(b"half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(checkpoints, "save_file", full)
+    with pytest.raises(CheckpointError, match=r"cannot be written .*No space left.*what was there before is untouched"):
+        write_tensors(path, {"w": torch.zeros(2)}, {"step": "2"})
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
