@@ -5,6 +5,7 @@ Shapes: B views, F latent frames, c latent frames per chunk, C channels, Y X lat
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -18,10 +19,8 @@ from eddyline_runtime.config import Partition, Profile
 from eddyline_runtime.flow.noise import noise_latents
 from eddyline_runtime.flow.sampler import VelocityFn, guided
 from eddyline_runtime.model.codec import DecoderState, stack_states
+from eddyline_runtime.prompts import Slot, merge
 from eddyline_runtime.weights import World
-
-CHARS_PER_TOKEN = 4
-"""Of English text under a word-piece tokenizer, rounded down."""
 
 
 class Dreamer:
@@ -32,13 +31,12 @@ class Dreamer:
         parameter = next(world.model.parameters())
         self._device = parameter.device
         self._codec_dtype = next(world.codec.parameters()).dtype
+        self._merge = lru_cache(text_cache)(lambda slot: merge(slot.prompt, slot.events, fits=self._fits))
         self.texts = TextCache(world.text_encoder, capacity=text_cache, device=parameter.device, dtype=parameter.dtype)
 
-    @property
-    def max_chars(self) -> int:
-        """How much text the encoder takes in, in characters: an estimate, its own limit counts tokens."""
-        encoder = self._world.text_encoder
-        return (1 if encoder.name == "bytes" else CHARS_PER_TOKEN) * (encoder.max_tokens - 2)
+    def text(self, slot: Slot) -> str:
+        """The text a latent frame is under: its words merged, so that the encoder takes in what matters."""
+        return self._merge(slot)
 
     def velocity(self, rows: Sequence[RowWords], profile: Profile) -> VelocityFn:
         """The network under the words of a batch; with guidance both halves are rows of one call."""
@@ -75,6 +73,10 @@ class Dreamer:
         if len(references):
             _, state = self._world.codec.decode(references[None].to(self._codec_dtype), state)
         return state
+
+    def _fits(self, text: str) -> bool:
+        encoder = self._world.text_encoder
+        return encoder.count_tokens(text) <= encoder.max_tokens
 
     def synchronise(self) -> None:
         """Wait until the device has done what it was given (clocks are read afterwards)."""

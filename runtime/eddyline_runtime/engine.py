@@ -123,7 +123,6 @@ class Engine:
             reference_frames=chosen.partition.reference_frames,
             num_chunks=chosen.partition.num_chunks,
             chunk_frames=chosen.partition.chunk_frames,
-            max_chars=self._dreamer.max_chars,
         )
         state = ViewState(
             view=view,
@@ -214,7 +213,7 @@ class Engine:
             texts = [wish.text for wish in state.words.pending]
             if not state.cut_waits:
                 ahead, _ = prompts.begin_tick(state.words, state.tick_frames)
-                texts += ahead.texts
+                texts += [self._dreamer.text(slot) for slot in ahead.slots]
             self._dreamer.texts.prepare(texts)
 
     @torch.inference_mode()
@@ -295,7 +294,7 @@ class Engine:
         latents = torch.stack([state.latents for state in batch if state.latents is not None])
         decoders = [state.decoder for state in batch if state.decoder is not None]
         assert len(latents) == len(decoders) == len(batch)
-        latents = denoise_tick(self._dreamer.velocity(_rows(batch), profile), latents, profile.partition)
+        latents = denoise_tick(self._dreamer.velocity(self._rows(batch), profile), latents, profile.partition)
         noise = torch.stack([self._noise(state, state.next_latent, state.partition.chunk_frames) for state in batch])
         clean, latents = shift(latents, profile.partition, noise)
         self._dreamer.synchronise()
@@ -370,13 +369,15 @@ class Engine:
 
     def _advance_openings(self, batch: Sequence[ViewState]) -> None:
         openings = [state.opening for state in batch if state.opening is not None]
-        opening_step(openings, self._dreamer.velocity(_rows(batch), batch[0].profile))
+        opening_step(openings, self._dreamer.velocity(self._rows(batch), batch[0].profile))
         for state, opening in zip(batch, openings, strict=True):
             if opening.complete:
                 state.latents, state.opening = opening.slots(), None
                 references = state.latents[: state.partition.reference_frames]
                 state.decoder = self._dreamer.start_decoder(references, state.latents)
 
-
-def _rows(batch: Sequence[ViewState]) -> list[RowWords]:
-    return [RowWords(state.words.texts, state.actions, state.stride) for state in batch]
+    def _rows(self, batch: Sequence[ViewState]) -> list[RowWords]:
+        return [
+            RowWords(tuple(self._dreamer.text(slot) for slot in state.words.slots), state.actions, state.stride)
+            for state in batch
+        ]

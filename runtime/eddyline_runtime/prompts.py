@@ -8,7 +8,8 @@ Frames are counted within one epoch. At a tick, `head` is the first frame it wil
 the newest chunk, which is still pure noise.
 """
 
-from collections.abc import Iterable
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -84,47 +85,36 @@ class Words:
     """How many of the first slots are finished and keep their words."""
     chunk_frames: int
     """How many slots enter together."""
-    max_chars: int
-    """How much text the encoder takes in, in characters."""
     pending: tuple[Wish, ...] = ()
     live: tuple[LiveEvent, ...] = ()
 
-    @property
-    def texts(self) -> tuple[str, ...]:
-        """The text each latent frame of the buffer is under, oldest first."""
-        return tuple(merge(slot.prompt, slot.events, max_chars=self.max_chars) for slot in self.slots)
 
-
-def merge(prompt: str, events: Iterable[str], *, max_chars: int) -> str:
+def merge(prompt: str, events: Sequence[str], *, fits: Callable[[str], bool]) -> str:
     """The text in force: the prompt, then its events, oldest first; what comes later is meant to overrule.
 
     An event said twice counts once, where it is newest. An encoder reads from the front and cuts the end off, so what
-    does not fit in `max_chars` is taken from where it matters least: the oldest events go first, then the prompt's end;
-    the newest event stays.
+    does not fit is taken from where it matters least: the oldest events go first, then the prompt's end. The newest
+    event stays, whether it fits or not. `fits` says whether the encoder takes in a text whole.
     """
-    newest_first = list(dict.fromkeys(_tidy(event) for event in reversed(list(events))))
-    kept: list[str] = []
-    left = max_chars - len(", ") - min(len(_tidy(prompt)), max_chars // 2)
-    for event in newest_first:
-        if kept and len(event) > left:
-            break
-        kept.insert(0, event)
-        left -= len(event) + len(", ")
-    tail = "".join(f", {event}" for event in kept if event)
-    return (_cut_at_word(_tidy(prompt), max_chars - len(tail)) + tail).removeprefix(", ")
+    kept = [event for event in dict.fromkeys(_tidy(event) for event in reversed(events)) if event][::-1]
+    while len(kept) > 1 and not fits(_join(_tidy(prompt), kept)):
+        del kept[0]
+    words = _tidy(prompt).split()
+    most = bisect_right(
+        range(1, len(words) + 1), False, key=lambda count: not fits(_join(" ".join(words[:count]), kept))
+    )
+    return _join(" ".join(words[:most]).rstrip(".,;"), kept)
 
 
 def _tidy(text: str) -> str:
     return " ".join(text.split()).rstrip(".,;")
 
 
-def _cut_at_word(text: str, max_chars: int) -> str:
-    if len(text) <= max_chars:
-        return text
-    return text[: max(max_chars, 0) + 1].rpartition(" ")[0].rstrip(".,;")
+def _join(prompt: str, events: Sequence[str]) -> str:
+    return ", ".join([prompt, *events] if prompt else events)
 
 
-def open_words(prompt: str, *, reference_frames: int, num_chunks: int, chunk_frames: int, max_chars: int) -> Words:
+def open_words(prompt: str, *, reference_frames: int, num_chunks: int, chunk_frames: int) -> Words:
     """The words of a new scene: the whole buffer is under its prompt."""
     slots = (Slot(prompt),) * (reference_frames + num_chunks * chunk_frames)
     return Words(
@@ -132,7 +122,6 @@ def open_words(prompt: str, *, reference_frames: int, num_chunks: int, chunk_fra
         slots=slots,
         reference_frames=reference_frames,
         chunk_frames=chunk_frames,
-        max_chars=max_chars,
     )
 
 
@@ -194,7 +183,6 @@ def take_cut(words: Words, cut: Wish) -> tuple[Words, list[Note]]:
         reference_frames=words.reference_frames,
         num_chunks=(len(words.slots) - words.reference_frames) // words.chunk_frames,
         chunk_frames=words.chunk_frames,
-        max_chars=words.max_chars,
     )
     return replace(fresh, pending=tuple(kept)), notes
 

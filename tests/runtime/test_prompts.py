@@ -32,7 +32,15 @@ def at_tick(number: int) -> TickFrames:
 
 
 def a_view(*, reference_frames: int = 0) -> Words:
-    return open_words("a fox", reference_frames=reference_frames, num_chunks=CHUNKS, chunk_frames=2, max_chars=160)
+    return open_words("a fox", reference_frames=reference_frames, num_chunks=CHUNKS, chunk_frames=2)
+
+
+def texts_of(words: Words) -> tuple[str, ...]:
+    return tuple(merge(slot.prompt, slot.events, fits=within(160)) for slot in words.slots)
+
+
+def within(max_chars: int):
+    return lambda text: len(text) <= max_chars
 
 
 def say(words: Words, *wishes: Wish, tick: int = 0) -> Words:
@@ -48,7 +56,7 @@ def run(words: Words, first: int, count: int) -> tuple[Words, list[Note], list[t
     for number in range(first, first + count):
         words, new = begin_tick(words, at_tick(number))
         notes += new
-        texts.append(words.texts)
+        texts.append(texts_of(words))
         words = end_tick(words)
     return words, notes, texts
 
@@ -156,7 +164,7 @@ def test_of_two_cuts_only_the_last_is_taken():
     assert cut is not None
     words, notes = take_cut(words, cut)
     assert {note.id: note.state for note in notes} == {1: "superseded", 2: "applied"}
-    assert words.texts == ("a beach",) * 8
+    assert texts_of(words) == ("a beach",) * 8
     assert due_cut(words) is None
 
 
@@ -193,17 +201,19 @@ def test_no_frame_is_ever_under_more_events_than_a_view_may_hold():
 
 
 def test_merging_tidies_and_says_a_repeated_event_once_where_it_is_newest():
-    assert merge(" a fox. ", ["it rains", "night falls.", "it rains"], max_chars=99) == "a fox, night falls, it rains"
-    assert merge("a fox", [], max_chars=99) == "a fox"
+    assert (
+        merge(" a fox. ", ["it rains", "night falls.", "it rains"], fits=within(99)) == "a fox, night falls, it rains"
+    )
+    assert merge("a fox", [], fits=within(99)) == "a fox"
 
 
 def test_what_does_not_fit_is_taken_from_the_oldest_events_then_from_the_prompt():
     prompt_text = "a small red fox walks through a snowy forest"
     events = ["an alarm bell rings in the tower", "it starts to rain"]
-    assert merge(prompt_text, events, max_chars=48) == "a small red fox walks through, it starts to rain"
+    assert merge(prompt_text, events, fits=within(48)) == "a small red fox walks through, it starts to rain"
 
 
 @given(st.text(max_size=200), st.lists(st.text(max_size=60), max_size=20), st.integers(min_value=8, max_value=200))
 def test_merged_text_fits_unless_the_newest_event_alone_does_not(prompt_text: str, events: list[str], max_chars: int):
     newest = len(events[-1]) + 2 if events else 0
-    assert len(merge(prompt_text, events, max_chars=max_chars)) <= max(max_chars, newest)
+    assert len(merge(prompt_text, events, fits=within(max_chars))) <= max(max_chars, newest)
