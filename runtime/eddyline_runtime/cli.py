@@ -56,7 +56,7 @@ def _parser() -> argparse.ArgumentParser:
 
 _LAZY = (
     ("train", "eddyline_runtime.training.cli", "train a world from recordings or videos"),
-    ("evaluate", "eddyline_runtime.evaluation.cli", "measure how well a world follows words"),
+    ("evaluate", "eddyline_runtime.evaluation.quality", "measure how well a world follows words"),
     ("bench", "eddyline_runtime.bench", "measure speed, latency and memory"),
 )
 
