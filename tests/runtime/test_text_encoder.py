@@ -39,6 +39,14 @@ def check_contract(encoder: TextEncoder, texts: list[str]) -> EncodedText:
     return encoded
 
 
+def check_count(encoder: TextEncoder) -> None:
+    """Texts are counted before they are cut, and as `encode` would cut them."""
+    counts = [encoder.count_tokens(text) for text in TEXTS]
+    used = encoder.encode(TEXTS).mask.sum(1).tolist()
+    assert [min(count, encoder.max_tokens) for count in counts] == used
+    assert counts[-1] > encoder.max_tokens
+
+
 TEXTS = ["", "a", "a red knight", "Eine Füchsin läuft, 狐が走る 🦊", "long " * 300]
 
 
@@ -64,6 +72,11 @@ def test_minilm_loads_offline_and_keeps_the_contract(minilm: MiniLMTextEncoder) 
     assert encoded.mask.sum(1).tolist()[0] == 2, 'the unconditional text "" is a start and an end'
     assert encoded.mask.sum(1).tolist()[-1] == 40
     assert not encoded.states.requires_grad
+
+
+def test_tokens_are_counted_as_they_are_encoded(minilm: MiniLMTextEncoder) -> None:
+    check_count(ByteTextEncoder(dim=32, max_tokens=24))
+    check_count(minilm)
 
 
 def test_minilm_encodes_a_text_the_same_whatever_stands_beside_it(minilm: MiniLMTextEncoder) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float
@@ -33,6 +33,7 @@ class EncodedText:
     """Unit vectors for comparing whole texts."""
 
 
+@runtime_checkable
 class TextEncoder(Protocol):
     """Anything that turns texts into token states. "" is the unconditional text of guidance."""
 

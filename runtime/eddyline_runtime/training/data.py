@@ -7,7 +7,7 @@ Shapes: B batch, F latent frames, C Y X latent, A actions, T texts, L text token
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -27,6 +27,7 @@ STRIDED_CLIPS = 3
 """Every third clip is encoded at strides 2 and 4 as well: few windows are drawn there, and encoding takes time."""
 
 
+@runtime_checkable
 class ClipSource(Protocol):
     """A recording, or anything that reads like one."""
 
