@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import atexit
+import functools
 import math
-import weakref
 from collections.abc import Callable
 from types import TracebackType
 from typing import Literal, cast
@@ -16,7 +16,8 @@ from eddyline.notes import Note, Progress
 from eddyline.transport import check_endpoint
 from eddyline.view import View, check_seed, check_text
 
-_open_runtimes: weakref.WeakSet[Runtime] = weakref.WeakSet()
+_open_runtimes: set[Runtime] = set()
+"""Closed when the program ends; also those that the game has dropped, so that no launched process stays behind."""
 
 
 class Runtime:
@@ -40,8 +41,7 @@ class Runtime:
         self._progress = link.progress
         self._profile = profile
         self._closed = False
-        if not _open_runtimes:
-            atexit.register(_close_all)
+        _close_all_at_exit()
         _open_runtimes.add(self)
 
     @property
@@ -165,6 +165,12 @@ def connect(endpoint: str, *, timeout_s: float = 5.0) -> Runtime:
         runtime.close()
         raise
     return runtime
+
+
+@functools.cache
+def _close_all_at_exit() -> None:
+    """Have `_close_all` called at the program's end, however often this is asked for."""
+    atexit.register(_close_all)
 
 
 def _close_all() -> None:

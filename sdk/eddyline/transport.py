@@ -118,6 +118,8 @@ class Transport:
         self._commands: deque[Callable[[], None]] = deque()
         self._waker = Waker()
         self._stopping = False
+        self._ended = False
+        self._after_end = threading.RLock()  # commands run one after the other, also when there is no socket thread
         self._context = zmq.Context()
         self._socket: zmq.Socket[bytes] | None = None
         self._monitor: zmq.Socket[bytes] | None = None
@@ -134,9 +136,15 @@ class Transport:
     # ---- called by any thread
 
     def post(self, command: Callable[[], None]) -> None:
-        """Run `command` on the socket thread, after all that was posted before. Returns at once."""
+        """Run `command` on the socket thread, after all that was posted before. Returns at once.
+
+        When that thread has ended, the command runs here and now, with no connection: what it sends goes nowhere.
+        """
         self._commands.append(command)
-        self._waker.wake()
+        if self._ended:
+            self._run_the_rest()
+        else:
+            self._waker.wake()
 
     def set_endpoint(self, endpoint: str | None, reason: str = "") -> None:
         """Leave the present connection, because of `reason`, and connect to `endpoint` (to nothing when it is None)."""
@@ -170,6 +178,13 @@ class Transport:
             self._close_socket(linger_ms=LINGER_MS)
             self._context.term()
             self._waker.close()
+            self._ended = True  # from here on every `post` looks after its command itself
+            self._run_the_rest()
+
+    def _run_the_rest(self) -> None:
+        with self._after_end:
+            while self._commands:
+                self._commands.popleft()()
 
     def _turn(self) -> None:
         now_s = self._clock()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import socket
+import subprocess
+import sys
 import threading
 
 import msgpack  # type: ignore[import-untyped]
@@ -239,4 +241,49 @@ def test_closing_the_runtime_says_goodbye_and_cancels_what_is_unanswered(scripte
     runtime.close()
     assert receipt.state == "cancelled"
     assert view.is_closed
+    scripted.wait_for(protocol.Bye)
+
+
+def test_words_after_the_runtime_was_closed_are_rejected_at_once_and_nothing_piles_up(
+    scripted: ScriptedRuntime,
+) -> None:
+    runtime = eddyline.connect(scripted.endpoint)
+    view = runtime.open_view("a red room")
+    wait_until(lambda: view.frame() is not None)
+    runtime.close()
+    receipt = view.event("rain")
+    assert receipt.state == "rejected"
+    assert "the runtime was closed" in receipt.reason
+    view.act(["ArrowLeft"])
+    view.pause()
+    view.resume()
+    receipt.cancel()
+    assert view.frame() is not None
+    view.close()
+    assert not runtime._link._transport._commands
+
+
+def test_words_after_the_socket_thread_failed_are_rejected_at_once_with_the_reason(
+    view: View, runtime: eddyline.Runtime, notes: NoteLog
+) -> None:
+    waiting = view.event("far away", at=10**6)
+    transport = runtime._link._transport
+
+    def fail() -> None:
+        raise RuntimeError("a mistake")
+
+    transport.post(fail)
+    notes.wait_kind(RuntimeGone)
+    transport._thread.join()
+    assert waiting.state == "rejected"
+    receipt = view.event("rain")
+    assert receipt.state == "rejected"
+    assert "a mistake" in receipt.reason
+    assert runtime.open_view("a red room").is_closed
+    assert not transport._commands
+
+
+def test_runtimes_are_closed_at_the_end_though_the_game_dropped_them(scripted: ScriptedRuntime) -> None:
+    program = f"import eddyline\nview = eddyline.connect({scripted.endpoint!r}).open_view('a red room')\n"
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=120)
     scripted.wait_for(protocol.Bye)
