@@ -8,10 +8,11 @@ among its actions.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Collection, Iterable, Mapping
 
 from eddyline.errors import AxisError, KeyNameError, OptionError
-from eddyline.protocol import MAX_HELD_KEYS
+from eddyline.protocol import KEY_NAME_PATTERN, MAX_HELD_KEYS
 
 _OTHER_KEYS = """
     Backquote Backslash BracketLeft BracketRight Comma Equal IntlBackslash IntlRo IntlYen Minus Period Quote Semicolon
@@ -34,11 +35,14 @@ KEY_CODES: frozenset[str] = frozenset(
 )
 
 
-def held_state(keys: Iterable[str] | Mapping[str, float], action_names: Collection[str] = ()) -> dict[str, float]:
+def held_state(
+    keys: Iterable[str] | Mapping[str, float], action_names: Collection[str] | None = ()
+) -> dict[str, float]:
     """Return held input as a map from name to a value in [-1, 1], without the zeros. A key that is only named is at 1.
 
     Raises KeyNameError for a name that is neither in KEY_CODES nor in `action_names`, AxisError for a value that is not
-    a number in [-1, 1], OptionError for more than MAX_HELD_KEYS names.
+    a number in [-1, 1], OptionError for more than MAX_HELD_KEYS names. While the world's actions are not known yet
+    (None), every name that the wire can carry will do.
     """
     if isinstance(keys, str):
         raise KeyNameError(f"keys={keys!r} is one string; give a list of key names, such as [{keys!r}]")
@@ -46,7 +50,7 @@ def held_state(keys: Iterable[str] | Mapping[str, float], action_names: Collecti
     pairs = keys.items() if isinstance(keys, Mapping) else ((name, 1.0) for name in keys)
     state: dict[str, float] = {}
     for name, value in pairs:
-        if name not in KEY_CODES and name not in action_names:
+        if not (name in KEY_CODES or (_may_be_named(name) if action_names is None else name in action_names)):
             raise KeyNameError(
                 f"{name!r} is not a key; use the W3C names of KeyboardEvent.code, such as 'KeyA', 'ArrowLeft', 'Space'"
                 + (f", or an action of this world: {', '.join(action_names)}" if action_names else "")
@@ -62,3 +66,7 @@ def held_state(keys: Iterable[str] | Mapping[str, float], action_names: Collecti
     if len(state) > MAX_HELD_KEYS:
         raise OptionError(f"{len(state)} keys are held at once; the limit is {MAX_HELD_KEYS}")
     return state
+
+
+def _may_be_named(name: object) -> bool:
+    return isinstance(name, str) and re.fullmatch(KEY_NAME_PATTERN, name) is not None

@@ -90,8 +90,10 @@ def launch(
 
 
 def _installed_runtime() -> list[str]:
-    if importlib.util.find_spec("eddyline_runtime") is None:
-        raise LaunchError("the runtime is not installed; run: pip install 'eddyline[runtime]'")
+    # The runtime's own package comes with the SDK's; what it needs beyond that may not be there.
+    missing = [name for name in ("eddyline_runtime", "torch") if importlib.util.find_spec(name) is None]
+    if missing:
+        raise LaunchError(f"the runtime is not installed (no {missing[0]}); run: pip install 'eddyline[runtime]'")
     return [sys.executable, "-P", "-m", "eddyline_runtime.cli"]
 
 

@@ -42,6 +42,8 @@ MAX_INDEX = 2**53
 MAX_CREDITS = 256
 """The most frames one message grants."""
 MAX_PHRASES = 4096
+KEY_NAME_PATTERN = r"^[A-Za-z][A-Za-z0-9_]{0,31}$"
+"""A key or action: a letter, then letters, digits and `_`; up to 32 characters."""
 RAW_CODEC = "raw"
 """Pixels as they are: `height * width * 3` bytes, RGB, row by row."""
 
@@ -49,7 +51,7 @@ Text: TypeAlias = Annotated[str, Meta(min_length=1, max_length=MAX_TEXT_BYTES)]
 Name: TypeAlias = Annotated[str, Meta(max_length=128)]
 Note: TypeAlias = Annotated[str, Meta(max_length=4096)]
 Token: TypeAlias = Annotated[str, Meta(min_length=16, max_length=64, pattern=r"^[0-9A-Za-z_-]+$")]
-KeyName: TypeAlias = Annotated[str, Meta(min_length=1, max_length=32, pattern=r"^[A-Za-z][A-Za-z0-9_]*$")]
+KeyName: TypeAlias = Annotated[str, Meta(min_length=1, max_length=32, pattern=KEY_NAME_PATTERN)]
 Axis: TypeAlias = Annotated[float, Meta(ge=-1.0, le=1.0)]
 Unit: TypeAlias = Annotated[float, Meta(ge=0.0, le=1.0)]
 Seconds: TypeAlias = Annotated[float, Meta(ge=0.0, le=1e12)]

@@ -21,7 +21,9 @@ from eddyline.frames import Frame
 from eddyline.view import View
 
 BACKGROUND = (12, 13, 17)
-_TRACK, _BAR, _TEXT = (36, 40, 49), (122, 168, 214), (150, 157, 170)
+_TRACK, _BAR, _TEXT, _ALARM = (36, 40, 49), (122, 168, 214), (150, 157, 170), (224, 122, 110)
+_FONT_PX = 22
+_LINES_OVER_A_FRAME = 3
 
 
 def _run(first: int, names: str) -> dict[int, str]:
@@ -64,11 +66,17 @@ def draw(view: View, screen: pygame.Surface, rect: pygame.Rect) -> Frame | None:
     """Draw the frame that is due into `rect` of `screen`: as large as fits, in its own proportions, centred.
 
     What is left of `rect` is filled with near-black. Returns the frame; None before the first one, when a quiet
-    placeholder with the progress of the start is drawn. Never waits, and never changes what lies outside `rect`.
+    placeholder with the progress of the start is drawn. When the runtime closed the view, why is written there, or over
+    its last frame. Never waits, and never changes what lies outside `rect`.
     """
     frame = view.frame()
+    reason = view.closed_reason
     with _clipped(screen, rect):
         if frame is None:
+            if reason:
+                screen.fill(BACKGROUND, rect)
+                _draw_end(screen, rect, reason, most_lines=max(1, rect.height // _FONT_PX))
+                return None
             progress = view.progress
             draw_placeholder(screen, rect, fraction=progress.fraction, doing=progress.doing)
             return None
@@ -78,6 +86,8 @@ def draw(view: View, screen: pygame.Surface, rect: pygame.Rect) -> Frame | None:
             screen.fill(BACKGROUND, rect)
         if area.width and area.height:
             screen.blit(_scaled_frame(view, frame, area.size, screen), area)
+        if reason:
+            _draw_end(screen, rect, reason, most_lines=_LINES_OVER_A_FRAME)
     return frame
 
 
@@ -124,9 +134,32 @@ def draw_placeholder(screen: pygame.Surface, rect: pygame.Rect, *, fraction: flo
     done.width = round(track.width * min(max(fraction, 0.0), 1.0))
     if done.width:
         pygame.draw.rect(screen, _BAR, done, border_radius=2)
-    if doing and pygame.font.get_init():
-        text = pygame.font.Font(None, 22).render(doing, True, _TEXT)
+    if doing:
+        text = _font().render(doing, True, _TEXT)
         screen.blit(text, text.get_rect(midbottom=(rect.centerx, track.top - 10)))
+
+
+def _draw_end(screen: pygame.Surface, rect: pygame.Rect, reason: str, *, most_lines: int) -> None:
+    """Write why a view is over, from the top left of `rect` on, broken into lines as wide as it is."""
+    font = _font()
+    lines: list[str] = []
+    for paragraph in ("this view has ended: " + reason).splitlines():
+        line = ""
+        for word in paragraph.split():
+            longer = f"{line} {word}" if line else word
+            if line and font.size(longer)[0] > rect.width - 16:
+                lines.append(line)
+                longer = word
+            line = longer
+        lines.append(line)
+    for place, line in enumerate(lines[:most_lines]):
+        screen.blit(font.render(line, True, _ALARM, BACKGROUND), (rect.left + 8, rect.top + 8 + place * _FONT_PX))
+
+
+def _font() -> pygame.font.Font:
+    if not pygame.font.get_init():
+        pygame.font.init()
+    return pygame.font.Font(None, _FONT_PX)
 
 
 @contextmanager

@@ -161,11 +161,12 @@ class View:
         """Set the held input: key names (W3C `KeyboardEvent.code`), or a map from name to a value in [-1, 1].
 
         The latest state wins and holds until the next call; what is not named is released. Call it every turn: only
-        changes are sent. Raises KeyNameError, AxisError, OptionError or ClosedError.
+        changes are sent. A name that is no key must be one of `runtime.world.action_names`; until the world is known,
+        it need only have the form of a name. Raises KeyNameError, AxisError, OptionError or ClosedError.
         """
         self._check_open()
         world = self._link.world
-        held = held_state(keys, () if world is None else world.action_names)
+        held = held_state(keys, None if world is None else world.action_names)
         if held != (self._held or {}):
             self._held = held
             self._link.act(self.id, held)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from typing import Any
 
 import pytest
@@ -88,6 +89,15 @@ def test_actions_that_are_no_keys_are_taken_when_the_world_has_them() -> None:
         view.act({"CameraYaw": -0.5})
         with pytest.raises(KeyNameError, match="CameraYaw"):
             view.act(["CameraPitch"])
+
+
+def test_before_the_world_is_known_a_game_may_name_its_own_axes_but_no_nonsense() -> None:
+    with eddyline.launch(command=[sys.executable, "-c", "import time; time.sleep(600)"], wait=False) as runtime:
+        view = runtime.open_view("a red room")
+        view.act({"Throttle": 0.5, "KeyA": 1.0})
+        for name in ("", "two words", "x" * 33, "1st", "A\n", 7):
+            with pytest.raises(KeyNameError):
+                view.act([name])  # type: ignore[list-item]
 
 
 @pytest.mark.parametrize("seed", [-1, 2**63, 1.5, "7", True])

@@ -154,10 +154,13 @@ def test_the_child_ends_with_the_game_however_that_ends(end: str) -> None:
     wait_until(lambda: not is_alive(pid))
 
 
-def test_without_the_runtime_package_launch_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("package", ["eddyline_runtime", "torch"])
+def test_without_what_the_runtime_needs_launch_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch, package: str
+) -> None:
     import importlib.util
 
     find: Callable[[str], object] = importlib.util.find_spec
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "eddyline_runtime" else find(name))
-    with pytest.raises(LaunchError, match="pip install"):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == package else find(name))
+    with pytest.raises(LaunchError, match=rf"no {package}.*pip install 'eddyline\[runtime\]'"):
         eddyline.launch()

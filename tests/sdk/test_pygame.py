@@ -12,7 +12,7 @@ import pytest
 
 import eddyline
 import eddyline.pygame as eddyline_pygame
-from eddyline import testing
+from eddyline import protocol, testing
 from eddyline.keys import KEY_CODES
 from eddyline.testing import ScriptedRuntime
 
@@ -83,6 +83,29 @@ def test_before_the_first_frame_a_placeholder_is_drawn(screen: pygame.Surface) -
         assert eddyline_pygame.draw(view, screen, pygame.Rect(0, 0, 200, 120)) is None
         assert colour_at(screen, (5, 5)) == eddyline_pygame.BACKGROUND
         assert colour_at(screen, (300, 5)) == (1, 2, 3)
+
+
+def test_why_a_view_is_over_is_drawn_before_the_first_frame_and_over_the_last_one(screen: pygame.Surface) -> None:
+    rect = pygame.Rect(0, 0, 300, 200)
+
+    def warning_pixels(view: eddyline.View) -> int:
+        eddyline_pygame.draw(view, screen, rect)
+        alarm = eddyline_pygame._ALARM
+        return sum(colour_at(screen, (x, y)) == alarm for x in range(300) for y in range(200))
+
+    with ScriptedRuntime() as scripted, eddyline.connect(scripted.endpoint, timeout_s=PATIENCE_S) as runtime:
+        shown = runtime.open_view("a red room")
+        wait_until(lambda: shown.frame() is not None)
+        assert warning_pixels(shown) == 0
+        scripted.send(protocol.ViewClosed(view=shown.id, reason="the weights are missing: put them there"))
+        wait_until(lambda: shown.is_closed)
+        assert warning_pixels(shown) > 50
+        scripted.hang()
+        never = runtime.open_view("a red room")
+        pygame.font.quit()
+        assert warning_pixels(never) == 0
+    assert warning_pixels(never) > 50
+    assert colour_at(screen, (310, 5)) != eddyline_pygame._ALARM
 
 
 def test_the_placeholder_shows_how_far_the_start_is(screen: pygame.Surface) -> None:
