@@ -58,7 +58,8 @@ def launch(
     on_progress: called with a fraction, 0 to 1, and what is being done; on the calling thread, while waiting and in
     `poll()`. restarts: how often a runtime that died, or was silent or stuck for `hang_s` seconds, is started again.
     random_weights: let a model without weights dream noise. command: what to run in place of the installed runtime, as
-    a list; `serve` and its options are appended.
+    a list; `serve` and its options are appended. It must become the runtime, not start it as a child of its own: the
+    runtime ends when its parent is not this process.
 
     Raises OptionError, or LaunchError with the last lines that the child wrote.
     """
@@ -123,6 +124,7 @@ class _Launcher:
         self._lines: deque[str] = deque(maxlen=LAST_LINES)
         self._error = ""
         self._killed_for = ""
+        self._watched: subprocess.Popen[str] | None = None  # the child that a timer looks after
         self._was_ready = False
         # The child ends with the thread that started it (Linux counts the thread, not the process), so one thread
         # starts it and stays with it.
@@ -243,15 +245,31 @@ class _Launcher:
                 child.kill()
 
     def _watch_trouble(self, reason: str) -> None:
-        """The connection was lost or a tick is stuck: if that is still so after `hang_s`, kill the child."""
-        child = self._child
+        """The connection was lost or a tick takes long: kill the child once it has not got on for `hang_s`.
 
-        def check() -> None:
-            if child is self._child and child is not None and child.poll() is None and not self._link.healthy:
+        Looks again and again until all is well: a slow runtime, each of whose ticks takes long, does get on.
+        """
+        with self._lock:
+            child = self._child
+            if child is None or child is self._watched:
+                return
+            self._watched = child
+        self._look_again(child, reason)
+
+    def _look_again(self, child: subprocess.Popen[str], reason: str) -> None:
+        def look() -> None:
+            with self._lock:
+                if child is not self._child or child.poll() is not None or self._link.healthy:
+                    if self._watched is child:
+                        self._watched = None
+                    return
+            if self._link.stuck_s >= self._hang_s:
                 self._killed_for = f"it hung: {reason}"
                 child.kill()
+            else:
+                self._look_again(child, reason)
 
-        timer = threading.Timer(self._hang_s, check)
+        timer = threading.Timer(max(0.0, self._hang_s - self._link.stuck_s), look)
         timer.daemon = True
         timer.start()
 

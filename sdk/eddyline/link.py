@@ -162,6 +162,11 @@ class Link:
         return self.connected_now and not self._transport.is_stalled
 
     @property
+    def stuck_s(self) -> float:
+        """For how many seconds the runtime has not got on: it was silent, or in one tick."""
+        return self.clock() - self._transport.progress_s
+
+    @property
     def unknown_messages(self) -> int:
         """Messages of kinds that this version does not know."""
         return self._transport.unknown_messages

@@ -111,6 +111,9 @@ class Transport:
         """Messages of kinds that this version does not know; they are counted and ignored."""
         self.is_stalled = False
         """Whether the last PONG told of a tick older than STALL_S."""
+        self.progress_s: float = clock()
+        """When the runtime last got on with something, as far as is known: it answered while no tick was running, or
+        the tick that was running began then."""
         self._handler = handler
         self._hello = hello
         self._endpoint = endpoint
@@ -262,13 +265,14 @@ class Transport:
                     self._welcome = message
                     self._next_ping_s = received_s
                     self._measure(self._hello_s, received_s, message.runtime_s)
+                    self.progress_s = received_s
                     self._handler.connected(message)
             case protocol.Pong():
                 self._measure(message.sent_s, received_s, message.runtime_s)
-                stalled = message.tick_age_s > STALL_S
-                if stalled and not self.is_stalled:
+                self.progress_s = max(self.progress_s, received_s - message.tick_age_s)
+                was_stalled, self.is_stalled = self.is_stalled, message.tick_age_s > STALL_S
+                if self.is_stalled and not was_stalled:
                     self._handler.stalled(message.tick_age_s)
-                self.is_stalled = stalled
             case protocol.ErrorMessage(code=code) if code in _REFUSALS:
                 kind = VersionError if code == "version_mismatch" else ProtocolError
                 self._refuse(kind(f"the runtime refuses this client: {message.message}"))

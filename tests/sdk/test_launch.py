@@ -6,14 +6,18 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
+from typing import cast
 
 import pytest
 
 import eddyline
 from eddyline.errors import LaunchError, OptionError
+from eddyline.launch import _Launcher
+from eddyline.link import Link
 from eddyline.notes import ConnectionLost, ConnectionRegained, Progress, RuntimeGone, RuntimeStopped
-from eddyline.testing import NoteLog, wait_until
+from eddyline.testing import NoteLog, ScriptedRuntime, wait_until
 
 SCRIPTED = [sys.executable, "-m", "eddyline.testing"]
 posix = pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
@@ -164,3 +168,75 @@ def test_without_what_the_runtime_needs_launch_says_what_to_install(
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == package else find(name))
     with pytest.raises(LaunchError, match=rf"no {package}.*pip install 'eddyline\[runtime\]'"):
         eddyline.launch()
+
+
+class TroubledLink:
+    """A link to a runtime that is never well, and that has not got on for as long as the test says."""
+
+    def __init__(self) -> None:
+        self.on_trouble: Callable[[str], None] | None = None
+        self.healthy = False
+        self.answer_s = 0.0
+        self.asked = 0
+
+    @property
+    def stuck_s(self) -> float:
+        self.asked += 1
+        return self.answer_s
+
+
+class Child:
+    """A process that runs until it is killed."""
+
+    killed = False
+
+    def poll(self) -> int | None:
+        return -9 if self.killed else None
+
+    def kill(self) -> None:
+        self.killed = True
+
+
+def watched(link: TroubledLink) -> tuple[Child, Callable[[str], None]]:
+    launcher = _Launcher(cast(Link, link), ["unused"], restarts=0, hang_s=0.01)
+    child = Child()
+    launcher._child = cast("subprocess.Popen[str]", child)
+    assert link.on_trouble is not None
+    return child, link.on_trouble
+
+
+def test_a_runtime_whose_ticks_take_long_but_end_is_not_killed_and_one_that_gets_stuck_is() -> None:
+    link = TroubledLink()
+    child, trouble = watched(link)
+    trouble("one tick took 6 s")
+    trouble("one tick took 9 s")
+    wait_until(lambda: link.asked > 20)
+    assert not child.killed
+    link.answer_s = 100.0
+    wait_until(lambda: child.killed)
+
+
+def test_trouble_that_is_over_is_forgotten_and_new_trouble_is_watched_again() -> None:
+    link = TroubledLink()
+    child, trouble = watched(link)
+    trouble("no sign of life for 3 s")
+    link.healthy = True
+
+    def quiet() -> bool:
+        before = link.asked
+        return not threading.Event().wait(0.2) and link.asked == before
+
+    wait_until(quiet)
+    link.healthy, link.answer_s = False, 100.0
+    assert not child.killed
+    trouble("no sign of life for 3 s")
+    wait_until(lambda: child.killed)
+
+
+def test_a_runtime_gets_on_as_long_as_its_ticks_end() -> None:
+    with ScriptedRuntime(heartbeat_s=0.05) as scripted, eddyline.connect(scripted.endpoint) as runtime:
+        link = runtime._link
+        scripted.stall()
+        wait_until(lambda: not link.healthy and link.stuck_s > 0.3)
+        scripted.recover()
+        wait_until(lambda: link.healthy and link.stuck_s < 0.3)
