@@ -31,7 +31,9 @@ class Dreamer:
         parameter = next(world.model.parameters())
         self._device = parameter.device
         self._codec_dtype = next(world.codec.parameters()).dtype
-        self._merge = lru_cache(text_cache)(lambda slot: merge(slot.prompt, slot.events, fits=self._fits))
+        encoder = world.text_encoder
+        length, room = encoder.count_tokens, encoder.max_tokens
+        self._merge = lru_cache(text_cache)(lambda slot: merge(slot.prompt, slot.events, length=length, room=room))
         self.texts = TextCache(world.text_encoder, capacity=text_cache, device=parameter.device, dtype=parameter.dtype)
 
     def text(self, slot: Slot) -> str:
@@ -73,10 +75,6 @@ class Dreamer:
         if len(references):
             _, state = self._world.codec.decode(references[None].to(self._codec_dtype), state)
         return state
-
-    def _fits(self, text: str) -> bool:
-        encoder = self._world.text_encoder
-        return encoder.count_tokens(text) <= encoder.max_tokens
 
     def synchronise(self) -> None:
         """Wait until the device has done what it was given (clocks are read afterwards)."""

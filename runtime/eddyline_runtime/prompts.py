@@ -2,7 +2,8 @@
 
 Pure: values in, values out; no clock, no tensors. Every latent frame of the buffer carries its own words, so that an
 event can take hold of the whole buffer (`at="now"`), of the chunk that enters next (`"next"`), or of the chunk that
-carries a frame. Wishes are applied at the start of a tick, in the order in which they were accepted.
+carries a frame (of the whole buffer, when that chunk has entered already). Wishes are applied at the start of a tick,
+in the order in which they were accepted.
 
 Frames are counted within one epoch. At a tick, `head` is the first frame it will emit and `entry` the first frame of
 the newest chunk, which is still pure noise.
@@ -89,21 +90,32 @@ class Words:
     live: tuple[LiveEvent, ...] = ()
 
 
-def merge(prompt: str, events: Sequence[str], *, fits: Callable[[str], bool]) -> str:
+def merge(prompt: str, events: Sequence[str], *, length: Callable[[str], int], room: int) -> str:
     """The text in force: the prompt, then its events, oldest first; what comes later is meant to overrule.
 
     An event said twice counts once, where it is newest. An encoder reads from the front and cuts the end off, so what
-    does not fit is taken from where it matters least: the oldest events go first, then the prompt's end. The newest
-    event stays, whether it fits or not. `fits` says whether the encoder takes in a text whole.
+    is longer than `room` is taken from where it matters least: the prompt's end until the prompt takes half of the
+    room, then the oldest events, then more of the prompt. The newest event stays, whether it fits or not. `length` is
+    in the encoder's own measure.
     """
     kept = [event for event in dict.fromkeys(_tidy(event) for event in reversed(events)) if event][::-1]
-    while len(kept) > 1 and not fits(_join(_tidy(prompt), kept)):
-        del kept[0]
-    words = _tidy(prompt).split()
-    most = bisect_right(
-        range(1, len(words) + 1), False, key=lambda count: not fits(_join(" ".join(words[:count]), kept))
-    )
-    return _join(" ".join(words[:most]).rstrip(".,;"), kept)
+    text = _tidy(prompt)
+    if kept and length(_join(text, kept)) > room:
+        half = _start(text, lambda start: length(start) <= room // 2)
+        while len(kept) > 1 and length(_join(half, kept)) > room:
+            del kept[0]
+    return _join(_start(text, lambda start: length(_join(start, kept)) <= room), kept)
+
+
+def _start(text: str, fits: Callable[[str], bool]) -> str:
+    """As much of a text as fits, in whole words; of a first word that does not fit, as many characters."""
+    words = text.split()
+    most = bisect_right(range(1, len(words) + 1), False, key=lambda count: not fits(" ".join(words[:count])))
+    if most or not words:
+        return " ".join(words[:most]).rstrip(".,;")
+    first = words[0]
+    most = bisect_right(range(1, len(first) + 1), False, key=lambda count: not fits(first[:count]))
+    return first[:most]
 
 
 def _tidy(text: str) -> str:
@@ -141,11 +153,8 @@ def _refusal(words: Words, wish: Wish, frames: TickFrames) -> str | None:
     events = len(words.live) + sum(other.verb == "event" for other in words.pending)
     if wish.verb == "event" and events >= MAX_EVENTS:
         return f"{MAX_EVENTS} events wait or are live in this view already; wait for some to end or shorten hold_s"
-    if isinstance(wish.at, int) and wish.at < frames.entry:
-        return (
-            f"frame {wish.at} is past: its chunk is being made or was shown; "
-            f'use a frame from {frames.entry} on, or at="now"'
-        )
+    if isinstance(wish.at, int) and wish.at < frames.head:
+        return f'frame {wish.at} is past: it was made already; use a frame from {frames.head} on, or at="now"'
     return None
 
 
@@ -192,7 +201,7 @@ def begin_tick(words: Words, frames: TickFrames) -> tuple[Words, list[Note]]:
 
     Call `due_cut` and `take_cut` first.
     """
-    due = [wish for wish in words.pending if _is_due(wish, frames)]
+    due = [_due_now(wish, frames) for wish in words.pending if _is_due(wish, frames)]
     live = [event for event in words.live if frames.entry < event.until]
     slots = list(words.slots)
     unfinished = range(words.reference_frames, len(slots))
@@ -222,12 +231,17 @@ def begin_tick(words: Words, frames: TickFrames) -> tuple[Words, list[Note]]:
         )
     entering = Slot(prompt, tuple(event.text for event in live))
     slots[len(slots) - words.chunk_frames :] = [entering] * words.chunk_frames
-    pending = tuple(wish for wish in words.pending if wish not in due)
+    pending = tuple(wish for wish in words.pending if not _is_due(wish, frames))
     return replace(words, prompt=prompt, slots=tuple(slots), pending=pending, live=tuple(live)), notes
 
 
 def _is_due(wish: Wish, frames: TickFrames) -> bool:
     return not isinstance(wish.at, int) or wish.at < frames.entry + frames.chunk
+
+
+def _due_now(wish: Wish, frames: TickFrames) -> Wish:
+    """A wish for a frame whose chunk has entered already is one for now."""
+    return replace(wish, at="now") if isinstance(wish.at, int) and wish.at < frames.entry else wish
 
 
 def _last_prompt(due: list[Wish]) -> Wish | None:

@@ -36,11 +36,12 @@ def a_view(*, reference_frames: int = 0) -> Words:
 
 
 def texts_of(words: Words) -> tuple[str, ...]:
-    return tuple(merge(slot.prompt, slot.events, fits=within(160)) for slot in words.slots)
+    return tuple(merge(slot.prompt, slot.events, length=len, room=160) for slot in words.slots)
 
 
-def within(max_chars: int):
-    return lambda text: len(text) <= max_chars
+def merged(prompt_text: str, events: list[str], room: int) -> str:
+    """Merged by a measure that counts characters."""
+    return merge(prompt_text, events, length=len, room=room)
 
 
 def say(words: Words, *wishes: Wish, tick: int = 0) -> Words:
@@ -168,9 +169,15 @@ def test_of_two_cuts_only_the_last_is_taken():
     assert due_cut(words) is None
 
 
+@pytest.mark.parametrize("at", [24, 31, 47])
+def test_a_frame_whose_chunk_has_entered_but_is_not_made_counts_as_now(at: int):
+    late, now = (run(say(a_view(), event(at=when), tick=3), 3, 3) for when in (at, "now"))
+    assert late == now
+
+
 @pytest.mark.parametrize("at", [0, 8, 23])
 def test_a_frame_in_the_past_is_rejected_with_the_cure(at: int):
-    words, note = accept(a_view(), event(at=at), at_tick(0))
+    words, note = accept(a_view(), event(at=at), at_tick(3))
     assert note.state == "rejected"
     assert "from 24 on" in note.reason
     assert words == a_view()
@@ -201,19 +208,29 @@ def test_no_frame_is_ever_under_more_events_than_a_view_may_hold():
 
 
 def test_merging_tidies_and_says_a_repeated_event_once_where_it_is_newest():
-    assert (
-        merge(" a fox. ", ["it rains", "night falls.", "it rains"], fits=within(99)) == "a fox, night falls, it rains"
-    )
-    assert merge("a fox", [], fits=within(99)) == "a fox"
+    assert merged(" a fox. ", ["it rains", "night falls.", "it rains"], 99) == "a fox, night falls, it rains"
+    assert merged("a fox", [], 99) == "a fox"
 
 
 def test_what_does_not_fit_is_taken_from_the_oldest_events_then_from_the_prompt():
     prompt_text = "a small red fox walks through a snowy forest"
     events = ["an alarm bell rings in the tower", "it starts to rain"]
-    assert merge(prompt_text, events, fits=within(48)) == "a small red fox walks through, it starts to rain"
+    assert merged(prompt_text, events, 48) == "a small red fox walks through, it starts to rain"
 
 
 @given(st.text(max_size=200), st.lists(st.text(max_size=60), max_size=20), st.integers(min_value=8, max_value=200))
 def test_merged_text_fits_unless_the_newest_event_alone_does_not(prompt_text: str, events: list[str], max_chars: int):
     newest = len(events[-1]) + 2 if events else 0
-    assert len(merge(prompt_text, events, fits=within(max_chars))) <= max(max_chars, newest)
+    assert len(merged(prompt_text, events, max_chars)) <= max(max_chars, newest)
+
+
+def test_a_long_prompt_leaves_half_of_the_room_to_events():
+    prompt_text = "a small red fox walks through a snowy forest at night while the moon is bright"
+    events = ["a bell rings", "it rains"]
+    assert merged(prompt_text, events, 48) == "a small red fox walks, a bell rings, it rains"
+
+
+def test_a_text_without_spaces_is_cut_by_characters_and_does_not_vanish():
+    japanese = "雪の降る静かな夜の森を小さな赤い狐がゆっくりと歩いていく"
+    assert merged(japanese, [], 12) == japanese[:12]
+    assert merged(japanese, ["雨が降る"], 12) == f"{japanese[:6]}, 雨が降る"
