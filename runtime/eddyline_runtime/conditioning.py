@@ -4,7 +4,7 @@ Shapes: B views, F latent frames, T texts, L tokens, K text channels, A actions.
 """
 
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -42,24 +42,18 @@ class TextCache:
     def __len__(self) -> int:
         return len(self._known)
 
-    def prepare(self, texts: Iterable[str]) -> None:
-        """Encode those texts that are not known, together."""
-        missing = [text for text in dict.fromkeys(texts) if text not in self._known]
-        if not missing:
-            return
-        fresh = self._encoder.encode(missing)
-        self.encoded += len(missing)
-        states = fresh.states.to(device=self._device, dtype=self._dtype)
-        mask = fresh.mask.to(self._device)
-        for row, text in enumerate(missing):
-            self._known[text] = Encoded(states[row], mask[row], fresh.pooled[row])
-        while len(self._known) > max(self._capacity, len(missing)):
-            self._known.popitem(last=False)
+    def __contains__(self, text: str) -> bool:
+        return text in self._known
 
     def get(self, text: str) -> Encoded:
-        """One text, encoded now if need be."""
+        """One text, encoded now if need be; always alone, so that it has the same bits whoever else is there."""
         if text not in self._known:
-            self.prepare([text])
+            fresh = self._encoder.encode([text])
+            self.encoded += 1
+            states = fresh.states[0].to(device=self._device, dtype=self._dtype)
+            self._known[text] = Encoded(states, fresh.mask[0].to(self._device), fresh.pooled[0])
+            if len(self._known) > self._capacity:
+                self._known.popitem(last=False)
         self._known.move_to_end(text)
         return self._known[text]
 
@@ -88,7 +82,6 @@ def conditioning(
         index += [[len(texts)] * len(row.texts) for row in rows]
         texts.append(UNCONDITIONAL)
         actions, stride = torch.cat([actions, actions]), stride * 2
-    cache.prepare(texts)
     encoded = [cache.get(text) for text in texts]
     return Conditioning(
         text=torch.stack([text.states for text in encoded]),

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from itertools import count
 
 from eddyline import protocol
+from eddyline.errors import ProtocolError, WeightsError
 from eddyline.protocol import ClientMessage, ErrorMessage, ReceiptUpdate
 from eddyline_runtime.clients import Client, ClientView
 from eddyline_runtime.config import ServerConfig
@@ -34,6 +35,7 @@ class Desk:
         instance: str,
         clock: Callable[[], float],
     ) -> None:
+        """Raises WeightsError when clients could not read what this world's card says in WELCOME."""
         self._card = card
         self._runner = runner
         self._config = config
@@ -43,6 +45,11 @@ class Desk:
         self._handles = count(1)
         self._views: dict[int, tuple[Client, ClientView]] = {}
         self.clients: dict[str, Client] = {}
+        try:
+            protocol.decode_runtime_message(protocol.encode(self._welcome(())))
+        except ProtocolError as error:
+            text = f"the card of world {card.name!r} does not fit the protocol ({error}); shorten or rename that"
+            raise WeightsError(f"{text} in its card.json") from error
 
     # ---- clients come and go
 
@@ -57,15 +64,15 @@ class Desk:
         if client is None:
             if len(self.clients) >= self._config.max_clients:
                 text = f"{len(self.clients)} clients are connected, the limit is {self._config.max_clients}; close one"
-                return ErrorMessage(code="internal", message=text)
+                return ErrorMessage(code="too_many_clients", message=text)
             client = Client(hello.token, self._clock(), routing)
             self.clients[hello.token] = client
         client.leave(self._clock())
         client.routing, client.away_s = routing, None
-        client.tell(self._welcome(client))
+        client.tell(self._welcome(tuple(client.views)))
         return client
 
-    def _welcome(self, client: Client) -> protocol.Welcome:
+    def _welcome(self, views: tuple[int, ...]) -> protocol.Welcome:
         card = self._card
         per_latent = card.codec.frames_per_latent
         profiles = (
@@ -85,7 +92,7 @@ class Desk:
             default_profile=card.default_profile,
             phrases=card.phrases[: protocol.MAX_PHRASES],
             max_views=self._max_views,
-            views=tuple(client.views),
+            views=views,
             heartbeat_s=self._config.heartbeat_s,
             silence_s=self._config.silence_s,
             resume_s=self._config.resume_s,
@@ -167,8 +174,10 @@ class Desk:
             case protocol.Pause() | protocol.Resume():
                 pause = isinstance(message, protocol.Pause)
                 if pause != view.paused:
-                    view.paused, view.resting = pause, True
-                    self._runner.post(lambda engine: [engine.rest(handle, paused=pause), engine.status(handle)])
+                    view.paused, view.resting, at_s = pause, True, self._clock()
+                    self._runner.post(
+                        lambda engine: [engine.rest(handle, at_s=at_s, paused=pause), engine.status(handle)]
+                    )
             case protocol.Cancel(id=word):
                 self._cancel(client, view, word)
             case protocol.Prompt() | protocol.Event() | protocol.Cut():
@@ -241,8 +250,8 @@ class Desk:
     def _park(self, view: ClientView, parked: bool) -> None:
         if parked != view.parked:
             view.parked, view.resting = parked, True
-            handle = view.handle
-            self._runner.post(lambda engine: [engine.rest(handle, parked=parked), engine.status(handle)])
+            handle, at_s = view.handle, self._clock()
+            self._runner.post(lambda engine: [engine.rest(handle, at_s=at_s, parked=parked), engine.status(handle)])
 
     def _say(self, client: Client, view: ClientView, message: protocol.Words) -> None:
         if view.knows(message.id):

@@ -7,8 +7,9 @@ between the ticks of the others, so that they keep their rate.
 
 import math
 from collections import deque
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import zip_longest
 from typing import Literal
 
 import numpy as np
@@ -32,6 +33,9 @@ from eddyline_runtime.weights import World
 
 WARM_UP_CHUNKS = 3
 """Chunks made in each profile before anyone is let in: the first is slow, the others say what a tick costs."""
+
+FRESH_PER_TICK = 4
+"""Words of one view whose text a tick encodes only to say how well they are understood; of more it does not say."""
 
 
 @dataclass(frozen=True)
@@ -91,11 +95,18 @@ class Engine:
         self.ticks = 0
         """Batches made so far, openings not counted."""
         self._clock = clock
-        self._dreamer = Dreamer(world, text_cache=config.text_cache)
+        self._dreamer = Dreamer(world, text_cache=max(config.text_cache, self._texts_in_force()))
         self._phrases = KnownPhrases(world.text_encoder, world.card.phrases)
         self._views: dict[int, ViewState] = {}
         self._costs: dict[int, _Costs] = {}
         self._memory: dict[Hashable, deque[float]] = {}
+        self._encode_s = 0.0
+        """What encoding a text took last."""
+
+    def _texts_in_force(self) -> int:
+        """How many texts one tick of all views may need: of their slots, of the words it applies, and no text."""
+        slots = max(profile.partition.buffer_frames for profile in self.world.card.profiles.values())
+        return self.config.max_views * (slots + prompts.MAX_EVENTS + 1) + 1
 
     # ---- what a view is told
 
@@ -165,15 +176,18 @@ class Engine:
         state.actions, unknown = action_vector(keys, self.world.card.action_names)
         state.unknown_keys += unknown
 
-    def rest(self, view: int, *, paused: bool | None = None, parked: bool | None = None) -> Rested:
-        """Pause or park a view, or let it go on. A resting view costs nothing; its playhead stands still."""
-        state, now_s = self._views[view], self._clock()
+    def rest(self, view: int, *, at_s: float, paused: bool | None = None, parked: bool | None = None) -> Rested:
+        """Pause or park a view, or let it go on. A resting view costs nothing; its playhead stands still.
+
+        `at_s` is when that was asked for, which may be before the last tick ended: the playhead stops and goes on then.
+        """
+        state = self._views[view]
         state.paused = state.paused if paused is None else paused
         state.parked = state.parked if parked is None else parked
         before = state.timeline
         if before is None:
             return Rested(view, state.resting, 0.0)
-        state.timeline = (scheduling.stop if state.resting else scheduling.go)(before, now_s)
+        state.timeline = (scheduling.stop if state.resting else scheduling.go)(before, at_s)
         return Rested(view, state.resting, state.timeline.start_s - before.start_s)
 
     def status(self, view: int) -> ViewStatus:
@@ -199,22 +213,42 @@ class Engine:
         """When `tick` has something to do next; None while there is nothing to make."""
         if any(not state.resting and (state.opening or state.cut_waits) for state in self._views.values()):
             return self._clock()
+        return self._next_batch_s()
+
+    def _next_batch_s(self) -> float | None:
+        """When the next batch must start, scenes that begin apart; None without one."""
         candidates = self._candidates(self._clock())
         if candidates and not self.config.paced:
             return self._clock()
         return scheduling.start_s(candidates, self._expected(), margin_s=self.config.margin_s)
 
     @torch.inference_mode()
-    def prepare(self) -> None:
-        """Encode ahead what the next ticks will need, while there is time."""
-        for state in self._views.values():
-            if not state.words.pending or state.resting:
-                continue
-            texts = [wish.text for wish in state.words.pending]
-            if not state.cut_waits:
-                ahead, _ = prompts.begin_tick(state.words, state.tick_frames)
-                texts += [self._dreamer.text(slot) for slot in ahead.slots]
-            self._dreamer.texts.prepare(texts)
+    def prepare(self) -> bool:
+        """Encode one text that the next tick needs, if there is time for it; call again while it returns True.
+
+        Words that are not due yet are left for later, and views take turns: whoever says much at once delays nobody.
+        """
+        begin_s, start_s = self._clock(), self._next_batch_s()
+        if start_s is not None and start_s - begin_s <= self._encode_s:
+            return False
+        needed = [self._needed(state) for state in self._views.values() if not state.resting]
+        turns = (text for texts in zip_longest(*needed) for text in texts if text is not None)
+        missing = next((text for text in turns if text not in self._dreamer.texts), None)
+        if missing is None:
+            return False
+        self._dreamer.texts.get(missing)
+        self._encode_s = self._clock() - begin_s
+        return True
+
+    def _needed(self, state: ViewState) -> Iterator[str]:
+        """The texts that a view's next tick needs: those of its slots, then those of the words it applies."""
+        said = {wish.id: wish.text for wish in state.words.pending}
+        cut = prompts.due_cut(state.words)
+        words, notes = (
+            prompts.begin_tick(state.words, state.tick_frames) if cut is None else (prompts.take_cut(state.words, cut))
+        )
+        yield from dict.fromkeys(self._dreamer.text(slot) for slot in words.slots)
+        yield from (said[note.id] for note in notes if note.state == "applied")
 
     @torch.inference_mode()
     def warm_up(self, on_progress: Progress) -> None:
@@ -226,7 +260,7 @@ class Engine:
                 self._advance_openings([state])
             for chunk in range(WARM_UP_CHUNKS):
                 if chunk == 1:
-                    self._memory.clear()
+                    self._memory.pop(state.profile, None)
                 self._make_chunks([state])
             self.close_view(state.view)
             on_progress((done + 1) / len(profiles))
@@ -315,13 +349,18 @@ class Engine:
     def _apply_words(self, state: ViewState) -> list[Told]:
         said = {wish.id: wish.text for wish in state.words.pending}
         state.words, notes = prompts.begin_tick(state.words, state.tick_frames)
-        return [self._told(state, note, said[note.id]) for note in notes]
+        return self._told(state, notes, said)
 
-    def _told(self, state: ViewState, note: Note, text: str) -> Told:
-        understanding = (
-            self._phrases.understand(self._dreamer.texts.get(text).pooled) if note.state == "applied" else None
-        )
-        return Told(state.view, state.epoch, note, understanding)
+    def _told(self, state: ViewState, notes: Sequence[Note], said: dict[int, str]) -> list[Told]:
+        """The notes with how well the words of those that are applied are understood."""
+        told, fresh = [], 0
+        for note in notes:
+            text, understanding = said[note.id], None
+            if note.state == "applied" and (text in self._dreamer.texts or fresh < FRESH_PER_TICK):
+                fresh += text not in self._dreamer.texts
+                understanding = self._phrases.understand(self._dreamer.texts.get(text).pooled)
+            told.append(Told(state.view, state.epoch, note, understanding))
+        return told
 
     def _noise(self, state: ViewState, first: int, frames: int) -> Tensor:
         return self._dreamer.noise(seed=state.seed, epoch=state.epoch, first=first, frames=frames)
@@ -360,7 +399,8 @@ class Engine:
         state.epoch += 1
         state.seed = state.seed if cut.seed is None else cut.seed
         self._begin_scene(state)
-        return [self._told(state, note, said[note.id]) for note in notes]
+        outcomes: list[Outcome] = [*self._told(state, notes, said)]
+        return outcomes
 
     def _begin_scene(self, state: ViewState) -> None:
         state.opening = Opening(self._noise(state, 0, state.partition.buffer_frames), state.partition)

@@ -29,7 +29,7 @@ class Runner:
         self._keys: dict[int, dict[str, float]] = {}
         self._outcomes: deque[Outcome] = deque()
         self._stopping = False
-        self._tick_began_s: float | None = None
+        self._turn_began_s: float | None = None
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
         self.failure: Exception | None = None
         """Why the engine ended, if it failed."""
@@ -52,8 +52,8 @@ class Runner:
         return self._engine.ticks
 
     def tick_age_s(self) -> float:
-        """How long the tick at hand has been running; 0 when there is none."""
-        began_s = self._tick_began_s
+        """How long the turn at hand has been running, its tick, commands and texts included; 0 when there is none."""
+        began_s = self._turn_began_s
         return 0.0 if began_s is None else max(0.0, self._clock() - began_s)
 
     def post(self, command: Command) -> None:
@@ -96,30 +96,31 @@ class Runner:
         self._wake()
 
     def _turn(self) -> bool:
-        """Commands, then a tick if one is due, else a rest. Returns False to end."""
+        """Commands, a text if there is time for it, a tick if one is due, else a rest. Returns False to end."""
         with self._news:
             commands, self._commands = self._commands, deque()
             keys, self._keys = self._keys, {}
             if self._stopping:
                 return False
+        self._turn_began_s = self._clock()
         for command in commands:
             self._hand_on(command(self._engine))
         for view, held in keys.items():
             self._engine.act(view, held)
-        self._engine.prepare()
+        more = self._engine.prepare()
         start_s, now_s = self._engine.next_start_s(), self._clock()
         if start_s is not None and start_s <= now_s:
-            self._tick_began_s = now_s
             self._hand_on(self._engine.tick(now_s))
-            self._tick_began_s = None
-            return True
-        with self._news:
-            if not (self._commands or self._keys or self._stopping):
-                self._news.wait(None if start_s is None else start_s - now_s)
+            more = True
+        self._turn_began_s = None
+        if not more:
+            with self._news:
+                if not (self._commands or self._keys or self._stopping):
+                    self._news.wait(None if start_s is None else start_s - now_s)
         return True
 
     def _hand_on(self, outcomes: Iterable[Outcome]) -> None:
-        before = len(self._outcomes)
-        self._outcomes.extend(outcomes)
-        if len(self._outcomes) > before:
+        new = list(outcomes)  # its length is counted here: the other thread may take outcomes at any moment
+        if new:
+            self._outcomes.extend(new)
             self._wake()

@@ -44,7 +44,12 @@ class Server:
     """Serves one engine on one address."""
 
     def __init__(self, engine: Engine, config: ServerConfig, *, clock: Callable[[], float] = time.monotonic) -> None:
-        """`clock` must be the engine's. Raises EndpointError or KeysNeededError (see `check_endpoint`)."""
+        """`clock` must be the engine's.
+
+        Raises:
+            EndpointError, KeysNeededError: see `check_endpoint`.
+            WeightsError: the world's card says what the protocol cannot carry.
+        """
         check_endpoint(config.bind)
         self._config = config
         self._clock = clock
@@ -148,13 +153,14 @@ class Server:
 
     def _let_in(self, routing: bytes, hello: protocol.Hello) -> None:
         known = self._desk.clients.get(hello.token)
-        if known is not None and known.routing not in (None, routing):
-            text = "another connection said HELLO with this client's token; use one connection for each token"
-            self._answer(known.routing, ErrorMessage(code="replaced", message=text))
+        before = None if known is None else known.routing
         answer = self._desk.welcome(hello, routing)
         if isinstance(answer, ErrorMessage):
             self._answer(routing, answer)
             return
+        if before not in (None, routing):
+            text = "another connection said HELLO with this client's token; use one connection for each token"
+            self._answer(before, ErrorMessage(code="replaced", message=text))
         answer.heard_s = self._clock()
         self._by_routing = {other: client for other, client in self._by_routing.items() if client.routing is not None}
         self._by_routing[routing] = answer

@@ -10,7 +10,7 @@ from eddyline.errors import OptionError
 from eddyline_runtime.config import Partition, Profile
 from eddyline_runtime.dreamer import Opening, opening_step
 from eddyline_runtime.flow.sampler import warm_start
-from eddyline_runtime.prompts import Wish
+from eddyline_runtime.prompts import MAX_EVENTS, MAX_PENDING, Wish
 from eddyline_runtime.view import Chunk
 
 RAIN = Wish(id=1, verb="event", text="it rains", hold_frames=16)
@@ -189,24 +189,39 @@ def test_a_resting_view_costs_nothing_and_goes_on_where_it_was(lockstep):
     engine, clock = lockstep.engine, lockstep.clock
     engine.open_view(1, prompt="a red fox", seed=7)
     (chunk,) = lockstep.until_chunks(1)
-    assert engine.rest(1, paused=True).resting
+    assert engine.rest(1, at_s=clock.now_s, paused=True).resting
     assert engine.next_start_s() is None
     clock.now_s += 60
     assert engine.tick(clock.now_s) == []
-    assert engine.rest(1, parked=True).resting
-    assert engine.rest(1, parked=False).resting
-    rested = engine.rest(1, paused=False)
+    assert engine.rest(1, at_s=clock.now_s, parked=True).resting
+    assert engine.rest(1, at_s=clock.now_s, parked=False).resting
+    rested = engine.rest(1, at_s=clock.now_s, paused=False)
     assert (rested.resting, rested.by_s) == (False, pytest.approx(60))
     (after,) = lockstep.until_chunks(1)
     assert after.first_frame == 8
     assert after.due_s[0] == pytest.approx(chunk.due_s[-1] + 1 / 16 + 60)
 
 
+def test_a_pause_counts_from_when_it_was_asked_for_though_a_tick_was_running(lockstep):
+    engine, clock = lockstep.engine, lockstep.clock
+    engine.open_view(1, prompt="a red fox", seed=7)
+    lockstep.until_chunks(1)
+    paused_s = clock.now_s
+    (chunk,) = lockstep.until_chunks(1)
+    assert clock.now_s > paused_s
+    engine.rest(1, at_s=paused_s, paused=True)
+    clock.now_s += 60
+    rested = engine.rest(1, at_s=clock.now_s - 1.0, paused=False)
+    assert rested.by_s == pytest.approx(clock.now_s - 1.0 - paused_s)
+    (after,) = lockstep.until_chunks(1)
+    assert after.due_s[0] >= chunk.due_s[-1] + 1 / 16 + rested.by_s - 1e-9
+
+
 def test_a_view_that_rests_leaves_the_others_their_rate(lockstep):
     lockstep.engine.open_view(1, prompt="a red fox", seed=7)
     lockstep.engine.open_view(2, prompt="a pig", seed=7)
     lockstep.until_chunks(2)
-    lockstep.engine.rest(2, parked=True)
+    lockstep.engine.rest(2, at_s=lockstep.clock.now_s, parked=True)
     due_s = np.concatenate([chunk.due_s for chunk in lockstep.until_chunks(4)])
     np.testing.assert_allclose(np.diff(due_s), 1 / 16, rtol=1e-6)
 
@@ -219,13 +234,56 @@ def test_texts_are_encoded_when_they_change_and_not_per_tick(lockstep):
         lockstep.engine.open_view(1, prompt="a red fox", seed=7)
         lockstep.until_chunks(3)
         lockstep.engine.say(1, RAIN)
-        lockstep.engine.prepare()
+        assert [lockstep.engine.prepare() for _ in range(3)] == [True, True, False]
         before = len(calls)
         lockstep.until_chunks(8)
     finally:
         del encoder.encode
-    assert [text for texts in calls for text in texts] == ["a red fox", "it rains", "a red fox, it rains"]
+    assert calls == [["a red fox"], ["a red fox, it rains"], ["it rains"]]
     assert len(calls) == before
+
+
+def test_words_for_later_are_not_encoded_and_views_take_turns(lockstep):
+    engine = lockstep.engine
+    for view in (1, 2):
+        engine.open_view(view, prompt="a red fox", seed=7)
+    lockstep.until_chunks(1, view=2)
+    known = engine._dreamer.texts.encoded
+    for number in range(1, MAX_PENDING + 1):
+        engine.say(1, Wish(id=number, verb="prompt", text=f"prompt {number}", at=10**6))
+    assert not engine.prepare()
+    assert engine._dreamer.texts.encoded == known
+    for number in range(1, MAX_EVENTS + 1):
+        engine.cancel(1, number)
+        engine.say(1, replace(RAIN, id=100 + number, text=f"thing {number}"))
+    engine.say(2, RAIN)
+    assert engine.prepare()
+    assert engine.prepare()
+    assert "a red fox, it rains" in engine._dreamer.texts, "the second view had its turn"
+
+
+def test_nothing_is_encoded_ahead_when_a_tick_is_nearly_due(lockstep):
+    engine = lockstep.engine
+    engine.open_view(1, prompt="a red fox", seed=7)
+    lockstep.until_chunks(1)
+    engine.say(1, RAIN)
+    lockstep.clock.now_s = engine.next_start_s()
+    assert not engine.prepare()
+    lockstep.until_chunks(1)
+    assert lockstep.told(1)[0].understanding is not None
+
+
+def test_a_tick_that_applies_many_words_encodes_a_bounded_number_of_texts(lockstep):
+    engine = lockstep.engine
+    engine.open_view(1, prompt="a red fox", seed=7)
+    lockstep.until_chunks(1)
+    known = engine._dreamer.texts.encoded
+    for number in range(1, MAX_EVENTS + 1):
+        engine.say(1, replace(RAIN, id=number, text=f"thing {number}"))
+    lockstep.until_chunks(1)
+    understood = [lockstep.told(number)[0].understanding for number in range(1, MAX_EVENTS + 1)]
+    assert [understanding is not None for understanding in understood] == [True] * 4 + [False] * (MAX_EVENTS - 4)
+    assert engine._dreamer.texts.encoded == known + 5
 
 
 def test_a_receipt_says_how_well_the_words_are_understood(lockstep):
@@ -269,5 +327,6 @@ def test_warming_up_leaves_no_trace(lockstep):
     assert progress == [0.5, 1.0]
     assert lockstep.engine.ticks == 0
     assert lockstep.engine.next_start_s() is None
+    assert set(lockstep.engine._expected()) == set(lockstep.engine.world.card.profiles.values())
     lockstep.engine.open_view(1, prompt="a red fox", seed=7)
     assert isinstance(lockstep.until_chunks(1)[0], Chunk)

@@ -12,7 +12,7 @@ import pytest
 import zmq
 
 from eddyline import protocol
-from eddyline.errors import BindError, EndpointError, KeysNeededError
+from eddyline.errors import BindError, EndpointError, KeysNeededError, WeightsError
 from eddyline_runtime.address import check_endpoint, check_free
 from eddyline_runtime.config import EngineConfig, ServerConfig
 from eddyline_runtime.engine import Engine
@@ -382,6 +382,30 @@ def test_a_second_connection_of_one_token_takes_the_place_of_the_first(served, c
     client.error("replaced")
     second.send(protocol.Credit(view=1, frames=50))
     second.frame(0)
+
+
+def test_a_second_connection_that_is_refused_replaces_nobody(served, client):
+    second = served.client()
+    second.send(protocol.Hello(version=protocol.VERSION, token=TOKEN, codecs=("jpeg",)))
+    second.error("no_codec")
+    client.open()
+    client.frame(8)
+    assert not any(isinstance(message, protocol.ErrorMessage) for message in client.heard)
+
+
+def test_a_client_too_many_is_refused_with_the_limit(tiny):
+    with serving(tiny, replace(QUICK, max_clients=1)) as running:
+        running.client().hello()
+        late = running.client("another-client-token")
+        late.send(protocol.Hello(version=protocol.VERSION, token=late.token))
+        assert "the limit is 1" in late.error("too_many_clients").message
+
+
+@pytest.mark.parametrize("wrong", [{"phrases": ("a" * 300,)}, {"action_names": ("Move left", *"BCDE")}])
+def test_a_world_that_clients_could_not_read_is_not_served(tiny, wrong):
+    engine = Engine(replace(tiny, card=replace(tiny.card, **wrong)), EngineConfig(), clock=time.monotonic)
+    with pytest.raises(WeightsError, match=next(iter(wrong))):
+        Server(engine, QUICK)
 
 
 def test_leaving_closes_all_views(served, client):

@@ -364,7 +364,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--limit", type=int, help="only so many scenes of each suite")
     parser.add_argument("--with-keys", action="store_true", help="hold the keys of what the hero should do")
-    parser.add_argument("--out", type=Path, help="write the report there as JSON")
+    parser.add_argument("--out", "--json", type=Path, help="write the report there as JSON")
 
 
 def run(arguments: argparse.Namespace) -> int:
