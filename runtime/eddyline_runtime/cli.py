@@ -4,12 +4,15 @@ Heavy imports happen in the command that needs them, so that `--help` and mistak
 """
 
 import argparse
+import contextlib
 import importlib
 import json
 import os
 import signal
 import sys
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 
 from eddyline.errors import ConfigError, EddylineError
 from eddyline_runtime.address import check_endpoint, check_free
@@ -65,13 +68,23 @@ def _lazily(name: str, module_name: str) -> Callable[[argparse.Namespace], int |
     """A command whose module is imported when it runs; the module has `add_arguments(parser)` and `run(arguments)`."""
 
     def run(given: argparse.Namespace) -> int | None:
-        module = importlib.import_module(module_name)
+        with _told_what_to_install("train" if name == "train" else "runtime"):
+            module = importlib.import_module(module_name)
         parser = argparse.ArgumentParser(prog=f"eddyline-runtime {name}", description=module.__doc__)
         module.add_arguments(parser)
         status: int | None = module.run(parser.parse_args(given.rest))
         return status
 
     return run
+
+
+@contextlib.contextmanager
+def _told_what_to_install(extra: str) -> Iterator[None]:
+    """Imports in this context that fail for want of a package end with what to install (ConfigError)."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise ConfigError(f'{error.name} is not installed; run: pip install "eddyline[{extra}]"') from error
 
 
 def _add_model(parser: argparse.ArgumentParser) -> None:
@@ -108,15 +121,13 @@ def _serve_until_stopped(given: argparse.Namespace) -> None:
     check_endpoint(given.bind)
     check_free(given.bind)
     _say(progress=0.05, doing="loading the libraries")
-    import time
-    from dataclasses import replace
+    with _told_what_to_install("runtime"):
+        import torch
 
-    import torch
-
-    from eddyline_runtime.config import EngineConfig, ServerConfig
-    from eddyline_runtime.engine import Engine
-    from eddyline_runtime.server import Server
-    from eddyline_runtime.weights import load_world
+        from eddyline_runtime.config import EngineConfig, ServerConfig
+        from eddyline_runtime.engine import Engine
+        from eddyline_runtime.server import Server
+        from eddyline_runtime.weights import load_world
 
     if given.threads:
         torch.set_num_threads(given.threads)
@@ -133,9 +144,9 @@ def _serve_until_stopped(given: argparse.Namespace) -> None:
     if given.max_views:
         engine_config = replace(engine_config, max_views=given.max_views)
     engine = Engine(world, engine_config, clock=time.monotonic)
+    server = Server(engine, ServerConfig(bind=given.bind))
     _say(progress=0.6, doing="warming up")
     engine.warm_up(lambda done: _say(progress=0.6 + 0.39 * done, doing="warming up"))
-    server = Server(engine, ServerConfig(bind=given.bind))
     endpoint = server.bind()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: server.stop())

@@ -214,7 +214,7 @@ def test_ctrl_c_ends_it_cleanly_and_the_port_is_free_again():
 
 def serve(*arguments: str, capsys: pytest.CaptureFixture[str]) -> str:
     """Call `serve` with a mistake; returns the one line that it prints."""
-    assert main(["serve", "--threads", "1", *arguments]) == 2
+    assert main(["serve", "--bind", "tcp://127.0.0.1:0", "--threads", "1", *arguments]) == 2
     printed = capsys.readouterr()
     (line,) = printed.err.splitlines()
     assert json.loads(printed.out.splitlines()[-1])["error"] in line
@@ -227,6 +227,11 @@ def test_a_taken_port_is_told_before_a_model_is_loaded(capsys):
         taken.listen()
         bind = f"tcp://127.0.0.1:{taken.getsockname()[1]}"
         assert "choose another port" in serve("--model", "nowhere", "--bind", bind, capsys=capsys)
+
+
+def test_a_machine_without_torch_is_told_what_to_install(capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    assert 'torch is not installed; run: pip install "eddyline[runtime]"' in serve(capsys=capsys)
 
 
 def test_an_address_that_others_can_reach_is_refused(capsys):
