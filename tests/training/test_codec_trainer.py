@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -15,7 +16,7 @@ from eddyline.errors import ConfigError, TrainingError
 from eddyline.recording import Recording
 from eddyline_runtime.config import tiny_codec
 from eddyline_runtime.model.codec import Codec, DecoderState
-from eddyline_runtime.training import recipes
+from eddyline_runtime.training import codec_trainer, recipes
 from eddyline_runtime.training.codec_trainer import fit_linear, held_out_psnr, train_codec
 from eddyline_runtime.training.recipes import Recipe
 from eddyline_runtime.weights import load_into
@@ -93,6 +94,29 @@ def test_a_loss_that_is_not_finite_stops_with_its_step(recording: Path, held_out
     ):
         train_codec(Recording(recording), Recording(held_out), recipe=recipe, seed=0, out=tmp_path, device="cpu")
     assert not (tmp_path / "codec.safetensors").exists()
+
+
+def test_of_a_long_clip_only_a_stretch_is_kept(recording: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(codec_trainer, "POOL_FRAMES", 12)
+    rng, source = np.random.default_rng(0), Recording(recording)
+    stretches = [codec_trainer._long_clip(source, 8, rng) for _ in range(20)]
+    assert {len(stretch) for stretch in stretches} == {12}
+    assert all(stretch.base is None for stretch in stretches), "a view would keep the whole clip"
+    assert len({stretch.tobytes() for stretch in stretches}) > 10, "from anywhere in the clip"
+    assert len(codec_trainer._long_clip(source, 40, rng)) == 40, "but never less than what is asked for"
+
+
+def test_ctrl_c_says_what_becomes_of_the_codec(
+    recording: Path, held_out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def press(*given: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(codec_trainer, "_codec_loss", press)
+    with pytest.raises(TrainingError, match=r"stopped while the codec was trained.*begins it anew"):
+        train_codec(
+            Recording(recording), Recording(held_out), recipe=codec_recipe(), seed=0, out=tmp_path, device="cpu"
+        )
 
 
 def test_psnr_is_measured_against_a_range_of_two(held_out: Path) -> None:

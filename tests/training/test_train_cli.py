@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+import signal
 from collections.abc import Callable
 from dataclasses import replace
 from fractions import Fraction
@@ -13,11 +14,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from eddyline.recording import Recorder
 from eddyline_runtime.cli import main
 from eddyline_runtime.model.codec import Codec
 from eddyline_runtime.model.streamdit import StreamDiT
+from eddyline_runtime.training import trainer
+from eddyline_runtime.training.data import draw_batch
 from eddyline_runtime.weights import load_world, read_card, save_world, tiny_card
 
 
@@ -88,6 +92,44 @@ def test_a_run_can_start_from_a_trained_world(
     assert not torch.equal(first.model.patch_in.weight, second.model.patch_in.weight)
 
 
+def test_a_run_from_a_trained_world_can_be_stopped_and_resumed(
+    world: Path, recording: Path, held_out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the same command and --resume: the codec that was taken over is there, and the result is the same."""
+    start = ("--init-from", str(world), "--name", "more")
+
+    def press_ctrl_c_at_step_two(*given: object, step: int, **named: object) -> object:
+        if step == 2 and named["seed"] != trainer.HELD_OUT_SEED:
+            signal.raise_signal(signal.SIGINT)
+        return draw_batch(*given, step=step, **named)  # type: ignore[arg-type]
+
+    assert train(recording, held_out, tmp_path / "whole", *start) == 0
+    with monkeypatch.context() as patch:
+        patch.setattr(trainer, "draw_batch", press_ctrl_c_at_step_two)
+        assert train(recording, held_out, tmp_path / "broken", *start) == 2
+    assert train(recording, held_out, tmp_path / "broken", *start, "--resume") == 0
+    assert read_card(tmp_path / "broken").sha256 == read_card(tmp_path / "whole").sha256
+
+
+def test_a_checkpoint_without_its_codec_is_not_resumed(
+    copy: Path, recording: Path, held_out: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (copy / "codec.safetensors").unlink()
+    assert train(recording, held_out, copy, "--resume") == 2
+    assert "codec.safetensors, which is missing; put that file back" in capsys.readouterr().err
+    assert not (copy / "codec.safetensors").exists(), "no new codec was trained under an old model"
+
+
+def test_a_checkpoint_is_not_resumed_on_the_latents_of_another_codec(
+    copy: Path, recording: Path, held_out: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    codec = load_file(copy / "codec.safetensors")
+    codec["linear_in.bias"] += 0.1
+    save_file(codec, copy / "codec.safetensors")
+    assert train(recording, held_out, copy, "--resume") == 2
+    assert "was trained on the latents of another codec; put the codec" in capsys.readouterr().err
+
+
 def test_a_world_of_other_sizes_is_no_start(
     recording: Path, held_out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -151,6 +193,15 @@ def test_a_recording_that_cannot_be_read_is_refused_in_one_line(
     assert lines[0].startswith(message)
 
 
+def test_phrases_that_no_client_could_be_told_are_refused_before_anything_is_trained(
+    recording: Path, held_out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "phrases.txt").write_text("very " * 60)
+    assert train(recording, held_out, tmp_path / "out", "--phrases", str(tmp_path / "phrases.txt")) == 2
+    assert "cannot be told to clients" in capsys.readouterr().err
+    assert not (tmp_path / "out" / "codec.safetensors").exists()
+
+
 def test_phrases_that_are_no_text_are_refused(
     recording: Path, held_out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -167,7 +218,7 @@ def test_an_output_that_is_a_file_is_refused(
     assert "choose a folder that can be written" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("more", [("--seed", "-1"), ("--resume", "--init-from", "x"), ("--recipe", "huge")])
+@pytest.mark.parametrize("more", [("--seed", "-1"), ("--recipe", "huge"), ("--steps", "7")])
 def test_options_that_make_no_sense_are_refused(recording: Path, tmp_path: Path, more: tuple[str, ...]) -> None:
     with pytest.raises(SystemExit) as stopped:
         train(recording, recording, tmp_path / "out", *more)

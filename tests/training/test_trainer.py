@@ -21,7 +21,7 @@ from eddyline.errors import CheckpointError, TrainingError
 from eddyline_runtime.model.streamdit import StreamDiT
 from eddyline_runtime.training import checkpoint as checkpoints
 from eddyline_runtime.training import trainer
-from eddyline_runtime.training.checkpoint import write_tensors
+from eddyline_runtime.training.checkpoint import tensors_digest, write_tensors
 from eddyline_runtime.training.data import Batch, LatentData, draw_batch
 from eddyline_runtime.training.recipes import Recipe, tiny
 from eddyline_runtime.training.trainer import TrainReport, latent_deviation, learning_rate, make_optimisers, train_model
@@ -290,6 +290,21 @@ def test_a_foreign_file_is_refused(saved: Path, train: Train) -> None:
 def test_a_checkpoint_of_another_recipe_is_refused(saved: Path, train: Train, recipe: Recipe) -> None:
     with pytest.raises(CheckpointError, match="was written by another recipe; use the same recipe, or another output"):
         train(saved.parent, resume=True, recipe=replace(recipe, learning_rate=0.5))
+
+
+def test_a_checkpoint_of_another_codec_is_refused(train: Train, tmp_path: Path) -> None:
+    train(tmp_path, codec="one")
+    train(tmp_path, resume=True, codec="one")
+    with pytest.raises(CheckpointError, match="trained on the latents of another codec; put the codec"):
+        train(tmp_path, resume=True, codec="two")
+
+
+def test_a_digest_tells_names_and_values_and_nothing_else() -> None:
+    weight = torch.arange(12.0).view(1, 3, 2, 2)
+    digest = tensors_digest({"a": weight, "b": torch.ones(2)})
+    assert digest == tensors_digest({"b": torch.ones(2), "a": weight.to(memory_format=torch.channels_last)})
+    assert digest != tensors_digest({"a": weight + 1, "b": torch.ones(2)})
+    assert digest != tensors_digest({"a": weight, "c": torch.ones(2)})
 
 
 @pytest.mark.parametrize("part", ["model", "ema"])

@@ -1,9 +1,10 @@
 """Checkpoints of a training run: one safetensors file, written whole or not at all.
 
 Tensors are named `model/...`, `ema/...` and `optimiser/<number>/<parameter>/<state>`; the metadata names the recipe,
-the step and the format. Nothing is pickled.
+the codec, the step and the format. Nothing is pickled.
 """
 
+import hashlib
 import json
 import os
 from collections.abc import Mapping
@@ -56,10 +57,26 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[s
         ) from error
 
 
+def tensors_digest(tensors: Mapping[str, Tensor]) -> str:
+    """sha256 over names and values, whatever file they come from."""
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        digest.update(name.encode())
+        digest.update(tensors[name].detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
 def save_checkpoint(
-    path: Path, *, step: int, recipe: str, model: nn.Module, ema: Mapping[str, Tensor], optimisers: list[Optimizer]
+    path: Path,
+    *,
+    step: int,
+    recipe: str,
+    codec: str,
+    model: nn.Module,
+    ema: Mapping[str, Tensor],
+    optimisers: list[Optimizer],
 ) -> None:
-    """Save a run of which `step` train steps are done; `recipe` is its JSON.
+    """Save a run of which `step` train steps are done; `recipe` is its JSON, `codec` its codec's digest.
 
     Raises:
         CheckpointError: the file cannot be written.
@@ -70,14 +87,14 @@ def save_checkpoint(
         for parameter, state in optimiser.state_dict()["state"].items():
             for name, value in state.items():
                 tensors[f"optimiser/{number}/{parameter}/{name}"] = torch.as_tensor(value)
-    write_tensors(path, tensors, {"format": FORMAT, "step": str(step), "recipe": recipe})
+    write_tensors(path, tensors, {"format": FORMAT, "step": str(step), "recipe": recipe, "codec": codec})
 
 
-def read_checkpoint(path: Path, *, recipe: str) -> Checkpoint:
-    """Read a checkpoint of this recipe (its JSON).
+def read_checkpoint(path: Path, *, recipe: str, codec: str) -> Checkpoint:
+    """Read a checkpoint of this recipe (its JSON) and codec (its digest; "" is not compared).
 
     Raises:
-        CheckpointError: the file is missing, cut, foreign, or of another recipe.
+        CheckpointError: the file is missing, cut, foreign, or of another recipe or codec.
     """
     try:
         with safe_open(path, framework="pt") as file:
@@ -93,6 +110,11 @@ def read_checkpoint(path: Path, *, recipe: str) -> Checkpoint:
         )
     if json.loads(metadata["recipe"]) != json.loads(recipe):
         raise CheckpointError(f"{path} was written by another recipe; use the same recipe, or another output folder")
+    if codec and metadata.get("codec") and metadata["codec"] != codec:
+        raise CheckpointError(
+            f"{path} was trained on the latents of another codec; put the codec.safetensors of that run back, "
+            "or train from the start in another output folder"
+        )
     return Checkpoint(int(metadata["step"]), recipe, tensors)
 
 

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import torch
 
-from eddyline.errors import TrainingError
+from eddyline.errors import CheckpointError, TrainingError
 from eddyline.recording import Recording
 from eddyline_runtime.model.codec import Codec
+from eddyline_runtime.training.checkpoint import tensors_digest, write_tensors
 from eddyline_runtime.training.codec_trainer import CodecReport, held_out_psnr, train_codec
 from eddyline_runtime.training.data import ClipSource, encode_recording
 from eddyline_runtime.training.recipes import RECIPES, Recipe
@@ -32,9 +33,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=_not_negative, default=0, help="0 or more; the same seed gives the same run")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--phrases", type=Path, help="a UTF-8 file of phrases this world knows, one a line")
-    start = parser.add_mutually_exclusive_group()
-    start.add_argument("--resume", action="store_true", help="go on from the checkpoint in --out")
-    start.add_argument("--init-from", help="start from a trained world's weights (its codec is kept)")
+    parser.add_argument("--resume", action="store_true", help="go on from what an earlier run left in --out")
+    parser.add_argument(
+        "--init-from", help="start from a trained world's weights, its codec is kept (where nothing is to be resumed)"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -53,9 +55,9 @@ def run(arguments: argparse.Namespace) -> int:
     source, held_out = open_source(arguments.recording, recipe), open_source(arguments.held_out, recipe)
     _check_source(source, recipe)
     _check_source(held_out, recipe)
+    card = make_card(source, recipe, name=arguments.name or out.resolve().name, phrases=phrases)
     start = _start(arguments.init_from, recipe, arguments.device)
     codec, codec_report = _codec(source, held_out, recipe, arguments, None if start is None else start.codec)
-    card = make_card(source, recipe, name=arguments.name or out.resolve().name, phrases=phrases)
     text_encoder = text_encoder_for(card)
     data = encode_recording(source, codec=codec, text_encoder=text_encoder)
     held_out_data = encode_recording(held_out, codec=codec, text_encoder=text_encoder)
@@ -67,6 +69,7 @@ def run(arguments: argparse.Namespace) -> int:
         out=out,
         device=arguments.device,
         resume=arguments.resume,
+        codec=tensors_digest(codec.state_dict()),
         start_from=None if start is None else start.model,
     )
     save_world(
@@ -129,14 +132,24 @@ def with_training_facts(
 def _codec(
     source: ClipSource, held_out: ClipSource, recipe: Recipe, arguments: argparse.Namespace, given: Codec | None
 ) -> tuple[Codec, CodecReport]:
-    """The codec of --init-from, the one that an earlier run left in --out, or a new one."""
-    finished = arguments.out / "codec.safetensors"
-    if given is not None:
-        return given, CodecReport(0, held_out_psnr(given, held_out))
+    """The one that an earlier run left in --out where that is resumed, the codec of --init-from, or a new one.
+
+    It lies in --out afterwards: the model's checkpoints are worth nothing without it.
+    """
+    finished, checkpoint = arguments.out / "codec.safetensors", arguments.out / "checkpoint.safetensors"
     if arguments.resume and finished.exists():
         codec = Codec(recipe.codec)
         load_into(codec, finished)
         return codec.to(arguments.device), CodecReport(recipe.codec_training.steps, held_out_psnr(codec, held_out))
+    if arguments.resume and checkpoint.exists():
+        raise CheckpointError(
+            f"{checkpoint} was trained on the latents of {finished}, which is missing; put that file back, "
+            "or train from the start in another output folder"
+        )
+    if given is not None:
+        report = CodecReport(0, held_out_psnr(given, held_out))
+        write_tensors(finished, given.state_dict(), {"psnr_db": f"{report.psnr_db:.2f}"})
+        return given, report
     return train_codec(source, held_out, recipe=recipe, seed=arguments.seed, out=arguments.out, device=arguments.device)
 
 

@@ -1,6 +1,8 @@
-"""Train the codec: principal components to start from, then gradient descent on encoder and decoder together."""
+"""Train the codec: principal components in closed form, then gradient descent on both convolutional corrections."""
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +18,10 @@ from eddyline_runtime.model.codec import Codec
 from eddyline_runtime.training.checkpoint import write_tensors
 from eddyline_runtime.training.data import ClipSource, frames_to_tensor
 from eddyline_runtime.training.recipes import Recipe
+
+POOL_CLIPS = 256
+POOL_FRAMES = 256
+"""What is kept to draw windows from: at most so many stretches of clips of at most so many frames."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +63,7 @@ def train_codec(
     Frames are drawn from a pool of clips that is refreshed as training goes, so that reading never dominates.
 
     Raises:
-        TrainingError: the loss or its gradient is not finite, or no clip is long enough.
+        TrainingError: the loss or its gradient is not finite, no clip is long enough, or Ctrl-C was pressed.
         CheckpointError: the codec cannot be written.
     """
     plan = recipe.codec_training
@@ -72,11 +78,11 @@ def train_codec(
     rng = np.random.default_rng((seed, 1))
     frames = plan.latent_frames * codec.config.frames_per_latent
     pool: list[NDArray[np.uint8]] = []
-    with tqdm(range(plan.steps), desc="training the codec", unit="step") as progress:
+    with _ctrl_c_tells(), tqdm(range(plan.steps), desc="training the codec", unit="step") as progress:
         for step in progress:
             if len(pool) < 64 or step % 4 == 0:
                 pool.append(_long_clip(source, frames, rng))
-                pool = pool[-256:]
+                pool = pool[-POOL_CLIPS:]
             picked = [pool[int(rng.integers(len(pool)))] for _ in range(plan.batch)]
             clean = torch.stack([_random_window(clip, frames, rng) for clip in picked]).to(device)
             loss = _codec_loss(codec, clean, plan.latent_noise if rng.random() < 0.5 else 0.0)
@@ -132,9 +138,13 @@ def _codec_loss(codec: Codec, clean: Float[Tensor, "B T 3 H W"], latent_noise: f
 
 
 def _long_clip(source: ClipSource, frames: int, rng: np.random.Generator) -> NDArray[np.uint8]:
-    """The frames of a clip drawn at random among those of at least `frames` frames."""
+    """A stretch of a clip drawn at random among those of at least `frames` frames."""
     for _ in range(1000):
         clip = source[int(rng.integers(len(source)))].frames
+        length = max(frames, POOL_FRAMES)
+        if len(clip) > length:
+            start = int(rng.integers(len(clip) - length + 1))
+            return clip[start : start + length].copy()  # the rest of a long clip must not stay in memory
         if len(clip) >= frames:
             return clip
     raise TrainingError(f"no clip has {frames} frames, which training the codec needs; record longer clips")
@@ -144,6 +154,17 @@ def _random_window(clip: NDArray[np.uint8], frames: int, rng: np.random.Generato
     """`frames` consecutive frames of a clip, in [-1, 1]."""
     start = int(rng.integers(len(clip) - frames + 1))
     return frames_to_tensor(clip[start : start + frames])
+
+
+@contextmanager
+def _ctrl_c_tells() -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise TrainingError(
+            "stopped while the codec was trained, of which nothing is kept before it is done; "
+            "the same command begins it anew"
+        ) from None
 
 
 def _warm_cosine(step: int, steps: int) -> float:

@@ -31,7 +31,7 @@ class Stage:
 
 @dataclass(frozen=True, kw_only=True)
 class CodecRecipe:
-    """How the decoder is trained; the encoder is fitted in closed form."""
+    """How the codec is trained: linear maps fitted in closed form, corrections by gradient descent."""
 
     steps: int
     batch: int

@@ -51,12 +51,14 @@ def train_model(
     out: Path,
     device: str,
     resume: bool = False,
+    codec: str = "",
     start_from: StreamDiT | None = None,
 ) -> tuple[StreamDiT, TrainReport]:
     """Run all stages; `checkpoint.safetensors` and `losses.csv` grow in `out`.
 
     Args:
         resume: go on from `out`'s checkpoint, if it has one; the result is the same as without the break.
+        codec: which codec made the latents (`checkpoint.tensors_digest`); a checkpoint of another one is refused.
         start_from: take the first weights from this model instead of from the seed.
 
     Returns:
@@ -65,7 +67,7 @@ def train_model(
     Raises:
         TrainingError: the loss or its gradient is not finite (the last checkpoint stays), or Ctrl-C was pressed (the
             step was finished and the run saved; a second Ctrl-C stops at once).
-        CheckpointError: the checkpoint is cut, foreign, of another recipe, or cannot be written.
+        CheckpointError: the checkpoint is cut, foreign, of another recipe or codec, or cannot be written.
     """
     torch.manual_seed(seed)
     model = StreamDiT(recipe.model)
@@ -78,12 +80,14 @@ def train_model(
     path, encoded_recipe = out / "checkpoint.safetensors", msgspec.json.encode(recipe).decode()
     first = 0
     if resume and path.exists():
-        checkpoint = read_checkpoint(path, recipe=encoded_recipe)
+        checkpoint = read_checkpoint(path, recipe=encoded_recipe, codec=codec)
         restore(checkpoint, model=model, ema=ema, optimisers=optimisers)
         first = checkpoint.step
 
     def save(step: int) -> None:
-        save_checkpoint(path, step=step, recipe=encoded_recipe, model=model, ema=ema, optimisers=optimisers)
+        save_checkpoint(
+            path, step=step, recipe=encoded_recipe, codec=codec, model=model, ema=ema, optimisers=optimisers
+        )
 
     plan = list(enumerate(_schedule(recipe)))[first:]
     loss_average, held_out_loss = math.nan, math.nan
