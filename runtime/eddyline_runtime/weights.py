@@ -16,7 +16,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from eddyline.errors import ConfigError, WeightsError
+from eddyline import protocol
+from eddyline.errors import ConfigError, ProtocolError, WeightsError
 from eddyline_runtime import config
 from eddyline_runtime.config import CodecConfig, ModelConfig, Profile
 from eddyline_runtime.model.codec import Codec
@@ -33,7 +34,7 @@ class WorldCard:
     """What a world is and knows; stored as JSON beside its weights.
 
     Raises:
-        ConfigError: picture, latent, actions or profiles do not fit together.
+        ConfigError: picture, latent, actions or profiles do not fit together, or clients could not be told of them.
     """
 
     name: str
@@ -71,6 +72,33 @@ class WorldCard:
             raise ConfigError(
                 f"world {self.name!r} has no profile {self.default_profile!r}, only {', '.join(self.profiles)}"
             )
+        self._check_welcome()
+
+    def _check_welcome(self) -> None:
+        """What a runtime will tell its clients must be within the limits of the wire."""
+        per_latent = self.codec.frames_per_latent
+        welcome = protocol.Welcome(
+            version=protocol.VERSION,
+            runtime="",
+            instance="",
+            model=self.name,
+            fps=self.fps,
+            height=self.height,
+            width=self.width,
+            action_names=self.action_names,
+            profiles=tuple(
+                protocol.ProfileInfo(name=name, chunk_frames=profile.partition.chunk_frames * per_latent)
+                for name, profile in self.profiles.items()
+            ),
+            default_profile=self.default_profile,
+            phrases=self.phrases[: protocol.MAX_PHRASES],
+        )
+        try:
+            protocol.decode_runtime_message(protocol.encode(welcome))
+        except ProtocolError as error:
+            raise ConfigError(
+                f"world {self.name!r} cannot be told to clients ({error}); change that name, phrase or number"
+            ) from error
 
 
 @dataclass(frozen=True)
@@ -185,14 +213,14 @@ def load_world(
 
 
 def save_world(folder: Path, card: WorldCard, *, model: StreamDiT, codec: Codec) -> WorldCard:
-    """Write a world: weights (StreamDiT as bf16, codec as float32), then the card with their hashes.
+    """Write a world: weights (StreamDiT as bf16, its statistics and the codec as float32), then the card with hashes.
 
     A probe that lies in the folder already is named in the card too. Returns the card as written.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    save_file(
-        {k: v.to(torch.bfloat16).contiguous() for k, v in model.state_dict().items()}, folder / "streamdit.safetensors"
-    )
+    statistics = dict(model.named_buffers())
+    halved = {k: (v if k in statistics else v.to(torch.bfloat16)).contiguous() for k, v in model.state_dict().items()}
+    save_file(halved, folder / "streamdit.safetensors")
     save_file({k: v.contiguous() for k, v in codec.state_dict().items()}, folder / "codec.safetensors")
     hashes = {name: _sha256(folder / name) for name in WEIGHT_FILES if (folder / name).exists()}
     card = replace(card, sha256=hashes)
@@ -283,7 +311,9 @@ def _random_world(card: WorldCard, device: str, dtype: torch.dtype | None) -> Wo
 
 
 def _for_inference(model: StreamDiT, codec: Codec, device: str, dtype: torch.dtype | None) -> tuple[StreamDiT, Codec]:
+    deviation = model.latent_deviation
     model = model.to(device=device, dtype=dtype or default_dtype(device)).eval().requires_grad_(False)
+    model.latent_deviation = deviation.to(device)  # statistics stay float32
     return model, codec.to(device).eval().requires_grad_(False)
 
 

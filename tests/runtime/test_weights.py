@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -56,6 +57,15 @@ def test_a_loaded_world_is_ready_for_inference(folder: Path) -> None:
     for module in (world.model, world.codec):
         assert not module.training
         assert not any(p.requires_grad for p in module.parameters())
+
+
+def test_the_statistics_of_the_latents_stay_exact(tiny: World, tmp_path: Path) -> None:
+    model = copy.deepcopy(tiny.model)
+    model.latent_deviation = torch.tensor([0.123456, 1.234567, 2.345678, 3.456789])
+    save_world(tmp_path, tiny.card, model=model, codec=tiny.codec)
+    loaded = load_world(str(tmp_path), dtype=torch.bfloat16).model.latent_deviation
+    assert loaded.dtype == torch.float32
+    assert torch.equal(loaded, model.latent_deviation)
 
 
 def test_the_card_names_every_weight_file_by_its_hash_the_probe_too(tiny: World, tmp_path: Path) -> None:
@@ -156,6 +166,10 @@ def test_a_card_that_is_none_is_refused(folder: Path, text: str, message: str) -
         ({"default_profile": "fast"}, "no profile 'fast'"),
         ({"action_names": ["KeyA"]}, "names 1 actions, its model takes 5"),
         ({"width": 64}, "shows 64x32, its latent decodes to 48x32"),
+        ({"phrases": ["x" * 257]}, "cannot be told to clients .*phrases"),
+        ({"action_names": ["1", "a", "b", "c", "d"]}, "cannot be told to clients .*action_names"),
+        ({"name": "x" * 129}, "cannot be told to clients"),
+        ({"fps": 0.0}, "cannot be told to clients"),
     ],
 )
 def test_a_card_that_contradicts_itself_is_refused(folder: Path, change: dict[str, object], message: str) -> None:
