@@ -123,13 +123,20 @@ def test_every_latent_frame_has_a_tau_of_its_own(alone: StreamDiT) -> None:
     assert changed_frames(before, alone(latents(), moved, words())) == [[], [3]]
 
 
-def test_a_latent_frame_sees_no_text_but_its_own(alone: StreamDiT) -> None:
+@pytest.mark.parametrize("route", ["cross-attention", "summary"])
+def test_a_latent_frame_sees_no_text_but_its_own(route: str) -> None:
+    """By each of the two ways that words take into the network, the other one cut."""
+    model = network(ALONE)
+    for layer in [model.text_summary] if route == "cross-attention" else [block.text_out for block in model.blocks]:
+        nn.init.zeros_(layer.weight)
     conditioning = words()
-    before = alone(latents(), tau(), conditioning)
-    text = conditioning.text.clone()
-    text[2, 0] *= -1  # text 2, in force for frame 2 of row 0 and for frames 1 and 4 of row 1
-    after = alone(latents(), tau(), replace(conditioning, text=text))
-    assert changed_frames(before, after) == [[2], [1, 4]]
+    before = model(latents(), tau(), conditioning)
+    for number in range(3):
+        text = conditioning.text.clone()
+        text[number] *= -1
+        after = model(latents(), tau(), replace(conditioning, text=text))
+        under = [(row == number).nonzero()[:, 0].tolist() for row in conditioning.text_index]
+        assert changed_frames(before, after) == under
 
 
 def test_a_latent_frame_has_actions_of_its_own(alone: StreamDiT) -> None:

@@ -1,4 +1,4 @@
-"""Noise levels of the buffer: pure arithmetic on a partition (StreamDiT, sec. 3.2, eqs. 7 and 8).
+"""tau of every latent frame of the buffer: pure arithmetic on a partition (StreamDiT, sec. 3.2, eqs. 7 and 8).
 
 tau runs from 0 (noise) to 1 (clean). Chunk 0 is the head: the oldest, the cleanest, the first to leave.
 """

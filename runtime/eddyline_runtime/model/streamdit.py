@@ -137,7 +137,7 @@ class StreamDiT(nn.Module):
     def _condition(
         self, tau: Float[Tensor, "B F"], text: Float[Tensor, "T L W"], words: Conditioning
     ) -> Float[Tensor, "B F condition"]:
-        """One vector per latent frame: its noise level, its words in brief, its held actions, the stride."""
+        """One vector per latent frame: its tau, its words in brief, its held actions, the stride."""
         mask = words.text_mask[..., None].to(text.dtype)
         brief = self.text_summary((text * mask).sum(1) / mask.sum(1).clamp(min=1))[words.text_index]
         stride = self.stride_in(torch.div(words.stride, 2, rounding_mode="floor"))
