@@ -16,9 +16,9 @@ class Partition:
     reference_frames: int = 0
     """K: clean latent frames kept in front as context, >= 0."""
     num_chunks: int
-    """N: chunks, that is noise levels held at once, >= 1."""
+    """N: chunks in the buffer, each at a tau of its own, >= 1."""
     chunk_frames: int
-    """c: latent frames that share a noise level and leave together, >= 1."""
+    """c: latent frames that share a tau and leave together, >= 1."""
     micro_steps: int = 1
     """s: denoise calls between two shifts of the buffer, >= 1."""
 
