@@ -302,6 +302,26 @@ def _check_past(endpoint: str, prompt: str, patience_s: float) -> None:
         _require(receipt.state == "rejected" and receipt.reason != "", f"the receipt is {receipt}")
 
 
+def _check_late(endpoint: str, prompt: str, patience_s: float) -> None:
+    """Words for a frame that is being made, but not made yet, are applied at once."""
+    with Peer(endpoint, patience_s=patience_s) as peer:
+        opened = _open(peer, prompt, credits=200)
+        peer.expect(FrameHeader)
+        peer.send(protocol.Pause(view=1))  # so that no frame is made between seeing the newest one and asking
+        peer.expect(protocol.StatusUpdate, lambda status: status.state == "paused")
+        peer.listen(2 * opened.chunk_frames / opened.fps)
+        newest = max((header.index for header, _ in peer.frames(1)), default=0)
+        late = newest + 1 + 2 * opened.chunk_frames  # one chunk more may have been made, and be held back by the pause
+        peer.send(protocol.Event(id=10, view=1, text="just in time", hold_s=1.0, at=late))
+        receipt = peer.expect(ReceiptUpdate, lambda receipt: receipt.id == 10)
+        _require(receipt.state in ("accepted", "applied"), f"the receipt is {receipt}, after frame {newest}")
+        peer.send(protocol.Resume(view=1))
+        influenced = _settled(peer, 10).first_influenced_frame
+        _require(
+            influenced is not None and influenced <= late, f"asked for frame {late}, they show from {influenced} on"
+        )
+
+
 def _check_cut(endpoint: str, prompt: str, patience_s: float) -> None:
     """A cut begins a new epoch at frame 0."""
     with Peer(endpoint, patience_s=patience_s) as peer:
@@ -360,6 +380,7 @@ CHECKS: tuple[Callable[[str, str, float], None], ...] = (
     _check_words,
     _check_cancel,
     _check_past,
+    _check_late,
     _check_cut,
     _check_pause,
     _check_reconnect,

@@ -340,6 +340,7 @@ ERROR_CODES = (
     "too_large",  # over MAX_CLIENT_HEADER_BYTES, or a part too many
     "version_mismatch",  # another major version; the message names both
     "hello_first",  # anything before HELLO
+    "too_many_clients",  # HELLO beyond the clients that the runtime serves; come again later
     "no_codec",  # no codec in common, or frames larger than the client takes
     "unknown_view",  # a view that is not open
     "unknown_word",  # CANCEL of words that never came

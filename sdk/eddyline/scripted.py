@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import colorsys
+import math
 import zlib
 from collections import deque
 from dataclasses import dataclass
-from typing import cast
 
 import numpy as np
 from msgspec.structs import replace
@@ -161,26 +161,26 @@ class ScriptedView:
         """Before chunk `_chunk` leaves: put the waiting words in force that are due, and date their receipts.
 
         The chunk that enters now leaves `num_chunks - 1` chunks later. Words for a frame enter with the chunk that
-        carries it, or now if that chunk has entered already.
+        carries it; where that chunk has entered already, they are due as "now". Events hold from the entering chunk on.
         """
         entering = self._chunk + self._num_chunks - 1
         for words in tuple(self._waiting):
             at = getattr(words, "at", "now")
-            if isinstance(at, int) and at // self._chunk_frames > entering:
-                continue
+            if isinstance(at, int):
+                if at // self._chunk_frames > entering:
+                    continue
+                at = "next" if at // self._chunk_frames == entering else "now"
             self._waiting.remove(words)
             if isinstance(words, protocol.Cut):
                 self._cut(words)
                 return
-            first = {"now": self._chunk, "next": entering}.get(cast(str, at), 0)
-            if isinstance(at, int):
-                first = max(self._chunk, at // self._chunk_frames)
+            first = self._chunk if at == "now" else entering
             if isinstance(words, protocol.Event):
-                end = first + max(1, round(words.hold_s / self._chunk_s))
+                end = entering + max(1, math.ceil(round(words.hold_s * self.fps) / self._chunk_frames))
                 self._events = [*self._events, _LiveEvent(words.text, first, end)][-protocol.MAX_LIVE_EVENTS :]
             else:
                 self._next_prompt = (first, words.text)
-            self._date(words, epoch=self.epoch, influenced=self._chunk, full=max(first, entering))
+            self._date(words, epoch=self.epoch, influenced=self._chunk, full=entering)
 
     def _cut(self, words: protocol.Cut) -> None:
         self._origin_s = self._due_s(self._chunk * self._chunk_frames)

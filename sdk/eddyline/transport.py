@@ -253,6 +253,7 @@ class Transport:
             except VersionError as error:
                 self._refuse(error)
             except ProtocolError as error:
+                self.last_reason = f"a bad message came from the runtime: {error}"
                 self._handler.received(protocol.error_of(error), None, received_s)
             else:
                 self._take(message, parts[1] if len(parts) == 2 else None, received_s)
@@ -280,6 +281,8 @@ class Transport:
                 self._lose("the runtime does not know this connection any more")
             case protocol.ErrorMessage(code="shutting_down"):
                 self._lose("the runtime is shutting down")
+            case protocol.ErrorMessage(message=reason) if self._welcome is None:
+                self._lose(f"the runtime did not take HELLO: {reason}")
             case _ if self._welcome is not None:
                 self._handler.received(message, payload, received_s)
 

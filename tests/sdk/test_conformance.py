@@ -58,3 +58,20 @@ def test_only_a_runtime_on_this_machine_is_checked() -> None:
 def test_wait_until_gives_up_with_a_typed_error() -> None:
     with pytest.raises(ConformanceError, match=r"0\.05 s"):
         wait_until(lambda: False, 0.05)
+
+
+def test_a_runtime_that_refuses_words_for_frames_not_made_yet_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    take = ScriptedView.take
+
+    def strict(self: ScriptedView, message: protocol.ClientMessage, now_s: float) -> Any:
+        entering = (self._chunk + self._num_chunks - 1) * self._chunk_frames
+        if isinstance(message, protocol.Event) and isinstance(message.at, int) and message.at < entering:
+            self.reject(message, "its chunk is being made")
+        return take(self, message, now_s)
+
+    monkeypatch.setattr(ScriptedView, "take", strict)
+    with (
+        ScriptedRuntime(fps=80.0, chunk_frames=4) as scripted,
+        pytest.raises(ConformanceError, match="applied at once"),
+    ):
+        check_runtime(scripted.endpoint)

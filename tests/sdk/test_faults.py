@@ -13,6 +13,7 @@ import pytest
 import eddyline
 from eddyline import protocol
 from eddyline.errors import BindError, ConnectTimeoutError, VersionError
+from eddyline.link import Link
 from eddyline.notes import ConnectionLost, ConnectionRegained, ErrorReported, RuntimeGone, RuntimeStalled, ViewOpened
 from eddyline.testing import NoteLog, ScriptedRuntime, wait_until
 from eddyline.view import View
@@ -287,3 +288,25 @@ def test_runtimes_are_closed_at_the_end_though_the_game_dropped_them(scripted: S
     program = f"import eddyline\nview = eddyline.connect({scripted.endpoint!r}).open_view('a red room')\n"
     subprocess.run([sys.executable, "-c", program], check=True, timeout=120)
     scripted.wait_for(protocol.Bye)
+
+
+def test_why_hello_was_not_taken_is_said_and_the_client_comes_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    welcome, full = ScriptedRuntime._welcome, threading.Event()
+
+    def welcome_when_there_is_room(self: ScriptedRuntime, route: bytes, hello: protocol.Hello) -> None:
+        if full.is_set():
+            text = "64 clients are connected, the limit is 64"
+            self._send(route, protocol.ErrorMessage(code="too_many_clients", message=text))
+        else:
+            welcome(self, route, hello)
+
+    monkeypatch.setattr(ScriptedRuntime, "_welcome", welcome_when_there_is_room)
+    full.set()
+    with ScriptedRuntime() as scripted:
+        with pytest.raises(ConnectTimeoutError, match="64 clients are connected"):
+            eddyline.connect(scripted.endpoint, timeout_s=3.0)
+        link = Link(scripted.endpoint)
+        scripted.wait_for(protocol.Hello, 4)
+        full.clear()
+        wait_until(lambda: link.connected_now)
+        link.close()

@@ -11,7 +11,7 @@ import eddyline
 from eddyline import protocol
 from eddyline.errors import BackpressureError
 from eddyline.frames import CREDIT_BATCH, CREDIT_FRAMES
-from eddyline.scripted import colour_of
+from eddyline.scripted import ScriptedView, colour_of
 from eddyline.testing import ScriptedRuntime, wait_until
 from eddyline.view import MAX_UNANSWERED, View
 
@@ -240,3 +240,22 @@ def test_too_many_words_without_an_answer_are_refused_with_a_typed_error(view: V
     with pytest.raises(BackpressureError, match="without an answer"):
         view.event("one more")
     scripted.recover()
+
+
+@pytest.mark.parametrize(
+    ("at", "chunks"),
+    [("now", range(0, 5)), ("next", range(3, 5)), (13, range(3, 5)), (17, range(4, 6)), (5, range(0, 5))],
+)
+def test_the_scripted_runtime_holds_events_as_the_protocol_says(at: protocol.At, chunks: range) -> None:
+    """Chunks of a second, four in the buffer: at the first tick chunk 0 leaves and chunk 3 enters. An event of 2 s is
+    on the two chunks that enter from its tick on; due "now", or late, it is on all unfinished chunks as well."""
+    opening = protocol.OpenView(view=1, prompt="a room", credits=256)
+    view = ScriptedView(opening, fps=4.0, chunk_frames=4, num_chunks=4, height=4, width=6, phrases=(), now_s=0.0)
+    view.take(protocol.Event(id=1, view=1, text="rain", hold_s=2.0, at=at), 0.0)
+    rainy = set()
+    for second in range(12):
+        view.advance(float(second), slowness=1.0)
+        for message, _ in view.leave(float(second)):
+            if isinstance(message, protocol.FrameHeader) and message.events:
+                rainy.add(message.chunk)
+    assert rainy == set(chunks)
