@@ -1,10 +1,9 @@
-"""A world's networks as the engine uses them: rows of words -> velocity, noise, pictures. Keeps nothing of any view.
+"""A world's networks as the engine uses them: rows of words -> velocity, noise, frames. Keeps nothing of any view.
 
 Shapes: B views, F latent frames, c latent frames per chunk, C channels, Y X latent height and width, T frames.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from functools import lru_cache
 
 import numpy as np
@@ -15,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from eddyline_runtime.conditioning import RowWords, TextCache, conditioning
-from eddyline_runtime.config import Partition, Profile
+from eddyline_runtime.config import Profile
 from eddyline_runtime.flow.noise import noise_latents
 from eddyline_runtime.flow.sampler import VelocityFn, guided
 from eddyline_runtime.model.codec import DecoderState, stack_states
@@ -64,10 +63,10 @@ class Dreamer:
     def decode(
         self, clean: Float[Tensor, "B c C Y X"], states: Sequence[DecoderState]
     ) -> tuple[NDArray[np.uint8], list[DecoderState]]:
-        """Latents to RGB pictures [B, T, H, W, 3], each row as the continuation of its stream."""
+        """Latents to RGB frames [B, T, H, W, 3], each row as the continuation of its stream."""
         pixels, after = self._world.codec.decode(clean.to(self._codec_dtype), stack_states(states))
-        pictures = rearrange(to_uint8(pixels), "b t c h w -> b t h w c").contiguous()
-        return pictures.cpu().numpy(), [after.row(row) for row in range(len(states))]
+        frames = rearrange(to_uint8(pixels), "b t c h w -> b t h w c").contiguous()
+        return frames.cpu().numpy(), [after.row(row) for row in range(len(states))]
 
     def start_decoder(self, references: Float[Tensor, "K C Y X"], latents: Float[Tensor, "F C Y X"]) -> DecoderState:
         """The codec's state before a scene's first chunk: after its reference frames, where there are any."""
@@ -85,63 +84,6 @@ class Dreamer:
 def to_uint8(pixels: Float[Tensor, "*batch"]) -> Tensor:
     """Pixels in [-1, 1] to 0 .. 255."""
     return pixels.float().add(1).mul(127.5).round().clamp(0, 255).to(torch.uint8)
-
-
-@dataclass
-class Opening:
-    """A scene on its way: an ordinary generation whose cached steps will fill the slots (`flow.sampler.warm_start`).
-
-    It is taken one network call at a time, so that other views keep their rate.
-    """
-
-    noise: Float[Tensor, "F C Y X"]
-    partition: Partition
-    cached: list[Float[Tensor, "F C Y X"]] = field(init=False)
-    """The noise, and the latents after each step so far."""
-
-    def __post_init__(self) -> None:
-        self.cached = [self.noise]
-
-    @property
-    def latents(self) -> Float[Tensor, "F C Y X"]:
-        """What the next network call starts from."""
-        return self.cached[-1]
-
-    @property
-    def tau(self) -> float:
-        """The noise level of all its latent frames."""
-        return (len(self.cached) - 1) / self.partition.denoise_steps
-
-    @property
-    def complete(self) -> bool:
-        """Whether every slot can be filled."""
-        partition = self.partition
-        steps = (
-            partition.denoise_steps if partition.reference_frames else partition.denoise_steps - partition.micro_steps
-        )
-        return len(self.cached) > steps
-
-    def advance(self, velocity: Float[Tensor, "F C Y X"]) -> None:
-        """Take one Euler step."""
-        self.cached.append(self.latents + velocity / self.partition.denoise_steps)
-
-    def slots(self) -> Float[Tensor, "F C Y X"]:
-        """The buffer: each chunk from the step whose tau is its slot's, reference frames from the last."""
-        partition = self.partition
-        parts = [self.cached[-1][: partition.reference_frames]]
-        for chunk in range(partition.num_chunks):
-            first = partition.reference_frames + chunk * partition.chunk_frames
-            step = (partition.num_chunks - 1 - chunk) * partition.micro_steps
-            parts.append(self.cached[step][first : first + partition.chunk_frames])
-        return torch.cat(parts)
-
-
-def opening_step(openings: Sequence[Opening], velocity_fn: VelocityFn) -> None:
-    """One network call for scenes that begin; each may be at another step of its generation."""
-    latents = torch.stack([opening.latents for opening in openings])
-    tau = torch.tensor([opening.tau for opening in openings]).to(latents)[:, None].expand(-1, latents.shape[1])
-    for opening, velocity in zip(openings, velocity_fn(latents, tau), strict=True):
-        opening.advance(velocity)
 
 
 Progress = Callable[[float], None]

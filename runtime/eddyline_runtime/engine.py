@@ -21,9 +21,9 @@ from eddyline.errors import OptionError
 from eddyline_runtime import prompts, scheduling
 from eddyline_runtime.conditioning import RowWords
 from eddyline_runtime.config import EngineConfig
-from eddyline_runtime.dreamer import Dreamer, Opening, Progress, opening_step
+from eddyline_runtime.dreamer import Dreamer, Progress
 from eddyline_runtime.flow.buffer import shift
-from eddyline_runtime.flow.sampler import denoise_tick
+from eddyline_runtime.flow.sampler import Opening, advance_openings, denoise_tick
 from eddyline_runtime.model.streamdit import STRIDES
 from eddyline_runtime.prompts import Note, Wish
 from eddyline_runtime.scheduling import Candidate, Timeline
@@ -333,12 +333,12 @@ class Engine:
         clean, latents = shift(latents, profile.partition, noise)
         self._dreamer.synchronise()
         denoised_s = self._clock()
-        pictures, decoders = self._dreamer.decode(clean, decoders)
+        decoded, decoders = self._dreamer.decode(clean, decoders)
         made_s = self._clock()
         kept = clean.float().cpu()
         for row, state in enumerate(batch):
             state.latents, state.decoder = latents[row], decoders[row]
-            outcomes.append(self._emit(state, pictures[row], kept[row], made_s))
+            outcomes.append(self._emit(state, decoded[row], kept[row], made_s))
             costs = self._costs[state.view]
             costs.denoise_s, costs.decode_s, costs.tick_s = denoised_s - begin_s, made_s - denoised_s, made_s - begin_s
             costs.interval_s, costs.made_s = made_s - costs.made_s, made_s
@@ -365,22 +365,22 @@ class Engine:
     def _noise(self, state: ViewState, first: int, frames: int) -> Tensor:
         return self._dreamer.noise(seed=state.seed, epoch=state.epoch, first=first, frames=frames)
 
-    def _emit(self, state: ViewState, pictures: NDArray[np.uint8], latents: Tensor, made_s: float) -> Chunk:
+    def _emit(self, state: ViewState, decoded: NDArray[np.uint8], latents: Tensor, made_s: float) -> Chunk:
         frames, leaving = state.tick_frames, state.words.slots[state.partition.reference_frames]
         ready_s = made_s + self.config.margin_s
         timeline = state.timeline or Timeline(fps=self._fps(state), start_s=ready_s)
         first = timeline.made
         if not self.config.paced:
             timeline = scheduling.hurry(timeline, made_s)
-        state.timeline = scheduling.extend(timeline, len(pictures), ready_s=made_s)
+        state.timeline = scheduling.extend(timeline, len(decoded), ready_s=made_s)
         chunk = Chunk(
             view=state.view,
             epoch=state.epoch,
             first_frame=frames.head,
             number=state.chunks_made,
-            frames=pictures,
+            frames=decoded,
             latents=latents,
-            due_s=tuple(state.timeline.due_s(first + index) for index in range(len(pictures))),
+            due_s=tuple(state.timeline.due_s(first + index) for index in range(len(decoded))),
             made_s=made_s,
             prompt=leaving.prompt,
             events=leaving.events,
@@ -409,7 +409,7 @@ class Engine:
 
     def _advance_openings(self, batch: Sequence[ViewState]) -> None:
         openings = [state.opening for state in batch if state.opening is not None]
-        opening_step(openings, self._dreamer.velocity(self._rows(batch), batch[0].profile))
+        advance_openings(openings, self._dreamer.velocity(self._rows(batch), batch[0].profile))
         for state, opening in zip(batch, openings, strict=True):
             if opening.complete:
                 state.latents, state.opening = opening.slots(), None

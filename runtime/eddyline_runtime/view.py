@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from eddyline_runtime.config import Partition, Profile
-from eddyline_runtime.dreamer import Opening
+from eddyline_runtime.flow.sampler import Opening
 from eddyline_runtime.model.codec import DecoderState
 from eddyline_runtime.prompts import TickFrames, Words, due_cut
 from eddyline_runtime.scheduling import Timeline
@@ -30,7 +30,7 @@ class Chunk:
     number: int
     """Chunks of this epoch before it."""
     frames: NDArray[np.uint8]
-    """RGB pictures [T, H, W, 3]."""
+    """RGB [T, H, W, 3]."""
     latents: Float[Tensor, "c C Y X"]
     """The clean latent frames that were decoded, float32 on the host."""
     due_s: tuple[float, ...]
@@ -74,7 +74,7 @@ class ViewState:
 
     @property
     def chunk_frames(self) -> int:
-        """Frames (pictures) per chunk."""
+        """Frames per chunk; not latent frames."""
         return self.partition.chunk_frames * self.frames_per_latent
 
     @property
@@ -118,8 +118,8 @@ class WaitingFrame:
     @property
     def pixels(self) -> NDArray[np.uint8]:
         """RGB, contiguous [H, W, 3]."""
-        picture: NDArray[np.uint8] = self.chunk.frames[self.offset]
-        return picture
+        frame: NDArray[np.uint8] = self.chunk.frames[self.offset]
+        return frame
 
 
 class FrameRing:

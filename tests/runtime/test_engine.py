@@ -8,8 +8,6 @@ import torch
 
 from eddyline.errors import OptionError
 from eddyline_runtime.config import Partition, Profile
-from eddyline_runtime.dreamer import Opening, opening_step
-from eddyline_runtime.flow.sampler import warm_start
 from eddyline_runtime.prompts import MAX_EVENTS, MAX_PENDING, Wish
 from eddyline_runtime.view import Chunk
 
@@ -81,20 +79,6 @@ def test_a_view_in_a_batch_dreams_what_it_dreams_alone(start, name):
         torch.testing.assert_close(ours.latents, theirs.latents, rtol=1e-3, atol=1e-4)
     assert len(together.chunks(2)) in (5, 6)
     assert together.engine.ticks < len(together.chunks(1)) + len(together.chunks(2))
-
-
-@pytest.mark.parametrize("name", PROFILES)
-def test_opening_step_by_step_equals_the_warm_start(name):
-    partition = PROFILES[name].partition
-    noise = torch.randn(partition.buffer_frames, 4, 4, 6, generator=torch.Generator().manual_seed(1))
-
-    def velocity(latents, tau):
-        return torch.sin(latents) + tau[..., None, None, None]
-
-    opening = Opening(noise, partition)
-    while not opening.complete:
-        opening_step([opening], velocity)
-    torch.testing.assert_close(opening.slots(), warm_start(velocity, noise[None], partition)[0])
 
 
 def test_a_scene_that_begins_takes_one_call_between_the_ticks_of_others(start):

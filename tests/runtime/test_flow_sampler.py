@@ -11,10 +11,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from eddyline_runtime.config import Partition
-from eddyline_runtime.dreamer import Opening, opening_step
 from eddyline_runtime.flow.buffer import shift
 from eddyline_runtime.flow.partition import slot_tau, tick_tau
-from eddyline_runtime.flow.sampler import VelocityFn, denoise_tick, guided, warm_start
+from eddyline_runtime.flow.sampler import Opening, VelocityFn, advance_openings, denoise_tick, guided, warm_start
 
 SHAPE = (2, 2, 3)
 PARTITIONS = [
@@ -149,7 +148,7 @@ def test_a_tick_asks_for_the_velocity_once_per_micro_step_at_the_taus_of_the_slo
 
 @given(small_partitions)
 @settings(deadline=None, max_examples=40)
-def test_the_warm_start_fills_each_slot_at_its_own_noise_level(partition: Partition) -> None:
+def test_the_warm_start_fills_each_slot_at_its_own_tau(partition: Partition) -> None:
     """Under a straight field an ordinary generation is (1 - tau) noise + tau target at every step."""
     noise, target = draw(partition.buffer_frames), draw(partition.buffer_frames, seed=5)
     slots = warm_start(towards(target), noise, partition)
@@ -185,16 +184,16 @@ def test_the_warm_start_takes_its_slots_from_one_ordinary_generation(partition: 
         torch.testing.assert_close(slots[:, frame], steps[step][:, frame])
 
 
-@every_partition
-def test_the_engines_opening_taken_step_by_step_is_the_warm_start(partition: Partition) -> None:
-    noise = draw(partition.buffer_frames, batch=2)
-    field = gaussian(1.0, 0.5)
-    openings = [Opening(row, partition) for row in noise]
-    while not openings[0].complete:
-        opening_step(openings, field)
-    torch.testing.assert_close(
-        torch.stack([opening.slots() for opening in openings]), warm_start(field, noise, partition)
-    )
+def test_scenes_at_different_steps_share_a_call_and_begin_as_they_would_alone() -> None:
+    partition = PARTITIONS[3]
+    noise, field = draw(partition.buffer_frames, batch=2), gaussian(1.0, 0.5)
+    first, second = (Opening(row, partition) for row in noise)
+    advance_openings([first], field)
+    while not first.complete:
+        advance_openings([first, second], field)
+    assert not second.complete
+    advance_openings([second], field)
+    torch.testing.assert_close(torch.stack([first.slots(), second.slots()]), warm_start(field, noise, partition))
 
 
 @every_partition

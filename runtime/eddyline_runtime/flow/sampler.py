@@ -3,7 +3,8 @@
 Shapes: B batch, F latent frames, C channels, Y X latent height and width.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
 import torch
 from jaxtyping import Float
@@ -41,26 +42,69 @@ def denoise_tick(
     return latents
 
 
+@dataclass
+class Opening:
+    """A scene on its way: an ordinary generation whose cached steps will fill the slots (StreamDiT, sec. 8).
+
+    All K + N*c latent frames are denoised together from `noise`, at one tau. It is taken one network call at a time, so
+    that other views keep their rate.
+    """
+
+    noise: Float[Tensor, "F C Y X"]
+    partition: Partition
+    cached: list[Float[Tensor, "F C Y X"]] = field(init=False)
+    """The noise, and the latents after each step so far."""
+
+    def __post_init__(self) -> None:
+        self.cached = [self.noise]
+
+    @property
+    def latents(self) -> Float[Tensor, "F C Y X"]:
+        """What the next network call starts from."""
+        return self.cached[-1]
+
+    @property
+    def tau(self) -> float:
+        """tau of all its latent frames."""
+        return (len(self.cached) - 1) / self.partition.denoise_steps
+
+    @property
+    def complete(self) -> bool:
+        """Whether every slot can be filled."""
+        partition = self.partition
+        steps = (
+            partition.denoise_steps if partition.reference_frames else partition.denoise_steps - partition.micro_steps
+        )
+        return len(self.cached) > steps
+
+    def advance(self, velocity: Float[Tensor, "F C Y X"]) -> None:
+        """Take one Euler step."""
+        self.cached.append(self.latents + velocity / self.partition.denoise_steps)
+
+    def slots(self) -> Float[Tensor, "F C Y X"]:
+        """The buffer: each chunk from the step whose tau is its slot's, reference frames from the last."""
+        partition = self.partition
+        parts = [self.cached[-1][: partition.reference_frames]]
+        for chunk in range(partition.num_chunks):
+            first = partition.reference_frames + chunk * partition.chunk_frames
+            step = (partition.num_chunks - 1 - chunk) * partition.micro_steps
+            parts.append(self.cached[step][first : first + partition.chunk_frames])
+        return torch.cat(parts)
+
+
+def advance_openings(openings: Sequence[Opening], velocity_fn: VelocityFn) -> None:
+    """One network call for scenes that begin; each may be at another step of its generation."""
+    latents = torch.stack([opening.latents for opening in openings])
+    tau = torch.tensor([opening.tau for opening in openings]).to(latents)[:, None].expand(-1, latents.shape[1])
+    for opening, velocity in zip(openings, velocity_fn(latents, tau), strict=True):
+        opening.advance(velocity)
+
+
 def warm_start(
     velocity_fn: VelocityFn, noise: Float[Tensor, "B F C Y X"], partition: Partition
 ) -> Float[Tensor, "B F C Y X"]:
-    """Fill the slots from the cached steps of an ordinary generation (StreamDiT, sec. 8).
-
-    All B = K + N*c latent frames are denoised together from `noise`, at one tau; the slot of chunk k takes its frames
-    from the step whose tau is the slot's. Reference frames, where there are any, take the finished generation's first
-    frames.
-    """
-    steps = partition.denoise_steps
-    if not partition.reference_frames:
-        steps -= partition.micro_steps  # the head's own slot is the last that is read
-    delta = torch.full((noise.shape[1],), 1.0 / partition.denoise_steps)
-    cached = [noise]
-    for step in range(steps):
-        tau = torch.full(noise.shape[:2], step / partition.denoise_steps, device=noise.device, dtype=noise.dtype)
-        cached.append(euler_step(cached[-1], velocity_fn(cached[-1], tau), delta))
-    slots = [cached[-1][:, : partition.reference_frames]]
-    for chunk in range(partition.num_chunks):
-        first = partition.reference_frames + chunk * partition.chunk_frames
-        step = (partition.num_chunks - 1 - chunk) * partition.micro_steps
-        slots.append(cached[step][:, first : first + partition.chunk_frames])
-    return torch.cat(slots, dim=1)
+    """Fill the slots of whole buffers at once: an `Opening` for each row, until it is complete."""
+    openings = [Opening(row, partition) for row in noise]
+    while not openings[0].complete:
+        advance_openings(openings, velocity_fn)
+    return torch.stack([opening.slots() for opening in openings])
