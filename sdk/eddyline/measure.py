@@ -25,6 +25,8 @@ LOOP_S = 1 / 60
 """A turn of the game's loop."""
 OPENINGS = 5
 """Views opened and closed to time the first frame of a warm runtime."""
+MAX_PAUSE_S = 0.5
+"""An event comes at most this long after the last one first showed: somewhere in a chunk."""
 CALLS = 200
 """Events sent one after the other to time the call."""
 PATIENCE_S = 120.0
@@ -112,25 +114,29 @@ def _wait(done: Callable[[], bool], what: str) -> None:
 
 
 def _steer(runtime: Runtime, view: View, seconds: float, samples: dict[str, list[float]]) -> None:
-    """A game's loop: a frame each turn, an event whenever the last one is fully there, at a random moment."""
+    """A game's loop: a frame each turn; an event at a random moment after the last one first showed."""
     chance = random.Random(0)
     _first_frame(view)
     end_s = time.perf_counter() + seconds
     made_s: dict[tuple[int, int], float] = {}
-    receipt, next_s, tick_ms, said = None, time.perf_counter() + 1.0, -1.0, 0
+    waiting: list[Receipt] = []  # until their first full frame is on the screen
+    last: Receipt | None = None
+    next_s, tick_ms, said = time.perf_counter() + 1.0, -1.0, 0
     while (now_s := time.perf_counter()) < end_s:
         frame = view.frame()
         samples["frame_call_us"].append(1e6 * (time.perf_counter() - now_s))
         if frame is not None and frame.is_new:
             made_s[(frame.epoch, frame.chunk)] = frame.made_s
-        if receipt is None and now_s >= next_s:
-            receipt = view.event(EVENTS[said % len(EVENTS)], hold_s=1.0)
+        if last is None and now_s >= next_s:
+            last = view.event(EVENTS[said % len(EVENTS)], hold_s=1.0)
+            waiting.append(last)
             said += 1
-        elif receipt is not None and frame is not None and _is_full(receipt, frame):
-            assert receipt.steering_latency_s is not None
-            samples["event_to_first_influenced_s"].append(receipt.steering_latency_s)
-            samples["event_to_first_full_s"].append(now_s - receipt.sent_s)
-            receipt, next_s = None, now_s + chance.random()
+        elif last is not None and (last.shown_s is not None or _came_to_nothing(last)):
+            samples["event_to_first_influenced_s"] += [] if last.shown_s is None else [last.shown_s - last.sent_s]
+            last, next_s = None, now_s + MAX_PAUSE_S * chance.random()
+        full = [receipt for receipt in waiting if frame is not None and _is_full(receipt, frame)]
+        samples["event_to_first_full_s"] += [now_s - receipt.sent_s for receipt in full]
+        waiting = [receipt for receipt in waiting if receipt not in full and not _came_to_nothing(receipt)]
         status = view.status
         if status.tick_ms != tick_ms and status.denoise_ms > 0:
             tick_ms = status.tick_ms
@@ -140,6 +146,10 @@ def _steer(runtime: Runtime, view: View, seconds: float, samples: dict[str, list
         time.sleep(max(0.0, LOOP_S - (time.perf_counter() - now_s)))
     moments = [made_s[key] for key in sorted(made_s)]
     samples["chunk_interval_s"] += [after - before for before, after in itertools.pairwise(moments)]
+
+
+def _came_to_nothing(receipt: Receipt) -> bool:
+    return receipt.is_final and receipt.state != "applied"
 
 
 def _is_full(receipt: Receipt, frame: Frame) -> bool:
