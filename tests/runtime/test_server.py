@@ -1,5 +1,6 @@
 """The server on a real socket: greetings, credits, bad input, clients that vanish. Other clients never notice."""
 
+import itertools
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -255,6 +256,30 @@ def test_ten_megabytes_of_text_cost_only_their_sender_the_connection(served, cli
     bad.send(msgpack.packb({"kind": "event", "id": 5, "view": 1, "text": "a" * 10_000_000}))
     client.frame(32)
     served.client("one-more-client-token").hello()
+
+
+@pytest.mark.parametrize("reads", [True, False], ids=["and reads", "and reads nothing"])
+def test_another_view_keeps_all_its_frames_while_a_client_floods_the_runtime_with_words(served, client, reads):
+    """Far and near words of the flood, each with a text of its own; only what the next ticks need is encoded."""
+    bad = served.client("another-client-token")
+    bad.hello()
+    bad.open(credits=protocol.MAX_CREDITS)
+    client.open()
+    client.frame(0)
+    ids = itertools.count(1)
+    for index in range(8, 72, 8):
+        for word in itertools.islice(ids, 50):
+            bad.send(protocol.Prompt(id=word, view=1, text=f"far prompt {word}", at=10**6 + word))
+            bad.send(protocol.Act(view=1, keys={"ArrowLeft": 1.0}))
+        for word in itertools.islice(ids, 50):
+            bad.send(event(word, f"thing {word} happens", hold_s=0.01))
+        client.frame(index)
+        while reads and bad.next(0.0) is not None:
+            pass
+    frames = [message for message in client.heard if isinstance(message, protocol.FrameHeader)]
+    assert [frame.index for frame in frames] == list(range(len(frames)))
+    assert frames[-1].dropped == 0
+    assert not any(f"far prompt {word}" in served.engine._dreamer.texts for word in range(1, 1000))
 
 
 def test_other_scripts_are_words_like_any(client):
