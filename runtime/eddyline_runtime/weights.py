@@ -5,6 +5,7 @@ A world is a folder: `card.json` (sizes, profiles, what the world knows, sha256 
 """
 
 import hashlib
+import platform
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from importlib.resources import files
@@ -291,6 +292,9 @@ def text_encoder_for(card: WorldCard) -> TextEncoder:
 
 
 def _cpu_has_bf16() -> bool:
+    """Whether the processor multiplies bf16 itself; on x86, oneDNN's answer also counts its emulation by AVX-512."""
+    if platform.machine() in ("x86_64", "AMD64"):
+        return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
     has_mkldnn: bool = torch.backends.mkldnn.is_available()
     return has_mkldnn and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 

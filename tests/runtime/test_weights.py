@@ -17,6 +17,7 @@ from eddyline.errors import ConfigError, WeightsError
 from eddyline_runtime import config
 from eddyline_runtime.weights import (
     World,
+    default_dtype,
     large_card,
     load_world,
     read_card,
@@ -211,6 +212,27 @@ def test_random_weights_switch_nothing_off(tiny: World) -> None:
 def test_a_trained_world_can_be_benchmarked_with_random_weights_without_its_files(folder: Path) -> None:
     (folder / "streamdit.safetensors").unlink()
     assert load_world(str(folder), random_weights=True).card.name == "tiny"
+
+
+@pytest.mark.parametrize(
+    ("machine", "native", "emulated", "expected"),
+    [
+        ("x86_64", True, True, torch.bfloat16),
+        ("x86_64", False, True, torch.float32),
+        ("aarch64", False, True, torch.bfloat16),
+        ("aarch64", False, False, torch.float32),
+    ],
+)
+def test_bf16_is_the_default_only_where_the_processor_multiplies_it(
+    monkeypatch: pytest.MonkeyPatch, machine: str, native: bool, emulated: bool, expected: torch.dtype
+) -> None:
+    monkeypatch.setattr("platform.machine", lambda: machine)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: native)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: True)
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: emulated)
+    assert default_dtype("cpu") == expected
+    assert default_dtype("cuda:1") == torch.bfloat16
 
 
 @pytest.mark.parametrize("name", ["streamdit_4b", "streamdit_30b"])
