@@ -58,6 +58,13 @@ def test_every_environment_variable_that_is_read_is_in_the_table() -> None:
     assert {name for name in read if f"`{name}`" not in table} == set()
 
 
+def test_every_environment_variable_in_the_table_is_named_in_the_code() -> None:
+    table = README.partition("## Environment variables")[2].partition("\n## ")[0]
+    code = "".join(file.read_text(encoding="utf-8") for file in [*SOURCES, ROOT / ".ci" / "run"])
+    first_column = " ".join(re.findall(r"^\|([^|]+)", table, re.MULTILINE))
+    assert {name for name in re.findall(r"`([A-Z_]+)`", first_column) if name not in code} == set()
+
+
 @pytest.mark.parametrize(
     "file", [f for f in SOURCES if f.is_relative_to(ROOT / "examples")], ids=lambda file: file.name
 )
