@@ -193,13 +193,13 @@ class Engine:
     def status(self, view: int) -> ViewStatus:
         """How a view does now."""
         state, costs, now_s = self._views[view], self._costs[view], self._clock()
-        timeline = state.timeline
+        timeline, (epoch, playhead) = state.timeline, state.playhead(now_s)
         interval_s = max(costs.interval_s, now_s - costs.made_s)
         return ViewStatus(
             view=view,
             state="paused" if state.paused else "parked" if state.parked else "live",
-            epoch=state.epoch,
-            playhead=max(0, timeline.playhead(now_s) - state.epoch_start) if timeline else 0,
+            epoch=epoch,
+            playhead=playhead,
             lead_s=timeline.lead_s(now_s) if timeline else 0.0,
             fps=0.0 if state.resting else state.chunk_frames / interval_s,
             denoise_s=costs.denoise_s,
@@ -396,6 +396,8 @@ class Engine:
         assert cut is not None
         said = {wish.id: wish.text for wish in state.words.pending}
         state.words, notes = prompts.take_cut(state.words, cut)
+        if state.timeline is not None and state.timeline.made > state.epoch_start:
+            state.last_epoch = (state.epoch, state.epoch_start)
         state.epoch += 1
         state.seed = state.seed if cut.seed is None else cut.seed
         self._begin_scene(state)

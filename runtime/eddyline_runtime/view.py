@@ -67,6 +67,8 @@ class ViewState:
     """Held keys the world has no action for; they are ignored."""
     epoch_start: int = 0
     """Frames of the timeline before this epoch."""
+    last_epoch: tuple[int, int] = (0, 0)
+    """The last epoch before this one of which frames were made, and the frames of the timeline before that."""
 
     @property
     def partition(self) -> Partition:
@@ -94,6 +96,14 @@ class ViewState:
     def cut_waits(self) -> bool:
         """Whether the next tick begins a new scene."""
         return due_cut(self.words) is not None
+
+    def playhead(self, now_s: float) -> tuple[int, int]:
+        """Epoch and index of the frame that is due; after a cut it is the old scene's until the new one's first."""
+        if self.timeline is None:
+            return self.epoch, 0
+        frame = self.timeline.playhead(now_s)
+        epoch, start = (self.epoch, self.epoch_start) if frame >= self.epoch_start else self.last_epoch
+        return epoch, max(0, frame - start)
 
     @property
     def resting(self) -> bool:

@@ -146,6 +146,22 @@ def test_a_cut_begins_a_new_epoch_with_fresh_frames_and_later_words_hold_in_it(l
     assert (bell.epoch, bell.note.first_influenced_frame, bell.note.first_full_frame) == (1, 0, 24)
 
 
+def test_the_status_names_the_frame_that_is_due_also_while_a_cut_is_on_its_way(lockstep):
+    engine, clock = lockstep.engine, lockstep.clock
+    engine.open_view(1, prompt="a red fox", seed=7)
+    chunk = lockstep.until_chunks(2)[-1]
+    for number in (1, 2):
+        engine.say(1, Wish(id=number, verb="cut", text=f"castle {number}"))
+        engine.tick(clock.now_s)
+    clock.now_s = chunk.due_s[3] + 1e-6
+    status = engine.status(1)
+    assert (status.epoch, status.playhead) == (0, chunk.first_frame + 3)
+    (first,) = lockstep.until_chunks(1)
+    clock.now_s = first.due_s[2] + 1e-6
+    status = engine.status(1)
+    assert (status.epoch, status.playhead) == (2, 2)
+
+
 def test_a_cut_with_a_seed_dreams_what_a_view_of_that_seed_dreams_in_that_epoch(start):
     cut, fresh = start(), start()
     cut.engine.open_view(1, prompt="a red fox", seed=7)
