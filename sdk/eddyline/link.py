@@ -203,8 +203,8 @@ class Link:
                     reason = self._transport.last_reason
                     raise ConnectTimeoutError(
                         f"no runtime answered within {timeout_s:g} s{f' ({reason})' if reason else ''}; is "
-                        "it running, on this port? `eddyline-runtime serve --bind tcp://127.0.0.1:7860` starts one, "
-                        "eddyline.launch() starts and finds its own"
+                        "it running, on this port, and done loading? `eddyline-runtime serve --bind "
+                        "tcp://127.0.0.1:7860` starts one, eddyline.launch() starts and finds its own"
                     )
                 self._changed.wait(min(left_s, 0.1))
         on_turn()

@@ -6,6 +6,7 @@ import contextlib
 import os
 import socket
 import sys
+import threading
 
 
 class Waker:
@@ -14,6 +15,8 @@ class Waker:
 
     def __init__(self) -> None:
         self._awake = False
+        self._closed = False
+        self._lock = threading.Lock()  # nobody writes to a number that the system may have given to another file
         self._sockets: tuple[socket.socket, socket.socket] | None = None
         if sys.platform == "linux":
             self._event = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
@@ -31,7 +34,9 @@ class Waker:
         if self._awake:
             return
         self._awake = True
-        with contextlib.suppress(OSError):
+        with self._lock, contextlib.suppress(BlockingIOError):
+            if self._closed:
+                return
             if sys.platform == "linux":
                 os.eventfd_write(self._event, 1)
             elif self._sockets is not None:
@@ -48,9 +53,10 @@ class Waker:
 
     def close(self) -> None:
         """Free the system's resources. The woken thread calls this, at its end."""
-        self._awake = True  # so that nobody writes to a number that the system may give to another file
-        if sys.platform == "linux":
-            os.close(self._event)
-        else:
-            for end in self._sockets or ():
-                end.close()
+        with self._lock:
+            self._closed = True
+            if sys.platform == "linux":
+                os.close(self._event)
+            else:
+                for end in self._sockets or ():
+                    end.close()
