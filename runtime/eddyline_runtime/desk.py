@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from itertools import count
 
 from eddyline import protocol
-from eddyline.errors import ProtocolError, WeightsError
+from eddyline.errors import ConfigError, ProtocolError
 from eddyline.protocol import ClientMessage, ErrorMessage, ReceiptUpdate
 from eddyline_runtime.clients import Client, ClientView
 from eddyline_runtime.config import ServerConfig
@@ -35,7 +35,7 @@ class Desk:
         instance: str,
         clock: Callable[[], float],
     ) -> None:
-        """Raises WeightsError when clients could not read what this world's card says in WELCOME."""
+        """Raises ConfigError when `config` or `max_views` are beyond what WELCOME can say."""
         self._card = card
         self._runner = runner
         self._config = config
@@ -48,8 +48,7 @@ class Desk:
         try:
             protocol.decode_runtime_message(protocol.encode(self._welcome(())))
         except ProtocolError as error:
-            text = f"the card of world {card.name!r} does not fit the protocol ({error}); shorten or rename that"
-            raise WeightsError(f"{text} in its card.json") from error
+            raise ConfigError(f"this runtime cannot be told to clients ({error}); change that number") from error
 
     # ---- clients come and go
 

@@ -48,7 +48,7 @@ class Server:
 
         Raises:
             EndpointError, KeysNeededError: see `check_endpoint`.
-            WeightsError: the world's card says what the protocol cannot carry.
+            ConfigError: a number of the configuration is beyond what the protocol can say.
         """
         check_endpoint(config.bind)
         self._config = config

@@ -13,7 +13,7 @@ import pytest
 import zmq
 
 from eddyline import protocol
-from eddyline.errors import BindError, EndpointError, KeysNeededError, WeightsError
+from eddyline.errors import BindError, ConfigError, EndpointError, KeysNeededError
 from eddyline_runtime.address import check_endpoint, check_free
 from eddyline_runtime.config import EngineConfig, ServerConfig
 from eddyline_runtime.engine import Engine
@@ -426,10 +426,9 @@ def test_a_client_too_many_is_refused_with_the_limit(tiny):
         assert "the limit is 1" in late.error("too_many_clients").message
 
 
-@pytest.mark.parametrize("wrong", [{"phrases": ("a" * 300,)}, {"action_names": ("Move left", *"BCDE")}])
-def test_a_world_that_clients_could_not_read_is_not_served(tiny, wrong):
-    engine = Engine(replace(tiny, card=replace(tiny.card, **wrong)), EngineConfig(), clock=time.monotonic)
-    with pytest.raises(WeightsError, match=next(iter(wrong))):
+def test_a_runtime_that_clients_could_not_read_is_not_started(tiny):
+    engine = Engine(tiny, EngineConfig(max_views=10**6), clock=time.monotonic)
+    with pytest.raises(ConfigError, match="max_views"):
         Server(engine, QUICK)
 
 
