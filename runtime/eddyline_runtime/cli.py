@@ -49,7 +49,9 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("--profile", help="the profile of views that name none")
     serve.add_argument("--unpaced", action="store_true", help="make frames as fast as possible (to measure)")
     serve.add_argument("--max-views", type=_positive, help="views open at once")
-    serve.add_argument("--parent-pid", type=_positive, metavar="PID", help="end when this process, the direct parent, is gone")
+    serve.add_argument(
+        "--parent-pid", type=_positive, metavar="PID", help="end when this process, the direct parent, is gone"
+    )
     serve.set_defaults(run=_serve)
     for name, module, about in _LAZY:
         command = commands.add_parser(name, help=about, add_help=False)
