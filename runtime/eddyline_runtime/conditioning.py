@@ -15,7 +15,7 @@ from eddyline_runtime.model.streamdit import Conditioning
 from eddyline_runtime.model.text_encoder import TextEncoder
 
 UNCONDITIONAL = ""
-"""The text of guidance's other half."""
+"""What guidance pulls away from while no event is live."""
 
 
 @dataclass(frozen=True)
@@ -64,29 +64,27 @@ class RowWords:
 
     texts: tuple[str, ...]
     """One per latent frame."""
+    away_from: tuple[str, ...]
+    """What guidance pulls each latent frame away from: no text, or the standing prompt where an event is live."""
     actions: tuple[float, ...]
     stride: int
 
 
 def conditioning(
-    rows: Sequence[RowWords], cache: TextCache, *, device: torch.device, unconditional: bool = False
+    rows: Sequence[RowWords], cache: TextCache, *, device: torch.device, guidance: bool = False
 ) -> Conditioning:
-    """The conditioning of a batch. `unconditional` doubles the rows: the second half is the same under no text, so that
-    guidance takes both from one call."""
-    texts = list(dict.fromkeys(text for row in rows for text in row.texts))
-    index = [[texts.index(text) for text in row.texts] for row in rows]
+    """The conditioning of a batch. `guidance` doubles the rows: the second half is the same under what guidance pulls
+    away from, so that both come from one call."""
+    halves = [row.texts for row in rows] + ([row.away_from for row in rows] if guidance else [])
+    texts = list(dict.fromkeys(text for half in halves for text in half))
     held = torch.tensor([row.actions for row in rows], dtype=torch.float32, device=device)
     actions = held[:, None].expand(-1, len(rows[0].texts), -1)
-    stride = [row.stride for row in rows]
-    if unconditional:
-        index += [[len(texts)] * len(row.texts) for row in rows]
-        texts.append(UNCONDITIONAL)
-        actions, stride = torch.cat([actions, actions]), stride * 2
+    times = len(halves) // len(rows)
     encoded = [cache.get(text) for text in texts]
     return Conditioning(
         text=torch.stack([text.states for text in encoded]),
         text_mask=torch.stack([text.mask for text in encoded]),
-        text_index=torch.tensor(index, device=device),
-        actions=actions,
-        stride=torch.tensor(stride, device=device),
+        text_index=torch.tensor([[texts.index(text) for text in half] for half in halves], device=device),
+        actions=actions.repeat(times, 1, 1),
+        stride=torch.tensor([row.stride for row in rows] * times, device=device),
     )

@@ -13,7 +13,7 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
-from eddyline_runtime.conditioning import RowWords, TextCache, conditioning
+from eddyline_runtime.conditioning import UNCONDITIONAL, RowWords, TextCache, conditioning
 from eddyline_runtime.config import Profile
 from eddyline_runtime.flow.noise import noise_latents
 from eddyline_runtime.flow.sampler import VelocityFn, guided
@@ -39,17 +39,25 @@ class Dreamer:
         """The text a latent frame is under: its words merged, so that the encoder takes in what matters."""
         return self._merge(slot)
 
+    def away_from(self, slot: Slot) -> str:
+        """What guidance pulls a latent frame away from: no text, or the prompt alone while events are live.
+
+        The prompt still says what the event is to change ("by day, night falls"); pulling from the prompt towards the
+        prompt with its event makes the event win.
+        """
+        return self._merge(Slot(slot.prompt)) if slot.events else UNCONDITIONAL
+
     def velocity(self, rows: Sequence[RowWords], profile: Profile) -> VelocityFn:
         """The network under the words of a batch; with guidance both halves are rows of one call."""
         model, scale = self._world.model, profile.guidance_scale
-        words = conditioning(rows, self.texts, device=self._device, unconditional=scale != 1.0)
+        words = conditioning(rows, self.texts, device=self._device, guidance=scale != 1.0)
         if scale == 1.0:
             return lambda latents, tau: model(latents, tau, words).float()
 
         def guided_velocity(latents: Tensor, tau: Tensor) -> Tensor:
             twice = model(torch.cat([latents, latents]), torch.cat([tau, tau]), words)
-            conditional, unconditional = twice.float().chunk(2)
-            return guided(conditional, unconditional, scale)
+            towards, away = twice.float().chunk(2)
+            return guided(towards, away, scale)
 
         return guided_velocity
 

@@ -104,9 +104,10 @@ class Engine:
         """What encoding a text took last."""
 
     def _texts_in_force(self) -> int:
-        """How many texts one tick of all views may need: of their slots, of the words it applies, and no text."""
+        """How many texts one tick of all views may need: of their slots, with and without events, of the words it
+        applies, and no text."""
         slots = max(profile.partition.buffer_frames for profile in self.world.card.profiles.values())
-        return self.config.max_views * (slots + prompts.MAX_EVENTS + 1) + 1
+        return self.config.max_views * (2 * slots + prompts.MAX_EVENTS + 1) + 1
 
     # ---- what a view is told
 
@@ -248,6 +249,8 @@ class Engine:
             prompts.begin_tick(state.words, state.tick_frames) if cut is None else (prompts.take_cut(state.words, cut))
         )
         yield from dict.fromkeys(self._dreamer.text(slot) for slot in words.slots)
+        if state.profile.guidance_scale != 1.0:
+            yield from dict.fromkeys(self._dreamer.away_from(slot) for slot in words.slots)
         yield from (said[note.id] for note in notes if note.state == "applied")
 
     @torch.inference_mode()
@@ -420,6 +423,11 @@ class Engine:
 
     def _rows(self, batch: Sequence[ViewState]) -> list[RowWords]:
         return [
-            RowWords(tuple(self._dreamer.text(slot) for slot in state.words.slots), state.actions, state.stride)
+            RowWords(
+                texts=tuple(self._dreamer.text(slot) for slot in state.words.slots),
+                away_from=tuple(self._dreamer.away_from(slot) for slot in state.words.slots),
+                actions=state.actions,
+                stride=state.stride,
+            )
             for state in batch
         ]

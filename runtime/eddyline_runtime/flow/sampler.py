@@ -25,10 +25,10 @@ def euler_step(
 
 
 def guided(
-    conditional: Float[Tensor, "B F C Y X"], unconditional: Float[Tensor, "B F C Y X"], scale: float
+    towards: Float[Tensor, "B F C Y X"], away: Float[Tensor, "B F C Y X"], scale: float
 ) -> Float[Tensor, "B F C Y X"]:
-    """Classifier-free guidance: scale 1 is the conditional velocity, more pulls harder towards the words."""
-    return unconditional + scale * (conditional - unconditional)
+    """Classifier-free guidance: scale 1 is the velocity under the words, more pulls harder from `away` to `towards`."""
+    return away + scale * (towards - away)
 
 
 def denoise_tick(
