@@ -130,8 +130,8 @@ def diorama() -> Recipe:
         change_share=0.25,
         stride_share=0.1,
         profiles={
-            "smooth": config.smooth(micro_steps=2, guidance_scale=2.5),
-            "responsive": config.responsive(micro_steps=2, guidance_scale=2.5),
+            "smooth": config.smooth(micro_steps=2, guidance_scale=3.5),
+            "responsive": config.responsive(micro_steps=2, guidance_scale=3.5),
         },
         default_profile="smooth",
     )
