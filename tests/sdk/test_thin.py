@@ -48,15 +48,16 @@ def test_importing_eddyline_imports_nothing_heavy() -> None:
 
 def test_a_game_with_a_view_stays_within_the_memory_promised() -> None:
     program = """
-import resource, eddyline
+import eddyline
+from eddyline.measure import peak_mb
 from eddyline.testing import ScriptedRuntime, wait_until
 with ScriptedRuntime(height=96, width=160) as scripted, eddyline.connect(scripted.endpoint) as runtime:
     view = runtime.open_view("a red room")
     wait_until(lambda: (frame := view.frame()) is not None and frame.index > 8)
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+print(peak_mb("self"))
 """
-    if sys.platform == "linux":
-        assert int(run(program)) <= 120
+    # Not the peak that rusage gives: on Linux a child inherits its parent's, and pytest may be large.
+    assert float(run(program)) <= 120
 
 
 def test_all_names_every_public_name() -> None:
