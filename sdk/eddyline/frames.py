@@ -53,6 +53,13 @@ class Frame:
         return "; ".join((self.prompt, *self.events))
 
 
+def no_longer_new(frame: Frame) -> Frame:
+    """Return the same frame with `is_new` false. Copies all fields at once; `dataclasses.replace` sets one by one."""
+    copy = object.__new__(Frame)
+    copy.__dict__.update(frame.__dict__, is_new=False)
+    return copy
+
+
 @dataclass
 class FrameStore:
     """Frames of one view in the order of play. Each frame that leaves it, shown or not, frees one credit."""
@@ -66,12 +73,16 @@ class FrameStore:
 
     def add(self, frame: Frame) -> int:
         """Put a frame into its place. Returns the credits freed: 1 when it is a repeat or comes too late, else 0."""
-        if self.shown is not None and frame.order <= self.shown.order:
+        order = frame.order
+        if self.shown is not None and order <= self.shown.order:
             self.skipped += 1
             return 1
-        if any(waiting.order == frame.order for waiting in self.frames):
+        if not self.frames or order > self.frames[-1].order:  # nearly always: frames come in their order
+            self.frames.append(frame)
+        elif any(waiting.order == order for waiting in self.frames):
             return 1
-        insort(self.frames, frame, key=lambda waiting: waiting.order)
+        else:
+            insort(self.frames, frame, key=lambda waiting: waiting.order)
         self.next_due_s = min(self.next_due_s, frame.due_s)
         return 0
 

@@ -22,7 +22,7 @@ from eddyline.errors import ConnectTimeoutError, EddylineError
 from eddyline.frames import Frame
 from eddyline.outbox import Outbox
 from eddyline.protocol import ReceiptUpdate, RuntimeMessage, Words
-from eddyline.receipts import Receipt
+from eddyline.receipts import Receipt, WordKind
 from eddyline.transport import Transport
 
 if TYPE_CHECKING:
@@ -30,6 +30,12 @@ if TYPE_CHECKING:
 
 MAX_NOTES = 1024
 """Notes that wait for `poll()`; when there are more, the oldest go."""
+
+_WORDS: dict[WordKind, Callable[..., Words]] = {
+    "prompt": protocol.Prompt,
+    "event": protocol.Event,
+    "cut": protocol.Cut,
+}
 
 
 @dataclass(frozen=True)
@@ -87,7 +93,8 @@ class Link:
         self.on_trouble: Callable[[str], None] | None = None
         """Called on the socket thread when the runtime is silent or stalled, for whoever can do something about it."""
         self._changed = threading.Condition()
-        self._ids = itertools.count(1)
+        self.next_id: Callable[[], int] = itertools.count(1).__next__
+        """Returns a number that this client never used before."""
         self._instance: str | None = None
         self._views: dict[int, View] = {}
         self._outbox = Outbox(lambda message: self._transport.send(message))
@@ -95,10 +102,6 @@ class Link:
         self._transport = Transport(self, hello, endpoint, clock=clock)
 
     # ---- any thread
-
-    def next_id(self) -> int:
-        """A number that this client never used before."""
-        return next(self._ids)
 
     def open_view(self, view: View, message: protocol.OpenView) -> None:
         """Open a view."""
@@ -121,31 +124,28 @@ class Link:
 
         self._transport.post(command)
 
-    def add_words(self, message: Words, receipt: Receipt) -> None:
-        """Send words; the receipt tells what becomes of them."""
+    def add_words(self, receipt: Receipt, how: dict[str, object]) -> None:
+        """Send words; the receipt tells what becomes of them. `how`: the fields of their message that it does not hold.
 
-        def command() -> None:
-            if not self._outbox.add_words(message, receipt):
-                reason = receipt.view.closed_reason or "the game closed it"
-                self._end_receipts([receipt], "rejected", f"the view was closed: {reason}")
-
-        self._transport.post(command)
+        The message is made on the socket thread: the game's thread pays for the receipt only.
+        """
+        self._transport.post(self._add_words, receipt, how)
 
     def cancel(self, view_id: int, word_id: int) -> None:
         """Ask to take words back."""
-        self._transport.post(lambda: self._outbox.cancel(view_id, word_id))
+        self._transport.post(self._outbox.cancel, view_id, word_id)
 
     def act(self, view_id: int, keys: dict[str, float]) -> None:
         """Set the held state of a view."""
-        self._transport.post(lambda: self._outbox.act(view_id, keys))
+        self._transport.post(self._outbox.act, view_id, keys)
 
     def pause(self, view_id: int, paused: bool) -> None:
         """Stop the playhead of a view, or let it move."""
-        self._transport.post(lambda: self._outbox.pause(view_id, paused))
+        self._transport.post(self._outbox.pause, view_id, paused)
 
     def freed(self, view_id: int, frames: int) -> None:
         """Frames left a view's store; grant as many new ones."""
-        self._transport.post(lambda: self._outbox.freed(view_id, frames))
+        self._transport.post(self._outbox.freed, view_id, frames)
 
     def note(self, note: notes.Note) -> None:
         """Put a note for `poll()` to hand out."""
@@ -178,7 +178,7 @@ class Link:
     def give_up(self, error: EddylineError) -> None:
         """Nothing more will come: answer all receipts, close all views."""
         self._transport.set_endpoint(None, str(error))
-        self._transport.post(lambda: self.refused(error))
+        self._transport.post(self.refused, error)
 
     def close(self) -> None:
         """Say goodbye and end the socket thread. Receipts without an answer are cancelled."""
@@ -214,6 +214,12 @@ class Link:
             self._changed.notify_all()
 
     # ---- the socket thread
+
+    def _add_words(self, receipt: Receipt, how: dict[str, object]) -> None:
+        message = _WORDS[receipt.kind](id=receipt.id, view=receipt.view.id, text=receipt.text, **how)
+        if not self._outbox.add_words(message, receipt):
+            reason = receipt.view.closed_reason or "the game closed it"
+            self._end_receipts([receipt], "rejected", f"the view was closed: {reason}")
 
     def connected(self, welcome: protocol.Welcome) -> None:
         """A runtime took us in: tell it all it does not know."""

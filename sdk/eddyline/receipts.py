@@ -39,6 +39,9 @@ class _Facts:
     reason: str = ""
 
 
+_SENT = _Facts()  # as all receipts begin
+
+
 def merge_receipt(old: _Facts, update: ReceiptUpdate) -> _Facts:
     """Return `old` after `update`. Nothing goes back: a late copy of an earlier state only adds what was not known."""
     newer = _RANK[update.state] >= _RANK[old.state] and _RANK[old.state] < 3
@@ -61,7 +64,7 @@ class Receipt:
     """What became of one event, prompt or cut. Made by `View.event()`, `View.prompt()` and `View.cut()`."""
 
     def __init__(
-        self, *, id: int, view: View, kind: WordKind, text: str, sent_s: float, cancel: Callable[[Receipt], None]
+        self, id: int, view: View, kind: WordKind, text: str, sent_s: float, cancel: Callable[[Receipt], None]
     ) -> None:
         self.id = id
         self.view = view
@@ -71,7 +74,7 @@ class Receipt:
         """When it was sent, on the clock of `time.perf_counter()`, in seconds."""
         self.shown_s: float | None = None
         """When `View.frame()` first handed out a frame that it influenced, on the same clock."""
-        self._facts = _Facts()
+        self._facts = _SENT
         self._cancel = cancel
 
     @property

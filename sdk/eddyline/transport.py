@@ -16,7 +16,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Protocol
+from typing import Protocol, TypeVarTuple
 
 import zmq
 
@@ -49,6 +49,7 @@ BATCH = 64
 _REFUSALS = ("version_mismatch", "no_codec", "replaced")
 _HANDSHAKE_FAILURES = zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
 _log = logging.getLogger(__name__)
+_Arguments = TypeVarTuple("_Arguments")
 
 
 class Handler(Protocol):
@@ -118,7 +119,7 @@ class Transport:
         self._hello = hello
         self._endpoint = endpoint
         self._clock = clock
-        self._commands: deque[Callable[[], None]] = deque()
+        self._commands: deque[tuple[Callable[..., None], tuple[object, ...]]] = deque()
         self._waker = Waker()
         self._stopping = False
         self._ended = False
@@ -138,12 +139,12 @@ class Transport:
 
     # ---- called by any thread
 
-    def post(self, command: Callable[[], None]) -> None:
-        """Run `command` on the socket thread, after all that was posted before. Returns at once.
+    def post(self, command: Callable[[*_Arguments], None], *arguments: *_Arguments) -> None:
+        """Run `command(*arguments)` on the socket thread, after all that was posted before. Returns at once.
 
         When that thread has ended, the command runs here and now, with no connection: what it sends goes nowhere.
         """
-        self._commands.append(command)
+        self._commands.append((command, arguments))
         if self._ended:
             self._run_the_rest()
         else:
@@ -151,7 +152,7 @@ class Transport:
 
     def set_endpoint(self, endpoint: str | None, reason: str = "") -> None:
         """Leave the present connection, because of `reason`, and connect to `endpoint` (to nothing when it is None)."""
-        self.post(lambda: self._move(endpoint, reason))
+        self.post(self._move, endpoint, reason)
 
     def close(self) -> None:
         """Send what is posted, close the socket and end the thread."""
@@ -186,8 +187,12 @@ class Transport:
 
     def _run_the_rest(self) -> None:
         with self._after_end:
-            while self._commands:
-                self._commands.popleft()()
+            self._run_commands()
+
+    def _run_commands(self) -> None:
+        while self._commands:
+            command, arguments = self._commands.popleft()
+            command(*arguments)
 
     def _turn(self) -> None:
         now_s = self._clock()
@@ -199,12 +204,13 @@ class Transport:
             poller.register(self._socket, zmq.POLLIN)
             poller.register(self._monitor, zmq.POLLIN)
         planned_s = self._next_duty_s(now_s)
-        poller.poll(math.ceil(max(0.0, planned_s - self._clock()) * 1000))
+        self._waker.rest()  # what is posted from here on ends the wait; what was posted before is seen now
+        wait_s = 0.0 if self._commands else max(0.0, planned_s - self._clock())
+        poller.poll(math.ceil(wait_s * 1000))
+        self._waker.clear()
         if self._clock() - planned_s > 1.0:
             self._heard_s = self._clock()  # this process itself was asleep; that says nothing about the runtime
-        self._waker.clear()
-        while self._commands:
-            self._commands.popleft()()
+        self._run_commands()
         self._receive()
         self._watch()
         self._keep_alive()

@@ -10,18 +10,17 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
-from math import isfinite
+from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from eddyline import protocol
 from eddyline.errors import BackpressureError, ClosedError, OptionError, PastFrameError, TextError
-from eddyline.frames import CREDIT_BATCH, Frame, FrameStore
+from eddyline.frames import CREDIT_BATCH, Frame, FrameStore, no_longer_new
 from eddyline.keys import held_state
 from eddyline.notes import Progress
 from eddyline.pacing import Playout, delay_at, observe_arrival
-from eddyline.protocol import MAX_HOLD_S, MAX_INDEX, MAX_SEED, MAX_TEXT_BYTES, Words
+from eddyline.protocol import MAX_HOLD_S, MAX_INDEX, MAX_SEED, MAX_TEXT_BYTES
 from eddyline.receipts import Receipt, WordKind
 
 if TYPE_CHECKING:
@@ -32,6 +31,8 @@ MAX_UNANSWERED = 256
 STARVED_S = 1.0
 """After the credit ran out frames come late through no fault of the network; for so long that does not count."""
 RATE_WINDOW_S = 2.0
+
+_NUMBER = (float, int)  # a constant, for `float | int` in a call would be made anew each time
 
 At: TypeAlias = Literal["now", "next"] | int
 """When words take hold: `"now"` (the next tick), `"next"` (the chunk that enters next), or the index of a frame."""
@@ -74,7 +75,7 @@ def check_text(text: str) -> str:
         raise TextError("the text is empty; say in words what is to be seen")
     if len(text) <= MAX_TEXT_BYTES:
         try:
-            size = len(text.encode())
+            size = len(text) if text.isascii() else len(text.encode())
         except UnicodeEncodeError as error:
             raise TextError(f"the text cannot be written as UTF-8 ({error.reason} at {error.start})") from error
         if size <= MAX_TEXT_BYTES:
@@ -99,13 +100,14 @@ class View:
         self.id = view_id
         self.name = name
         self._link = link
+        self._clock = link.clock
         self._lock = threading.Lock()  # among the game's own threads; the socket thread never takes it
         self._store = FrameStore()
         self._again: Frame | None = None  # the shown frame, no longer new
         self._freed = 0
         self._paused_s: float | None = None
         self._held: dict[str, float] | None = None
-        self._unshown: dict[int, Receipt] = {}
+        self._unshown: dict[int, Receipt] = {}  # changed one entry at a time, so that words need not take the lock
         self._shown_s: deque[float] = deque(maxlen=256)
         self._steering_latency_s: float | None = None
         self._closed_by_game = False
@@ -129,8 +131,9 @@ class View:
         ClosedError or BackpressureError.
         """
         check_text(text)
-        self._check_at(at)
-        return self._send_words(protocol.Prompt(id=self._link.next_id(), view=self.id, text=text, at=at), "prompt")
+        if at != "now":
+            self._check_at(at)
+        return self._say("prompt", text, {"at": at})
 
     def event(self, text: str, *, hold_s: float = 4.0, at: At = "now") -> Receipt:
         """Let something happen for `hold_s` seconds of video (over 0, up to 3600); then the prompt alone is in force.
@@ -139,11 +142,11 @@ class View:
         ClosedError or BackpressureError.
         """
         check_text(text)
-        if not (isinstance(hold_s, int | float) and isfinite(hold_s) and 0 < hold_s <= MAX_HOLD_S):
+        if not (isinstance(hold_s, _NUMBER) and 0.0 < hold_s <= MAX_HOLD_S):
             raise OptionError(f"hold_s={hold_s!r}; give seconds, over 0 and up to {MAX_HOLD_S:g}")
-        self._check_at(at)
-        message = protocol.Event(id=self._link.next_id(), view=self.id, text=text, hold_s=float(hold_s), at=at)
-        return self._send_words(message, "event")
+        if at != "now":
+            self._check_at(at)
+        return self._say("event", text, {"hold_s": float(hold_s), "at": at})
 
     def cut(self, text: str, *, seed: int | None = None) -> Receipt:
         """Start a new scene, in a new epoch, from fresh noise. Without a `seed` the view keeps its own.
@@ -153,7 +156,7 @@ class View:
         check_text(text)
         if seed is not None:
             check_seed(seed)
-        return self._send_words(protocol.Cut(id=self._link.next_id(), view=self.id, text=text, seed=seed), "cut")
+        return self._say("cut", text, {"seed": seed})
 
     # ---- keys and time
 
@@ -187,8 +190,11 @@ class View:
             if self._paused_s is None:
                 return
             self._drain()
-            self._store.shift(self._link.clock() - self._paused_s)
+            self._store.shift(self._clock() - self._paused_s)
             self._paused_s = None
+            freed, self._freed = self._freed, 0
+        if freed:  # by what was drained here: `frame()` looks only when more comes, which may wait for this credit
+            self._link.freed(self.id, freed)
         self._link.pause(self.id, False)
 
     @property
@@ -209,18 +215,19 @@ class View:
         `frame.is_new` says whether it is another one than last time. A closed, paused or lost view keeps its last
         frame.
         """
-        now_s = self._link.clock()
+        now_s = self._clock()
+        again = self._again
+        if now_s < self._store.next_due_s and not self._inbox and again is not None:
+            return again  # as in most calls: nothing came, and nothing is due, however small the delay
         with self._lock:
             self._drain()
             taken = 0 if self._paused_s is not None else self._store.take(now_s, delay_at(self._playout, now_s))
             shown = self._store.shown
             if taken and shown is not None:
                 self._freed += taken
-                self._again = None
+                self._again = no_longer_new(shown)
                 self._count_shown(shown, now_s)
-            elif shown is not None:
-                if self._again is None:
-                    self._again = replace(shown, is_new=False)
+            else:
                 shown = self._again
             freed = self._freed
             if freed < CREDIT_BATCH:
@@ -340,25 +347,22 @@ class View:
         while self._inbox:
             self._freed += self._store.add(self._inbox.popleft())
 
-    def _send_words(self, message: Words, kind: WordKind) -> Receipt:
+    def _say(self, kind: WordKind, text: str, how: dict[str, object]) -> Receipt:
         self._check_open()
-        receipt = Receipt(
-            id=message.id, view=self, kind=kind, text=message.text, sent_s=self._link.clock(), cancel=self._cancel
-        )
-        with self._lock:
-            if len(self._unshown) >= MAX_UNANSWERED:
-                self._forget_answered()
-            self._unshown[message.id] = receipt
-        self._link.add_words(message, receipt)
+        if len(self._unshown) >= MAX_UNANSWERED:
+            self._forget_answered()
+        receipt = Receipt(self._link.next_id(), self, kind, text, self._clock(), self._cancel)
+        self._unshown[receipt.id] = receipt
+        self._link.add_words(receipt, how)
         return receipt
 
     def _cancel(self, receipt: Receipt) -> None:
         self._link.cancel(self.id, receipt.id)
 
     def _forget_answered(self) -> None:
-        self._unshown = {
-            word_id: receipt for word_id, receipt in self._unshown.items() if receipt.state in ("sent", "accepted")
-        }
+        for receipt in list(self._unshown.values()):
+            if receipt.state not in ("sent", "accepted"):
+                self._unshown.pop(receipt.id, None)
         if len(self._unshown) >= MAX_UNANSWERED:
             raise BackpressureError(
                 f"{len(self._unshown)} events, prompts and cuts of {self} are without an answer; wait until receipts "
@@ -374,16 +378,16 @@ class View:
                     continue
                 receipt.shown_s = now_s
                 self._steering_latency_s = receipt.steering_latency_s
-                del self._unshown[receipt.id]
-            elif receipt.is_final:
-                del self._unshown[receipt.id]
+            elif not receipt.is_final:
+                continue
+            self._unshown.pop(receipt.id, None)
 
     def _check_open(self) -> None:
         if self._closed_by_game:
             raise ClosedError(f"{self} was closed; open another with Runtime.open_view()")
 
     def _check_at(self, at: At) -> None:
-        if at in ("now", "next"):
+        if at == "next":
             return
         if isinstance(at, bool) or not isinstance(at, int) or not 0 <= at <= MAX_INDEX:
             raise OptionError(f"at={at!r}; give 'now', 'next', or the index of a frame")

@@ -38,7 +38,7 @@ class StillLink:
         self.ids += 1
         return self.ids
 
-    def add_words(self, message: protocol.Words, receipt: Receipt) -> None:
+    def add_words(self, receipt: Receipt, how: dict[str, object]) -> None:
         pass
 
     def pause(self, view_id: int, paused: bool) -> None:
@@ -97,6 +97,37 @@ def test_frames_go_on_after_a_pause_where_they_stopped() -> None:
     assert stage.shown() == (1, False)
     assert stage.at(51).shown() == (2, True)
     assert stage.at(52).shown() == (3, True)
+
+
+def test_the_credit_of_frames_that_came_in_a_pause_for_nothing_is_given_back_at_its_end() -> None:
+    stage = Stage()
+    stage.give(0, 1, 2, 3)
+    stage.at(3).shown()
+    freed = stage.link.freed_frames
+    stage.view.pause()
+    stage.give(0, 1, 2, 3)
+    stage.view.resume()
+    assert stage.link.freed_frames == freed + 4
+    assert stage.at(9).shown() == (3, False)
+
+
+def test_a_frame_that_is_no_longer_new_is_the_same_one_in_all_else() -> None:
+    stage = Stage()
+    stage.give(0)
+    new, again = stage.at(0).view.frame(), stage.view.frame()
+    assert new is not None
+    assert again is not None
+    assert again is stage.view.frame()
+    assert {**vars(new), "is_new": False} == vars(again)
+
+
+def test_a_frame_that_comes_already_due_is_shown_though_a_later_one_waits() -> None:
+    stage = Stage()
+    stage.give(0, 8)
+    assert stage.at(0).shown() == (0, True)
+    assert stage.at(3).shown() == (0, False)
+    stage.give(3)
+    assert stage.shown() == (3, True)
 
 
 def test_a_late_frame_delays_the_next_ones_so_that_they_play_evenly() -> None:
