@@ -6,6 +6,7 @@ import itertools
 import math
 from collections.abc import Iterable, Sequence
 
+import numpy as np
 import pygame
 
 Colour = tuple[int, int, int]
@@ -38,6 +39,18 @@ def tinted(surface: pygame.Surface, tint: Colour) -> pygame.Surface:
     copy = surface.copy()
     copy.fill((*tint, 255), special_flags=pygame.BLEND_RGBA_MULT)
     return copy
+
+
+def soften(picture: pygame.Surface) -> None:
+    """Spread every pixel a little over its neighbours (1 3 1 along both axes), in place, like light in a small lens.
+
+    Sprites are scaled down by averaging, which leaves edges as hard as a pixel; shown enlarged, as so small a picture
+    always is, they look like steps.
+    """
+    pixels = pygame.surfarray.pixels3d(picture)
+    padded = np.pad(pixels.astype(np.uint16), ((1, 1), (1, 1), (0, 0)), mode="edge")
+    across = padded[:-2] + 3 * padded[1:-1] + padded[2:]
+    pixels[:] = (across[:, :-2] + 3 * across[:, 1:-1] + across[:, 2:] + 12) // 25
 
 
 class Canvas:

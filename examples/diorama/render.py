@@ -10,7 +10,7 @@ import pygame
 from numpy.typing import NDArray
 
 from . import heroes, props, scenery
-from .art import Colour, tinted
+from .art import Colour, soften, tinted
 from .world import FPS, HEIGHT, PROP_PERIOD, WIDTH, World
 
 _PREMULTIPLIED = pygame.BLEND_PREMULTIPLIED
@@ -68,6 +68,7 @@ class Renderer:
         self._draw_hero(world)
         self._weather_before(world)
         self._flash(world)
+        soften(self.picture)
         return self.picture
 
     def frame(self, world: World) -> NDArray[np.uint8]:

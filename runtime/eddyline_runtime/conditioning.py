@@ -86,5 +86,5 @@ def conditioning(
         text_mask=torch.stack([text.mask for text in encoded]),
         text_index=torch.tensor([[texts.index(text) for text in half] for half in halves], device=device),
         actions=actions.repeat(times, 1, 1),
-        stride=torch.tensor([row.stride for row in rows] * times, device=device),
+        stride=torch.tensor([[row.stride] * len(row.texts) for row in rows] * times, device=device),
     )

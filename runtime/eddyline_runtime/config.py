@@ -178,14 +178,14 @@ def streamdit_30b() -> ModelConfig:
     )
 
 
-def smooth(*, micro_steps: int, guidance_scale: float) -> Profile:
+def smooth(*, micro_steps: int = 1, guidance_scale: float = 1.0) -> Profile:
     """Steadier motion, half a second per chunk at 16 fps."""
     return Profile(
         partition=Partition(num_chunks=4, chunk_frames=2, micro_steps=micro_steps), guidance_scale=guidance_scale
     )
 
 
-def responsive(*, micro_steps: int, guidance_scale: float) -> Profile:
+def responsive(*, micro_steps: int = 1, guidance_scale: float = 1.0) -> Profile:
     """Quicker to react, a quarter of a second per chunk at 16 fps, behind four reference frames."""
     return Profile(
         partition=Partition(reference_frames=4, num_chunks=4, chunk_frames=1, micro_steps=micro_steps),

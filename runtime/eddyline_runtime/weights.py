@@ -7,6 +7,7 @@ A world is a folder: `card.json` (sizes, profiles, what the world knows, sha256 
 import hashlib
 import platform
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from importlib.resources import files
 from pathlib import Path
@@ -115,8 +116,8 @@ class World:
 def tiny_card() -> WorldCard:
     """The test world: 48x32, byte text encoder, random weights only."""
     profiles = {
-        "smooth": config.smooth(micro_steps=1, guidance_scale=1.0),
-        "responsive": config.responsive(micro_steps=1, guidance_scale=1.0),
+        "smooth": config.smooth(),
+        "responsive": config.responsive(),
     }
     return WorldCard(
         name="tiny",
@@ -276,6 +277,12 @@ def default_dtype(device: str) -> torch.dtype:
     if device.startswith("cuda"):
         return torch.bfloat16
     return torch.bfloat16 if _cpu_has_bf16() else torch.float32
+
+
+def half_precision(device: str) -> AbstractContextManager[object]:
+    """Within it, networks with float32 weights compute in bf16 where `device` does so natively."""
+    dtype = default_dtype(device)
+    return torch.autocast(torch.device(device).type, torch.bfloat16, enabled=dtype == torch.bfloat16)
 
 
 def text_encoder_for(card: WorldCard) -> TextEncoder:

@@ -107,7 +107,7 @@ class ScriptedRuntime:
         action_names: Sequence[str] = ("ArrowLeft", "ArrowRight", "ArrowUp", "KeyA", "KeyD"),
         phrases: Sequence[str] = ("a red room", "a green meadow", "a blue night", "thunder and lightning"),
         heartbeat_s: float = 0.1,
-        silence_s: float = 1.0,
+        silence_s: float = 3.0,
         resume_s: float = 30.0,
         version: tuple[int, int] = protocol.VERSION,
         port: int = 0,

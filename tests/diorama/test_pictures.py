@@ -6,6 +6,7 @@ import numpy as np
 import pygame
 import pytest
 from examples.diorama import heroes, vocabulary
+from examples.diorama.art import soften
 from examples.diorama.render import Renderer
 from examples.diorama.scenery import STRIP_WIDTH, scene
 from examples.diorama.world import HEIGHT, WIDTH, State, begin, step
@@ -28,6 +29,20 @@ def test_a_frame_is_rgb_of_the_pinned_size() -> None:
     assert frame.flags.c_contiguous
     later = renderer.frame(step(world, {"ArrowRight"}))
     assert not np.shares_memory(frame, later)
+
+
+def test_softening_spreads_a_pixel_over_its_neighbours_and_leaves_flat_parts_alone() -> None:
+    flat = pygame.Surface((6, 5), 0, 32)
+    flat.fill((40, 90, 200))
+    before = pygame.surfarray.array3d(flat)
+    soften(flat)
+    assert np.array_equal(pygame.surfarray.array3d(flat), before)
+    dot = pygame.Surface((6, 5), 0, 32)
+    dot.set_at((2, 2), (250, 0, 0))
+    soften(dot)
+    red = pygame.surfarray.array3d(dot)[..., 0]
+    assert red[1:4, 1:4].tolist() == [[10, 30, 10], [30, 90, 30], [10, 30, 10]]
+    assert int(red.sum()) == 250
 
 
 @pytest.mark.parametrize("hero", vocabulary.HEROES)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from eddyline_runtime.config import Partition
-from eddyline_runtime.flow.loss import FlowSample, flow_matching_loss, flow_sample
+from eddyline_runtime.flow.loss import FlowSample, flow_matching_loss, flow_sample, guided_sample
 from eddyline_runtime.flow.partition import slot_tau
 
 MIXED = [Partition(num_chunks=16 // c, chunk_frames=c) for c in (1, 2, 4, 8, 16)]
@@ -105,3 +105,36 @@ def test_a_low_precision_velocity_is_compared_in_float32() -> None:
     loss = flow_matching_loss(drawn.velocity.bfloat16(), drawn)
     assert loss.dtype == torch.float32
     assert 0 < loss.item() < 1e-3
+
+
+def test_with_a_number_of_steps_tau_is_drawn_where_such_a_sampler_stops() -> None:
+    partitions = [
+        Partition(num_chunks=4, chunk_frames=4),
+        Partition(num_chunks=1, chunk_frames=16),
+        Partition(num_chunks=16, chunk_frames=1),
+    ]
+    seen: list[set[float]] = [set() for _ in partitions]
+    for seed in range(40):
+        drawn = flow_sample(clean(3), partitions, torch.Generator().manual_seed(seed), denoise_steps=4)
+        for row, partition in enumerate(partitions):
+            starts = torch.tensor([slot_tau(partition, chunk) for chunk in range(partition.num_chunks)])
+            within = drawn.tau[row, :: partition.chunk_frames] - starts
+            seen[row] |= {round(value, 5) for value in within.tolist()}
+    assert seen == [{0.0}, {0.0, 0.25, 0.5, 0.75}, {0.0}]
+
+
+@pytest.mark.parametrize("scale", [1.0, 2.5])
+def test_a_network_that_meets_the_guided_target_answers_what_guidance_would(scale: float) -> None:
+    """The exact answer g under words must satisfy g = u + scale * (v - u), v the plain velocity, u that of no words."""
+    drawn = sample(MIXED)
+    away = torch.randn(drawn.velocity.shape, generator=torch.Generator().manual_seed(5))
+    answer = away + scale * (drawn.velocity - away)
+    assert flow_matching_loss(answer, guided_sample(drawn, answer, away, scale)).item() == pytest.approx(0, abs=1e-8)
+
+
+def test_no_gradient_flows_through_the_guided_target() -> None:
+    drawn = sample(MIXED)
+    velocity = torch.zeros_like(drawn.velocity, requires_grad=True)
+    target = guided_sample(drawn, velocity, torch.ones_like(velocity), 2.0)
+    assert not target.velocity.requires_grad
+    assert torch.equal(target.velocity, drawn.velocity - 0.5)

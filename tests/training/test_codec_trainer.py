@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import signal
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -12,11 +13,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from eddyline.errors import ConfigError, TrainingError
+from eddyline.errors import CheckpointError, ConfigError, TrainingError
 from eddyline.recording import Recording
 from eddyline_runtime.config import tiny_codec
 from eddyline_runtime.model.codec import Codec, DecoderState
 from eddyline_runtime.training import codec_trainer, recipes
+from eddyline_runtime.training.checkpoint import save_checkpoint
 from eddyline_runtime.training.codec_trainer import fit_linear, held_out_psnr, train_codec
 from eddyline_runtime.training.recipes import Recipe
 from eddyline_runtime.weights import load_into
@@ -106,16 +108,44 @@ def test_of_a_long_clip_only_a_stretch_is_kept(recording: Path, monkeypatch: pyt
     assert len(codec_trainer._long_clip(source, 40, rng)) == 40, "but never less than what is asked for"
 
 
-def test_ctrl_c_says_what_becomes_of_the_codec(
+def test_a_codec_that_was_stopped_is_trained_on_to_the_same_end(
     recording: Path, held_out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def press(*given: object) -> None:
-        raise KeyboardInterrupt
+    monkeypatch.setattr(codec_trainer, "POOL_START", 3)
+    monkeypatch.setattr(codec_trainer, "POOL_CLIPS", 2)
+    source, other, recipe = Recording(recording), Recording(held_out), codec_recipe(steps=8)
+    (whole_folder := tmp_path / "whole").mkdir()
+    whole, report = train_codec(source, other, recipe=recipe, seed=0, out=whole_folder, device="cpu")
+    real_loss, calls = codec_trainer._codec_loss, 0
 
-    monkeypatch.setattr(codec_trainer, "_codec_loss", press)
-    with pytest.raises(TrainingError, match=r"stopped while the codec was trained.*begins it anew"):
+    def press_ctrl_c_at_step_five(*given: object) -> Tensor:
+        nonlocal calls
+        calls += 1
+        if calls == 6:
+            signal.raise_signal(signal.SIGINT)
+        return real_loss(*given)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(codec_trainer, "_codec_loss", press_ctrl_c_at_step_five)
+        with pytest.raises(TrainingError, match=r"stopped after 6 train steps of the codec; run .* with --resume"):
+            train_codec(source, other, recipe=recipe, seed=0, out=tmp_path, device="cpu")
+    assert not (tmp_path / "codec.safetensors").exists()
+    resumed, again = train_codec(source, other, recipe=recipe, seed=0, out=tmp_path, device="cpu", resume=True)
+    assert again == report
+    for name, tensor in whole.state_dict().items():
+        assert torch.equal(resumed.state_dict()[name], tensor), name
+    assert not (tmp_path / "codec_checkpoint.safetensors").exists(), "what is done needs none"
+
+
+def test_a_codec_checkpoint_of_another_recipe_is_refused(recording: Path, held_out: Path, tmp_path: Path) -> None:
+    recipe = codec_recipe(steps=2)
+    codec = Codec(recipe.codec)
+    save_checkpoint(
+        tmp_path / "codec_checkpoint.safetensors", step=1, recipe="{}", codec="", model=codec, ema={}, optimisers=[]
+    )
+    with pytest.raises(CheckpointError, match="was written by another recipe"):
         train_codec(
-            Recording(recording), Recording(held_out), recipe=codec_recipe(), seed=0, out=tmp_path, device="cpu"
+            Recording(recording), Recording(held_out), recipe=recipe, seed=0, out=tmp_path, device="cpu", resume=True
         )
 
 

@@ -26,7 +26,7 @@ from tqdm import tqdm
 from eddyline.errors import TrainingError, WeightsError
 from eddyline.recording import Clip, Recording
 from eddyline_runtime.model.codec import Codec
-from eddyline_runtime.weights import default_dtype
+from eddyline_runtime.weights import half_precision
 
 FORMAT = "eddyline-probe-1"
 WINDOW_FRAMES = 4
@@ -261,13 +261,12 @@ def measure_probe(probe: Probe, windows: Windows, *, batch: int = 64) -> dict[st
 def _fit(probe: Probe, windows: Windows, recipe: ProbeRecipe, generator: torch.Generator) -> None:
     optimiser = torch.optim.AdamW(probe.parameters(), lr=recipe.learning_rate, weight_decay=0.02)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, recipe.learning_rate, total_steps=recipe.steps)
-    dtype = default_dtype("cpu")
     probe.train()
     bar = tqdm(range(recipe.steps), desc="training the probe", unit="step")
     for _ in bar:
         rows = torch.randint(len(windows), (recipe.batch,), generator=generator)
         seen = _roughened(_scaled(windows.frames[rows]), generator)
-        with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
+        with half_precision("cpu"):
             logits = probe(seen)
         losses = [
             F.cross_entropy(scores.float(), windows.targets[attribute][rows], ignore_index=_UNKNOWN, reduction="sum")

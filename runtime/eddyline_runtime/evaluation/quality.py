@@ -115,6 +115,8 @@ class Steering:
 
     scores: per attribute, and `all`. A turn counts as right if the value was not there before the words, and was there
     within `within_s`. delays_s: from the words to the first frame of the new value, of the turns that were right.
+    kept: per attribute that the words did not name, and `all`: how often what was right in the second before the words
+    was right in the last second.
     """
 
     suite: str
@@ -122,6 +124,7 @@ class Steering:
     scores: dict[str, Score]
     by_verb: dict[str, Score]
     delays_s: tuple[float, ...]
+    kept: dict[str, Score]
 
 
 @dataclass(frozen=True)
@@ -145,6 +148,7 @@ class Quality:
         for turned in self.steering:
             lines += ["", f"steering within {turned.within_s:g} s: {turned.suite}"]
             lines += [f"  {name:<10} {score}" for name, score in (turned.scores | turned.by_verb).items()]
+            lines += [f"  kept {name:<10} {score}" for name, score in turned.kept.items()]
             if turned.delays_s:
                 lines.append(f"  median delay {float(np.median(turned.delays_s)):.2f} s")
         return "\n".join(lines)
@@ -153,7 +157,7 @@ class Quality:
         """Everything, with rates and intervals spelled out."""
         plain = asdict(self)
         for part in (*plain["adherence"], *plain["steering"]):
-            for group in ("scores", "by_verb"):
+            for group in ("scores", "by_verb", "kept"):
                 for score in part.get(group, {}).values():
                     counted = Score(**score)
                     low, high = counted.interval
@@ -312,7 +316,28 @@ def measure_steering(
     right = [delay is not None for delay in delays]
     scores = _split(right, [turn.attribute for turn in turns]) | {"all": Score(sum(right), len(right))}
     by_verb = _split(right, [f"by {turn.verb}" for turn in turns])
-    return Steering(suite.name, within_s, scores, by_verb, tuple(delay / fps for delay in delays if delay is not None))
+    second = round(fps)
+    kept = score_kept(
+        turns,
+        [read_scene(probe, frames[said_at - second : said_at]) for frames in dreamed],
+        [read_scene(probe, frames[-second:]) for frames in dreamed],
+    )
+    shown_s = tuple(delay / fps for delay in delays if delay is not None)
+    return Steering(suite.name, within_s, scores, by_verb, shown_s, kept)
+
+
+def score_kept(
+    turns: Sequence[Turn], before: Sequence[Mapping[str, str]], after: Sequence[Mapping[str, str]]
+) -> dict[str, Score]:
+    """Of what was right before the words and is not named by them: how often it is right after them."""
+    hits: dict[str, list[bool]] = {}
+    for turn, earlier, later in zip(turns, before, after, strict=True):
+        for name, wanted in turn.scene.labels.items():
+            if name != turn.attribute and name not in MOMENTARY and earlier.get(name) == wanted:
+                hits.setdefault(name, []).append(later[name] == wanted)
+    scores = {name: Score(sum(right), len(right)) for name, right in hits.items()}
+    every = [hit for right in hits.values() for hit in right]
+    return scores | {"all": Score(sum(every), len(every))}
 
 
 def _split(right: Sequence[bool], groups: Sequence[str]) -> dict[str, Score]:

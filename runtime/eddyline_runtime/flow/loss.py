@@ -2,17 +2,19 @@
 
 x_tau = tau * x_1 + (1 - tau) * x_0 with one tau per latent frame; the target velocity is x_1 - x_0. Each chunk draws
 its tau from its own 1/N segment; reference frames are clean and carry no loss. One batch mixes partitions row by row.
+Guidance can be part of the target (Tang et al. 2025, "Diffusion Models without Classifier-free Guidance", eq. 9): then
+one network call gives what two give otherwise.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from eddyline_runtime.config import Partition
-from eddyline_runtime.flow.partition import training_tau
+from eddyline_runtime.flow.partition import training_tau, visited_draws
 
 
 @dataclass(frozen=True)
@@ -29,19 +31,40 @@ class FlowSample:
 
 
 def flow_sample(
-    clean: Float[Tensor, "B F C Y X"], partitions: Sequence[Partition], generator: torch.Generator
+    clean: Float[Tensor, "B F C Y X"],
+    partitions: Sequence[Partition],
+    generator: torch.Generator,
+    *,
+    denoise_steps: int | None = None,
 ) -> FlowSample:
     """Noise a batch of clean windows, row i under `partitions[i]` (each with F buffer frames).
 
-    Noise and tau are drawn on the host from `generator`, so they are the same whatever the device.
+    Noise and tau are drawn on the host from `generator`, so they are the same whatever the device. With
+    `denoise_steps`, tau is only drawn where a sampler of so many steps evaluates the network.
     """
     noise = torch.randn(clean.shape, generator=generator).to(clean)
-    tau = torch.stack([training_tau(p, torch.rand(p.num_chunks, generator=generator)) for p in partitions]).to(clean)
+    rows = []
+    for partition in partitions:
+        draws = torch.rand(partition.num_chunks, generator=generator)
+        rows.append(training_tau(partition, visited_draws(partition, draws, denoise_steps) if denoise_steps else draws))
+    tau = torch.stack(rows).to(clean)
     weight = torch.ones_like(tau)
     for row, partition in enumerate(partitions):
         weight[row, : partition.reference_frames] = 0.0
     share = tau[..., None, None, None]
     return FlowSample(share * clean + (1 - share) * noise, tau, clean - noise, weight)
+
+
+def guided_sample(
+    sample: FlowSample, towards: Float[Tensor, "B F C Y X"], away: Float[Tensor, "B F C Y X"], scale: float
+) -> FlowSample:
+    """The sample with guidance in its target: velocity + (1 - 1/scale) * (towards - away).
+
+    `towards` and `away` are the network's own velocities under the words and under what guidance pulls away from. A
+    network that meets this target answers at once what guidance at `scale` makes of one that does not.
+    """
+    pull = (1 - 1 / scale) * (towards.detach().float() - away.float())
+    return replace(sample, velocity=sample.velocity + pull)
 
 
 def flow_matching_loss(velocity: Float[Tensor, "B F C Y X"], sample: FlowSample) -> Float[Tensor, ""]:

@@ -40,7 +40,7 @@ class Conditioning:
     """Which of the T texts each latent frame is under."""
     actions: Float[Tensor, "B F A"]
     """Held keys and axes, -1 to 1; all zero means none."""
-    stride: Int[Tensor, " B"]
+    stride: Int[Tensor, "B F"]
     """1, 2 or 4."""
 
     def to(self, device: str | torch.device) -> "Conditioning":
@@ -141,7 +141,7 @@ class StreamDiT(nn.Module):
         mask = words.text_mask[..., None].to(text.dtype)
         brief = self.text_summary((text * mask).sum(1) / mask.sum(1).clamp(min=1))[words.text_index]
         stride = self.stride_in(torch.div(words.stride, 2, rounding_mode="floor"))
-        total = self.tau_in(tau_features(tau).to(text.dtype)) + brief + stride[:, None]
+        total = self.tau_in(tau_features(tau).to(text.dtype)) + brief + stride
         return F.silu(total + self.action_in(words.actions.to(text.dtype)))
 
 

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from eddyline.errors import CheckpointError
+from eddyline_runtime.model.codec import Codec
 
 FORMAT = "eddyline-checkpoint-1"
 
@@ -57,12 +58,13 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[s
         ) from error
 
 
-def tensors_digest(tensors: Mapping[str, Tensor]) -> str:
-    """sha256 over names and values, whatever file they come from."""
+def encoder_digest(codec: Codec) -> str:
+    """sha256 over the codec's encoder: latents of two codecs are the same where their encoders are."""
     digest = hashlib.sha256()
-    for name in sorted(tensors):
-        digest.update(name.encode())
-        digest.update(tensors[name].detach().cpu().contiguous().numpy().tobytes())
+    for name, tensor in sorted(codec.state_dict().items()):
+        if name.startswith(("linear_in.", "encoder.")):
+            digest.update(name.encode())
+            digest.update(tensor.cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()
 
 
@@ -77,6 +79,8 @@ def save_checkpoint(
     optimisers: list[Optimizer],
 ) -> None:
     """Save a run of which `step` train steps are done; `recipe` is its JSON, `codec` its codec's digest.
+
+    `ema` may be empty where no average is kept.
 
     Raises:
         CheckpointError: the file cannot be written.
@@ -126,7 +130,7 @@ def restore(checkpoint: Checkpoint, *, model: nn.Module, ema: dict[str, Tensor],
     """
     weights, averages = checkpoint.part("model"), checkpoint.part("ema")
     expected = {name: t.shape for name, t in model.state_dict().items()}
-    for part in (weights, averages):
+    for part in (weights, averages) if ema else (weights,):
         given = {name: t.shape for name, t in part.items()}
         if given != expected:
             wrong = sorted(n for n in given.keys() | expected.keys() if given.get(n) != expected.get(n))

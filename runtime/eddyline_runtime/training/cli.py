@@ -10,13 +10,19 @@ import torch
 from eddyline.errors import CheckpointError, TrainingError
 from eddyline.recording import Recording
 from eddyline_runtime.model.codec import Codec
-from eddyline_runtime.training.checkpoint import tensors_digest, write_tensors
+from eddyline_runtime.model.text_encoder import TextEncoder
+from eddyline_runtime.training.checkpoint import encoder_digest, write_tensors
 from eddyline_runtime.training.codec_trainer import CodecReport, held_out_psnr, train_codec
-from eddyline_runtime.training.data import ClipSource, encode_recording
+from eddyline_runtime.training.data import ClipSource, LatentData, encode_recording
+from eddyline_runtime.training.latents import load_latents, save_latents
+from eddyline_runtime.training.polish import polish_decoder
 from eddyline_runtime.training.recipes import RECIPES, Recipe
 from eddyline_runtime.training.trainer import TrainReport, train_model
 from eddyline_runtime.training.video_folder import VideoFolder
 from eddyline_runtime.weights import World, WorldCard, load_into, load_world, save_world, text_encoder_for
+
+_UNPOLISHED = "codec_unpolished.safetensors"
+"""The codec as the model was trained on it, kept beside the polished one so that a run can be resumed."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,6 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--recipe", choices=sorted(RECIPES), default="diorama")
     parser.add_argument("--name", help="the world's name (default: the name of --out)")
+    parser.add_argument("--description", help="what the world shows, for its card")
     parser.add_argument("--seed", type=_not_negative, default=0, help="0 or more; the same seed gives the same run")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--phrases", type=Path, help="a UTF-8 file of phrases this world knows, one a line")
@@ -56,11 +63,15 @@ def run(arguments: argparse.Namespace) -> int:
     _check_source(source, recipe)
     _check_source(held_out, recipe)
     card = make_card(source, recipe, name=arguments.name or out.resolve().name, phrases=phrases)
+    if arguments.description:
+        card = replace(card, description=arguments.description)
     start = _start(arguments.init_from, recipe, arguments.device)
     codec, codec_report = _codec(source, held_out, recipe, arguments, None if start is None else start.codec)
     text_encoder = text_encoder_for(card)
-    data = encode_recording(source, codec=codec, text_encoder=text_encoder)
-    held_out_data = encode_recording(held_out, codec=codec, text_encoder=text_encoder)
+    data = _encoded(arguments.recording, source, codec, text_encoder, recipe, out / "latents.safetensors")
+    held_out_data = _encoded(
+        arguments.held_out, held_out, codec, text_encoder, recipe, out / "held_out_latents.safetensors"
+    )
     model, report = train_model(
         data,
         held_out_data,
@@ -69,14 +80,38 @@ def run(arguments: argparse.Namespace) -> int:
         out=out,
         device=arguments.device,
         resume=arguments.resume,
-        codec=tensors_digest(codec.state_dict()),
+        codec=encoder_digest(codec),
         start_from=None if start is None else start.model,
     )
+    write_tensors(out / _UNPOLISHED, codec.state_dict(), {})
+    polish_decoder(
+        codec,
+        model,
+        source,
+        text_encoder=text_encoder,
+        plan=recipe.polish,
+        seed=arguments.seed,
+        device=arguments.device,
+    )
+    codec_report = replace(codec_report, psnr_db=held_out_psnr(codec, held_out))
     save_world(
         out, with_training_facts(card, recipe, codec_report, report, seed=arguments.seed), model=model, codec=codec
     )
     print(json.dumps({"world": str(out), "codec": asdict(codec_report), "model": asdict(report)}))
     return 0
+
+
+def _encoded(
+    recording: str, source: ClipSource, codec: Codec, text_encoder: TextEncoder, recipe: Recipe, path: Path
+) -> LatentData:
+    """The clips as latents: read back from `path` where an earlier run left them, else encoded and left there."""
+    parts = (Path(recording).resolve(), len(source), source.info, recipe.max_clips)
+    made_from = " | ".join([*map(str, parts), recipe.text_encoder, str(recipe.text_tokens), encoder_digest(codec)])
+    data = load_latents(path, made_from=made_from)
+    if data is None:
+        data = encode_recording(source, codec=codec, text_encoder=text_encoder, limit=recipe.max_clips)
+        save_latents(path, data, made_from=made_from)
+    return data
 
 
 def open_source(path: str, recipe: Recipe) -> ClipSource:
@@ -137,6 +172,9 @@ def _codec(
     It lies in --out afterwards: the model's checkpoints are worth nothing without it.
     """
     finished, checkpoint = arguments.out / "codec.safetensors", arguments.out / "checkpoint.safetensors"
+    unpolished = arguments.out / _UNPOLISHED
+    if arguments.resume and unpolished.exists():
+        finished = unpolished
     if arguments.resume and finished.exists():
         codec = Codec(recipe.codec)
         load_into(codec, finished)
@@ -150,7 +188,15 @@ def _codec(
         report = CodecReport(0, held_out_psnr(given, held_out))
         write_tensors(finished, given.state_dict(), {"psnr_db": f"{report.psnr_db:.2f}"})
         return given, report
-    return train_codec(source, held_out, recipe=recipe, seed=arguments.seed, out=arguments.out, device=arguments.device)
+    return train_codec(
+        source,
+        held_out,
+        recipe=recipe,
+        seed=arguments.seed,
+        out=arguments.out,
+        device=arguments.device,
+        resume=arguments.resume,
+    )
 
 
 def _start(name_or_path: str | None, recipe: Recipe, device: str) -> World | None:

@@ -1,11 +1,13 @@
-"""Train the codec: principal components in closed form, then gradient descent on both convolutional corrections."""
+"""Train the codec: principal components in closed form, then gradient descent on both convolutional corrections.
+
+Everything about train step i is drawn from a generator keyed by (seed, i), so a run can be resumed.
+"""
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import torch
 from jaxtyping import Float
@@ -15,13 +17,17 @@ from tqdm import tqdm
 
 from eddyline.errors import TrainingError
 from eddyline_runtime.model.codec import Codec
-from eddyline_runtime.training.checkpoint import write_tensors
+from eddyline_runtime.training.checkpoint import read_checkpoint, restore, save_checkpoint, write_tensors
 from eddyline_runtime.training.data import ClipSource, frames_to_tensor
+from eddyline_runtime.training.interrupt import ctrl_c_waits
 from eddyline_runtime.training.recipes import Recipe
+from eddyline_runtime.weights import half_precision
 
 POOL_CLIPS = 256
 POOL_FRAMES = 256
 """What is kept to draw windows from: at most so many stretches of clips of at most so many frames."""
+POOL_START = 64
+"""The pool grows at each train step until it has so many."""
 
 
 @dataclass(frozen=True)
@@ -56,36 +62,65 @@ def fit_linear(codec: Codec, source: ClipSource, *, frames: int, seed: int) -> N
 
 
 def train_codec(
-    source: ClipSource, held_out: ClipSource, *, recipe: Recipe, seed: int, out: Path, device: str
+    source: ClipSource,
+    held_out: ClipSource,
+    *,
+    recipe: Recipe,
+    seed: int,
+    out: Path,
+    device: str,
+    resume: bool = False,
 ) -> tuple[Codec, CodecReport]:
     """Train encoder and decoder and save them as `codec.safetensors` in `out`.
 
     Frames are drawn from a pool of clips that is refreshed as training goes, so that reading never dominates.
 
+    Args:
+        resume: go on from the checkpoint of a run that was stopped, if `out` has one; the result is the same.
+
     Raises:
-        TrainingError: the loss or its gradient is not finite, no clip is long enough, or Ctrl-C was pressed.
-        CheckpointError: the codec cannot be written.
+        TrainingError: the loss or its gradient is not finite (the last checkpoint stays), no clip is long enough, or
+            Ctrl-C was pressed (the run was saved; a second Ctrl-C stops at once).
+        CheckpointError: the codec cannot be written, or the checkpoint is cut, foreign or of another recipe.
     """
     plan = recipe.codec_training
     torch.manual_seed(seed)
     codec = Codec(recipe.codec)
-    fit_linear(codec, source, frames=plan.fit_frames, seed=seed)
+    path, encoded_recipe = out / "codec_checkpoint.safetensors", msgspec.json.encode(recipe).decode()
+    stopped = read_checkpoint(path, recipe=encoded_recipe, codec="") if resume and path.exists() else None
+    if stopped is None:
+        fit_linear(codec, source, frames=plan.fit_frames, seed=seed)
     codec = codec.to(device)
     codec.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it
     corrections = [*codec.encoder.parameters(), *codec.decoder.parameters()]  # the linear maps are final once fitted
     optimiser = torch.optim.AdamW(corrections, lr=plan.learning_rate, betas=(0.9, 0.98), weight_decay=0.0)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _warm_cosine(step, plan.steps))
-    rng = np.random.default_rng((seed, 1))
+    first = 0
+    if stopped is not None:
+        restore(stopped, model=codec, ema={}, optimisers=[optimiser])
+        first = stopped.step
+
+    def save(step: int) -> None:
+        save_checkpoint(path, step=step, recipe=encoded_recipe, codec="", model=codec, ema={}, optimisers=[optimiser])
+
     frames = plan.latent_frames * codec.config.frames_per_latent
-    pool: list[NDArray[np.uint8]] = []
-    with _ctrl_c_tells(), tqdm(range(plan.steps), desc="training the codec", unit="step") as progress:
+    added = [step for step in range(first) if _adds_a_clip(step)][-POOL_CLIPS:]
+    pool = [_long_clip(source, frames, _draws(seed, step)) for step in added]
+    steps = range(first, plan.steps)
+    with (
+        tqdm(steps, initial=first, total=plan.steps, desc="training the codec", unit="step") as progress,
+        ctrl_c_waits() as ctrl_c,
+    ):
         for step in progress:
-            if len(pool) < 64 or step % 4 == 0:
+            rng = _draws(seed, step)
+            if _adds_a_clip(step):
                 pool.append(_long_clip(source, frames, rng))
                 pool = pool[-POOL_CLIPS:]
             picked = [pool[int(rng.integers(len(pool)))] for _ in range(plan.batch)]
             clean = torch.stack([_random_window(clip, frames, rng) for clip in picked]).to(device)
-            loss = _codec_loss(codec, clean, plan.latent_noise if rng.random() < 0.5 else 0.0)
+            generator = torch.Generator().manual_seed(int(rng.integers(2**63)))
+            loss = _codec_loss(codec, clean, plan.latent_noise if rng.random() < 0.5 else 0.0, generator)
+            for group in optimiser.param_groups:
+                group["lr"] = plan.learning_rate * warm_cosine(step, plan.steps)
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
             norm = torch.nn.utils.clip_grad_norm_(corrections, 1.0)
@@ -95,14 +130,30 @@ def train_codec(
                     "lower its learning rate, or train with another seed"
                 )
             optimiser.step()
-            schedule.step()
             if step % 20 == 0:
                 progress.set_postfix(loss=f"{loss.item():.5f}")
+            if (step + 1) % recipe.save_every == 0 or ctrl_c():
+                save(step + 1)
+            if ctrl_c():
+                raise TrainingError(
+                    f"stopped after {step + 1} train steps of the codec; run the same command with --resume to go on"
+                )
     # in the layout that a run resumed from the file has, so that its latents are the same to the last bit
     codec.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     report = CodecReport(plan.steps, held_out_psnr(codec, held_out))
     write_tensors(out / "codec.safetensors", codec.state_dict(), {"psnr_db": f"{report.psnr_db:.2f}"})
+    path.unlink(missing_ok=True)
     return codec, report
+
+
+def _adds_a_clip(step: int) -> bool:
+    """Whether the pool gets another clip before this train step: until it has some, then now and then."""
+    return step < POOL_START or step % 4 == 0
+
+
+def _draws(seed: int, step: int) -> np.random.Generator:
+    """What is drawn for a train step; the same number draws the same, so a resumed run needs no stored state."""
+    return np.random.default_rng((seed, 1, step))
 
 
 @torch.inference_mode()
@@ -128,11 +179,13 @@ def held_out_psnr(codec: Codec, source: ClipSource, *, clips: int = 16, frames: 
     return float(np.mean(values))
 
 
-def _codec_loss(codec: Codec, clean: Float[Tensor, "B T 3 H W"], latent_noise: float) -> Float[Tensor, ""]:
+def _codec_loss(
+    codec: Codec, clean: Float[Tensor, "B T 3 H W"], latent_noise: float, generator: torch.Generator
+) -> Float[Tensor, ""]:
     """Squared error, a little absolute error (it keeps edges sharp), and a light pull that keeps latents small."""
-    with torch.autocast(clean.device.type, torch.bfloat16):
+    with half_precision(str(clean.device)):
         latents = codec.encode(clean)
-        decoded, _ = codec.decode(latents + latent_noise * torch.randn_like(latents))
+        decoded, _ = codec.decode(latents + latent_noise * torch.randn(latents.shape, generator=generator).to(latents))
     difference = decoded.float() - clean
     return difference.square().mean() + 0.05 * difference.abs().mean() + 1e-4 * latents.float().square().mean()
 
@@ -156,17 +209,6 @@ def _random_window(clip: NDArray[np.uint8], frames: int, rng: np.random.Generato
     return frames_to_tensor(clip[start : start + frames])
 
 
-@contextmanager
-def _ctrl_c_tells() -> Iterator[None]:
-    try:
-        yield
-    except KeyboardInterrupt:
-        raise TrainingError(
-            "stopped while the codec was trained, of which nothing is kept before it is done; "
-            "the same command begins it anew"
-        ) from None
-
-
-def _warm_cosine(step: int, steps: int) -> float:
+def warm_cosine(step: int, steps: int) -> float:
     """Share of the learning rate: up over 50 steps, down to zero along a cosine."""
     return min(1.0, (step + 1) / 50) * (0.5 + 0.5 * math.cos(math.pi * min(1.0, step / steps)))

@@ -6,12 +6,15 @@ Shapes: B batch, F latent frames, C Y X latent, A actions, T texts, L text token
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import pairwise
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
 from jaxtyping import Float
+from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
@@ -69,6 +72,16 @@ class LatentData:
     texts: tuple[str, ...]
     encoded: EncodedText
 
+    @cached_property
+    def away(self) -> NDArray[np.int64]:
+        """What guidance pulls each text away from: the caption that it continues ("..., night falls"), else text 0."""
+        away = np.zeros(len(self.texts), np.int64)
+        for clip in self.clips:
+            for before, text in pairwise(clip.text):
+                if self.texts[before] and self.texts[text].startswith(f"{self.texts[before]}, "):
+                    away[text] = before
+        return away
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -79,6 +92,9 @@ class Batch:
     conditioning: Conditioning
     generator: torch.Generator
     """For the noise of this step."""
+    stage: Stage
+    away: Conditioning | None
+    """What guidance pulls away from, where the stage has guidance in its target."""
 
 
 def frames_to_tensor(frames: np.ndarray) -> Float[Tensor, "T 3 H W"]:
@@ -87,8 +103,13 @@ def frames_to_tensor(frames: np.ndarray) -> Float[Tensor, "T 3 H W"]:
 
 
 @torch.no_grad()
-def encode_recording(source: ClipSource, *, codec: Codec, text_encoder: TextEncoder, batch: int = 64) -> LatentData:
-    """Encode every clip, some at strides 2 and 4 as well, and every caption once, `batch` captions at a time.
+def encode_recording(
+    source: ClipSource, *, codec: Codec, text_encoder: TextEncoder, limit: int | None = None, batch: int = 64
+) -> LatentData:
+    """Encode clips, some at strides 2 and 4 as well, and every caption once, `batch` captions at a time.
+
+    Args:
+        limit: take only so many clips, the first ones.
 
     Raises:
         TrainingError: there are no clips, or none holds a latent frame.
@@ -98,7 +119,7 @@ def encode_recording(source: ClipSource, *, codec: Codec, text_encoder: TextEnco
     texts: dict[str, int] = {"": 0}
     device = codec.linear_in.weight.device
     clips = []
-    for index in tqdm(range(len(source)), desc="encoding frames", unit="clip"):
+    for index in tqdm(range(len(source))[:limit], desc="encoding frames", unit="clip"):
         clip = source[index]
         for stride in STRIDES if index % STRIDED_CLIPS == 0 else STRIDES[:1]:
             encoded = _encode_clip(clip, stride, codec, texts, device)
@@ -148,17 +169,27 @@ def draw_batch(data: LatentData, *, recipe: Recipe, stage: Stage, seed: int, ste
     mix = rng.choice(len(stage.mix), size=stage.batch, p=weights / weights.sum())
     partitions = tuple(stage.mix[i].partition for i in mix)
     windows = [_draw_window(data, recipe, partition, rng) for partition in partitions]
-    texts, text_index = np.unique(np.array([w.text for w in windows]), return_inverse=True)
+    towards = np.array([w.text for w in windows])
+    guided = stage.guidance_scale != 1.0
+    texts, index = np.unique(np.stack([towards, data.away[towards]]) if guided else towards[None], return_inverse=True)
+    text_index = torch.from_numpy(index.reshape(-1, stage.batch, stage.frames))
     mask = data.encoded.mask[texts]
     longest = int(mask.sum(1).max())  # padding costs time and changes nothing
     conditioning = Conditioning(
         text=data.encoded.states[texts, :longest].float(),
         text_mask=mask[:, :longest],
-        text_index=torch.from_numpy(text_index.reshape(stage.batch, stage.frames)),
+        text_index=text_index[0],
         actions=torch.stack([w.actions for w in windows]),
-        stride=torch.tensor([w.stride for w in windows]),
+        stride=torch.tensor([[w.stride] * stage.frames for w in windows]),
     )
-    return Batch(torch.stack([w.latents for w in windows]).float(), partitions, conditioning, generator)
+    return Batch(
+        latents=torch.stack([w.latents for w in windows]).float(),
+        partitions=partitions,
+        conditioning=conditioning,
+        generator=generator,
+        stage=stage,
+        away=replace(conditioning, text_index=text_index[1]) if guided else None,
+    )
 
 
 def _draw_window(data: LatentData, recipe: Recipe, partition: Partition, rng: np.random.Generator) -> LatentClip:

@@ -4,7 +4,7 @@ A run goes through stages. Short windows first: neighbouring frames say the same
 heroes and colours soonest. Long windows then teach motion and the moving buffer.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from eddyline_runtime import config
 from eddyline_runtime.config import CodecConfig, ModelConfig, Partition, Profile
@@ -27,6 +27,10 @@ class Stage:
     batch: int
     steps: int
     mix: tuple[MixEntry, ...]
+    guidance_scale: float = 1.0
+    """Guidance that becomes part of the target, so that serving needs none; 1 = none."""
+    denoise_steps: int | None = None
+    """With a number, tau is only drawn where a sampler of so many steps evaluates the network."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +47,21 @@ class CodecRecipe:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PolishRecipe:
+    """How the decoder learns, at the end, to decode what the model dreams."""
+
+    steps: int
+    batch: int
+    latent_frames: int
+    """Of a window, all of which the model dreams together."""
+    learning_rate: float
+    denoise_steps: int
+    """Steps of a scene's way from noise to clean; ..."""
+    last_steps: int
+    """... the model takes one of them, or so many, always the last: what it makes still shows the recorded picture."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Recipe:
     """A whole run."""
 
@@ -52,6 +71,7 @@ class Recipe:
     text_encoder: str
     text_tokens: int
     codec_training: CodecRecipe
+    polish: PolishRecipe
     stages: tuple[Stage, ...]
     learning_rate: float
     warmup_steps: int
@@ -69,6 +89,8 @@ class Recipe:
     """How often a window is drawn around a change of caption."""
     stride_share: float
     """How often a window is drawn at frame stride 2 or 4."""
+    max_clips: int
+    """Clips of a recording that are encoded: on two cores one takes a third of a second."""
     profiles: dict[str, Profile]
     default_profile: str
     save_every: int = 250
@@ -103,8 +125,15 @@ def mixed_partitions(frames: int) -> tuple[MixEntry, ...]:
     return tuple(entries)
 
 
+def served_partitions() -> tuple[MixEntry, ...]:
+    """How a buffer of eight latent frames is cut when it is served: both profiles, and a scene that begins."""
+    profiles = (config.smooth(), config.responsive())
+    served = [MixEntry(partition=profile.partition, weight=2.0) for profile in profiles]
+    return (*served, MixEntry(partition=Partition(num_chunks=1, chunk_frames=8), weight=1.5))
+
+
 def diorama() -> Recipe:
-    """The embedded world on two CPU cores: about ten minutes of codec and eighty of StreamDiT."""
+    """The embedded world on two CPU cores: about ten minutes of codec and ninety of StreamDiT."""
     return Recipe(
         name="diorama",
         model=config.diorama(),
@@ -112,11 +141,13 @@ def diorama() -> Recipe:
         text_encoder="all-MiniLM-L6-v2",
         text_tokens=40,
         codec_training=CodecRecipe(steps=2000, batch=4, latent_frames=2, learning_rate=8e-4, latent_noise=0.05),
+        polish=PolishRecipe(steps=220, batch=8, latent_frames=8, learning_rate=3e-4, denoise_steps=4, last_steps=2),
         stages=(
             Stage(frames=2, batch=32, steps=1500, mix=mixed_partitions(2)),
             Stage(frames=4, batch=16, steps=700, mix=mixed_partitions(4)),
             Stage(frames=16, batch=4, steps=20, mix=mixed_partitions(16)),
-            Stage(frames=8, batch=8, steps=1150, mix=mixed_partitions(8)),
+            Stage(frames=8, batch=8, steps=600, mix=mixed_partitions(8)),
+            Stage(frames=8, batch=8, steps=800, mix=served_partitions(), guidance_scale=2.5, denoise_steps=4),
         ),
         learning_rate=2e-3,
         warmup_steps=60,
@@ -129,11 +160,27 @@ def diorama() -> Recipe:
         early_text_share=0.3,
         change_share=0.25,
         stride_share=0.1,
-        profiles={
-            "smooth": config.smooth(micro_steps=2, guidance_scale=3.5),
-            "responsive": config.responsive(micro_steps=2, guidance_scale=3.5),
-        },
+        max_clips=1300,
+        profiles={"smooth": config.smooth(), "responsive": config.responsive()},
         default_profile="smooth",
+    )
+
+
+def diorama_further() -> Recipe:
+    """The embedded world's second course, for `--init-from diorama`: about an hour on two CPU cores."""
+    return replace(
+        diorama(),
+        name="diorama-further",
+        stages=(
+            Stage(frames=2, batch=32, steps=450, mix=mixed_partitions(2)),
+            Stage(frames=4, batch=16, steps=230, mix=mixed_partitions(4)),
+            Stage(frames=16, batch=4, steps=10, mix=mixed_partitions(16)),
+            Stage(frames=8, batch=8, steps=150, mix=mixed_partitions(8)),
+            Stage(frames=8, batch=8, steps=700, mix=served_partitions(), guidance_scale=2.5, denoise_steps=4),
+        ),
+        learning_rate=1.5e-3,
+        save_every=100,
+        held_out_every=400,
     )
 
 
@@ -148,6 +195,7 @@ def tiny() -> Recipe:
         codec_training=CodecRecipe(
             steps=6, batch=2, latent_frames=2, learning_rate=1e-3, latent_noise=0.05, fit_frames=400
         ),
+        polish=PolishRecipe(steps=2, batch=2, latent_frames=4, learning_rate=1e-4, denoise_steps=4, last_steps=2),
         stages=(
             Stage(frames=2, batch=4, steps=4, mix=mixed_partitions(2)),
             Stage(frames=4, batch=2, steps=4, mix=mixed_partitions(4)),
@@ -163,9 +211,10 @@ def tiny() -> Recipe:
         early_text_share=0.3,
         change_share=0.25,
         stride_share=0.1,
+        max_clips=1000,
         profiles={
-            "smooth": config.smooth(micro_steps=1, guidance_scale=1.0),
-            "responsive": config.responsive(micro_steps=1, guidance_scale=1.0),
+            "smooth": config.smooth(),
+            "responsive": config.responsive(),
         },
         default_profile="smooth",
         save_every=4,
@@ -173,5 +222,5 @@ def tiny() -> Recipe:
     )
 
 
-RECIPES = {"diorama": diorama, "tiny": tiny}
+RECIPES = {"diorama": diorama, "diorama-further": diorama_further, "tiny": tiny}
 """By the name that `eddyline-runtime train --recipe` takes."""

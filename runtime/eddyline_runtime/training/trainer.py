@@ -2,13 +2,10 @@
 
 import csv
 import math
-import signal
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import msgspec
@@ -19,11 +16,14 @@ from torch.optim import Optimizer
 from tqdm import tqdm
 
 from eddyline.errors import TrainingError
-from eddyline_runtime.flow.loss import flow_matching_loss, flow_sample
+from eddyline_runtime.flow.loss import flow_matching_loss, flow_sample, guided_sample
 from eddyline_runtime.model.streamdit import StreamDiT
 from eddyline_runtime.training.checkpoint import read_checkpoint, restore, save_checkpoint
 from eddyline_runtime.training.data import Batch, LatentData, draw_batch
+from eddyline_runtime.training.interrupt import ctrl_c_waits
+from eddyline_runtime.training.muon import Muon
 from eddyline_runtime.training.recipes import Recipe, Stage
+from eddyline_runtime.weights import half_precision
 
 HELD_OUT_SEED = 2**31
 """Held-out windows are drawn with this seed whatever the run's own is, so that runs compare."""
@@ -58,7 +58,7 @@ def train_model(
 
     Args:
         resume: go on from `out`'s checkpoint, if it has one; the result is the same as without the break.
-        codec: which codec made the latents (`checkpoint.tensors_digest`); a checkpoint of another one is refused.
+        codec: which codec made the latents (`checkpoint.encoder_digest`); a checkpoint of another one is refused.
         start_from: take the first weights from this model instead of from the seed.
 
     Returns:
@@ -94,7 +94,7 @@ def train_model(
     with (
         _loss_log(out / "losses.csv", done=first) as log,
         tqdm(plan, initial=first, total=recipe.total_steps, unit="step") as bar,
-        _ctrl_c_waits() as ctrl_c,
+        ctrl_c_waits() as ctrl_c,
     ):
         for step, stage in bar:
             batch = draw_batch(data, recipe=recipe, stage=stage, seed=seed, step=step)
@@ -135,21 +135,13 @@ def _schedule(recipe: Recipe) -> Iterator[Stage]:
 
 
 def make_optimisers(model: StreamDiT, recipe: Recipe) -> list[Optimizer]:
-    """Muon for the blocks' matrices, AdamW for everything else.
-
-    Raises:
-        TrainingError: this torch has no Muon.
-    """
-    if not hasattr(torch.optim, "Muon"):
-        raise TrainingError(f"training needs torch 2.9 or later for Muon, this is {torch.__version__}; upgrade torch")
+    """Muon for the blocks' matrices, AdamW for everything else."""
     matrices: list[nn.Parameter] = []
     rest: list[nn.Parameter] = []
     for name, parameter in model.named_parameters():
         matrix = name.startswith("blocks.") and parameter.ndim == 2 and "modulation" not in name
         (matrices if matrix else rest).append(parameter)
-    muon = torch.optim.Muon(
-        matrices, lr=recipe.learning_rate, weight_decay=recipe.weight_decay, adjust_lr_fn="match_rms_adamw"
-    )
+    muon = Muon(matrices, lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
     return [muon, torch.optim.AdamW(rest, lr=recipe.learning_rate, weight_decay=0.0, betas=(0.9, 0.98))]
 
 
@@ -182,10 +174,15 @@ def train_step(model: StreamDiT, batch: Batch, optimisers: list[Optimizer], devi
 
 
 def batch_loss(model: StreamDiT, batch: Batch, device: str) -> Float[Tensor, ""]:
-    """The buffered flow matching loss of one batch, computed in bf16 on `device`."""
-    sample = flow_sample(batch.latents.to(device), batch.partitions, batch.generator)
-    with torch.autocast(torch.device(device).type, torch.bfloat16):
+    """The buffered flow matching loss of one batch on `device`, computed in bf16 where it multiplies that natively."""
+    stage = batch.stage
+    sample = flow_sample(batch.latents.to(device), batch.partitions, batch.generator, denoise_steps=stage.denoise_steps)
+    with half_precision(device):
         velocity = model(sample.latents, sample.tau, batch.conditioning.to(device))
+        if batch.away is not None:
+            with torch.no_grad():
+                away = model(sample.latents, sample.tau, batch.away.to(device))
+            sample = guided_sample(sample, velocity, away, stage.guidance_scale)
     return flow_matching_loss(velocity, sample)
 
 
@@ -222,24 +219,3 @@ def _loss_log(path: Path, *, done: int) -> Iterator[Any]:
         writer.writerow(["train_step", "window_frames", "loss", "held_out_loss"])
         writer.writerows(rows)
         yield writer
-
-
-@contextmanager
-def _ctrl_c_waits() -> Iterator[Callable[[], bool]]:
-    """Let Ctrl-C wait, so that it never falls into an optimiser update; yields whether it was pressed."""
-    pressed = False
-
-    def note(number: int, frame: FrameType | None) -> None:
-        nonlocal pressed
-        if pressed:
-            raise KeyboardInterrupt
-        pressed = True
-
-    if threading.current_thread() is not threading.main_thread():  # only the main thread sees signals
-        yield lambda: False
-        return
-    before = signal.signal(signal.SIGINT, note)
-    try:
-        yield lambda: pressed
-    finally:
-        signal.signal(signal.SIGINT, before)
