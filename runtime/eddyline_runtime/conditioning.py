@@ -5,7 +5,7 @@ Shapes: B views, F latent frames, T texts, L tokens, K text channels, A actions.
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Bool, Float
@@ -66,25 +66,28 @@ class RowWords:
     """One per latent frame."""
     away_from: tuple[str, ...]
     """What guidance pulls each latent frame away from: no text, or the standing prompt where an event is live."""
+    scales: tuple[float, ...]
+    """Guidance of each latent frame; 1 is none."""
     actions: tuple[float, ...]
     stride: int
 
+    @property
+    def guided(self) -> bool:
+        """Whether any of its latent frames is guided, so that the row takes a second one."""
+        return any(scale != 1.0 for scale in self.scales)
 
-def conditioning(
-    rows: Sequence[RowWords], cache: TextCache, *, device: torch.device, guidance: bool = False
-) -> Conditioning:
-    """The conditioning of a batch. `guidance` doubles the rows: the second half is the same under what guidance pulls
-    away from, so that both come from one call."""
-    halves = [row.texts for row in rows] + ([row.away_from for row in rows] if guidance else [])
-    texts = list(dict.fromkeys(text for half in halves for text in half))
-    held = torch.tensor([row.actions for row in rows], dtype=torch.float32, device=device)
-    actions = held[:, None].expand(-1, len(rows[0].texts), -1)
-    times = len(halves) // len(rows)
+
+def conditioning(rows: Sequence[RowWords], cache: TextCache, *, device: torch.device) -> Conditioning:
+    """The conditioning of a batch: its rows, then those that are guided once more, under what guidance pulls away
+    from, so that both come from one call."""
+    every = [*rows, *(replace(row, texts=row.away_from) for row in rows if row.guided)]
+    texts = list(dict.fromkeys(text for row in every for text in row.texts))
+    held = torch.tensor([row.actions for row in every], dtype=torch.float32, device=device)
     encoded = [cache.get(text) for text in texts]
     return Conditioning(
         text=torch.stack([text.states for text in encoded]),
         text_mask=torch.stack([text.mask for text in encoded]),
-        text_index=torch.tensor([[texts.index(text) for text in half] for half in halves], device=device),
-        actions=actions.repeat(times, 1, 1),
-        stride=torch.tensor([[row.stride] * len(row.texts) for row in rows] * times, device=device),
+        text_index=torch.tensor([[texts.index(text) for text in row.texts] for row in every], device=device),
+        actions=held[:, None].expand(-1, len(rows[0].texts), -1),
+        stride=torch.tensor([[row.stride] * len(row.texts) for row in every], device=device),
     )

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from eddyline_runtime.conditioning import UNCONDITIONAL, RowWords, TextCache, conditioning
-from eddyline_runtime.config import Profile
 from eddyline_runtime.flow.noise import noise_latents
 from eddyline_runtime.flow.sampler import VelocityFn, guided
 from eddyline_runtime.model.codec import DecoderState, stack_states
@@ -47,17 +46,21 @@ class Dreamer:
         """
         return self._merge(Slot(slot.prompt)) if slot.events else UNCONDITIONAL
 
-    def velocity(self, rows: Sequence[RowWords], profile: Profile) -> VelocityFn:
-        """The network under the words of a batch; with guidance both halves are rows of one call."""
-        model, scale = self._world.model, profile.guidance_scale
-        words = conditioning(rows, self.texts, device=self._device, guidance=scale != 1.0)
-        if scale == 1.0:
+    def velocity(self, rows: Sequence[RowWords]) -> VelocityFn:
+        """The network under the words of a batch; what guidance pulls away from is further rows of the same call."""
+        model = self._world.model
+        words = conditioning(rows, self.texts, device=self._device)
+        second = [number for number, row in enumerate(rows) if row.guided]
+        if not second:
             return lambda latents, tau: model(latents, tau, words).float()
+        scales = torch.tensor([rows[number].scales for number in second], device=self._device)[..., None, None, None]
 
         def guided_velocity(latents: Tensor, tau: Tensor) -> Tensor:
-            twice = model(torch.cat([latents, latents]), torch.cat([tau, tau]), words)
-            towards, away = twice.float().chunk(2)
-            return guided(towards, away, scale)
+            answer = model(torch.cat([latents, latents[second]]), torch.cat([tau, tau[second]]), words).float()
+            towards: Tensor = answer[: len(rows)]
+            away: Tensor = answer[len(rows) :]
+            towards[second] = guided(towards[second], away, scales)
+            return towards
 
         return guided_velocity
 

@@ -20,7 +20,7 @@ from torch import Tensor
 from eddyline.errors import OptionError
 from eddyline_runtime import prompts, scheduling
 from eddyline_runtime.conditioning import RowWords
-from eddyline_runtime.config import EngineConfig
+from eddyline_runtime.config import EngineConfig, Profile
 from eddyline_runtime.dreamer import Dreamer, Progress
 from eddyline_runtime.flow.buffer import shift
 from eddyline_runtime.flow.sampler import Opening, advance_openings, denoise_tick
@@ -99,7 +99,7 @@ class Engine:
         self._phrases = KnownPhrases(world.text_encoder, world.card.phrases)
         self._views: dict[int, ViewState] = {}
         self._costs: dict[int, _Costs] = {}
-        self._memory: dict[Hashable, deque[float]] = {}
+        self._memory: dict[tuple[Profile, bool], deque[float]] = {}
         self._encode_s = 0.0
         """What encoding a text took last."""
 
@@ -249,8 +249,8 @@ class Engine:
             prompts.begin_tick(state.words, state.tick_frames) if cut is None else (prompts.take_cut(state.words, cut))
         )
         yield from dict.fromkeys(self._dreamer.text(slot) for slot in words.slots)
-        if state.profile.guidance_scale != 1.0:
-            yield from dict.fromkeys(self._dreamer.away_from(slot) for slot in words.slots)
+        guided = (slot for slot in words.slots if state.profile.scale(event=bool(slot.events)) != 1.0)
+        yield from dict.fromkeys(self._dreamer.away_from(slot) for slot in guided)
         yield from (said[note.id] for note in notes if note.state == "applied")
 
     @torch.inference_mode()
@@ -263,7 +263,8 @@ class Engine:
                 self._advance_openings([state])
             for chunk in range(WARM_UP_CHUNKS):
                 if chunk == 1:
-                    self._memory.pop(state.profile, None)
+                    for guided in (False, True):
+                        self._memory.pop((state.profile, guided), None)
                 self._make_chunks([state])
             self.close_view(state.view)
             on_progress((done + 1) / len(profiles))
@@ -312,8 +313,18 @@ class Engine:
         ]
 
     def _expected(self) -> dict[Hashable, float]:
-        """What a tick of each group is expected to take: the 95th percentile of the last, plus an opening's step."""
-        costs = {group: sorted(costs)[int(0.95 * (len(costs) - 1))] for group, costs in self._memory.items()}
+        """What a tick of each group is expected to take: the 95th percentile of the last, plus an opening's step.
+
+        Ticks with second rows are remembered apart; while none was made, they are taken to cost twice as much.
+        """
+        past = {key: sorted(costs)[int(0.95 * (len(costs) - 1))] for key, costs in self._memory.items()}
+        second = {state.profile for state in self._views.values() if _may_be_guided(state)}
+        costs: dict[Hashable, float] = {}
+        for (profile, guided), cost in past.items():
+            if guided == (profile in second):
+                costs[profile] = cost
+            elif profile in second and (profile, True) not in past:
+                costs[profile] = 2 * cost
         opening = next((state for state in self._views.values() if state.opening and not state.resting), None)
         if opening is not None:
             step_s = costs.get(opening.profile, 0.0) / opening.partition.micro_steps
@@ -331,7 +342,8 @@ class Engine:
         latents = torch.stack([state.latents for state in batch if state.latents is not None])
         decoders = [state.decoder for state in batch if state.decoder is not None]
         assert len(latents) == len(decoders) == len(batch)
-        latents = denoise_tick(self._dreamer.velocity(self._rows(batch), profile), latents, profile.partition)
+        rows = self._rows(batch)
+        latents = denoise_tick(self._dreamer.velocity(rows), latents, profile.partition)
         noise = torch.stack([self._noise(state, state.next_latent, state.partition.chunk_frames) for state in batch])
         clean, latents = shift(latents, profile.partition, noise)
         self._dreamer.synchronise()
@@ -345,7 +357,8 @@ class Engine:
             costs = self._costs[state.view]
             costs.denoise_s, costs.decode_s, costs.tick_s = denoised_s - begin_s, made_s - denoised_s, made_s - begin_s
             costs.interval_s, costs.made_s = made_s - costs.made_s, made_s
-        self._memory.setdefault(profile, deque(maxlen=self.config.cost_memory)).append(made_s - begin_s)
+        key = profile, any(row.guided for row in rows)
+        self._memory.setdefault(key, deque(maxlen=self.config.cost_memory)).append(made_s - begin_s)
         self.ticks += 1
         return outcomes
 
@@ -414,7 +427,7 @@ class Engine:
 
     def _advance_openings(self, batch: Sequence[ViewState]) -> None:
         openings = [state.opening for state in batch if state.opening is not None]
-        advance_openings(openings, self._dreamer.velocity(self._rows(batch), batch[0].profile))
+        advance_openings(openings, self._dreamer.velocity(self._rows(batch)))
         for state, opening in zip(batch, openings, strict=True):
             if opening.complete:
                 state.latents, state.opening = opening.slots(), None
@@ -426,8 +439,17 @@ class Engine:
             RowWords(
                 texts=tuple(self._dreamer.text(slot) for slot in state.words.slots),
                 away_from=tuple(self._dreamer.away_from(slot) for slot in state.words.slots),
+                scales=tuple(state.profile.scale(event=bool(slot.events)) for slot in state.words.slots),
                 actions=state.actions,
                 stride=state.stride,
             )
             for state in batch
         ]
+
+
+def _may_be_guided(state: ViewState) -> bool:
+    """Whether the view's next tick may take a second row: it is guided always, or an event is live or waits."""
+    profile, words = state.profile, state.words
+    if profile.scale(event=False) != 1.0:
+        return True
+    return profile.scale(event=True) != 1.0 and (bool(words.pending) or any(slot.events for slot in words.slots))

@@ -238,6 +238,6 @@ def test_words_for_entering_chunks_only_show_whole_and_a_buffer_later(partition:
 
 def test_guidance_at_one_is_the_conditional_velocity_and_more_pulls_further() -> None:
     conditional, unconditional = draw(3), draw(3, seed=1)
-    torch.testing.assert_close(guided(conditional, unconditional, 1.0), conditional)
-    assert torch.equal(guided(conditional, unconditional, 0.0), unconditional)
+    assert torch.equal(guided(conditional, unconditional, 1.0), conditional)
+    torch.testing.assert_close(guided(conditional, unconditional, 0.0), unconditional)
     torch.testing.assert_close(guided(conditional, unconditional, 3.0), 3 * conditional - 2 * unconditional)

@@ -56,7 +56,7 @@ def words(*, batch: int = 2, texts: int = 3, tokens: int = 6) -> Conditioning:
         text_mask=torch.arange(tokens) < lengths[:, None],
         text_index=(torch.arange(batch)[:, None] + torch.arange(FRAMES)) % texts,
         actions=draw(batch, FRAMES, 5, seed=2).clamp(-1, 1),
-        stride=torch.tensor([1, 2, 4])[torch.arange(batch) % 3],
+        stride=torch.tensor([1, 2, 4])[torch.arange(batch) % 3][:, None].expand(-1, FRAMES),
     )
 
 
@@ -212,7 +212,7 @@ def test_words_actions_and_stride_all_change_the_velocity(tiny: World, what: str
     other = {
         "text_index": (conditioning.text_index + 1) % 3,
         "actions": -conditioning.actions,
-        "stride": torch.tensor([4, 1]),
+        "stride": torch.tensor([[4] * FRAMES, [1] * FRAMES]),
     }
     before = tiny.model(latents(), tau(), conditioning)
     after = tiny.model(latents(), tau(), replace(conditioning, **{what: other[what]}))
@@ -282,14 +282,17 @@ def test_shapes_in_signatures_are_true() -> None:
             cut = Partition(reference_frames=references, num_chunks=2, chunk_frames=chunk_frames)
             frames = cut.buffer_frames
             words = dit.Conditioning(texts.states, texts.mask, torch.ones(2, frames, dtype=torch.int64),
-                                     torch.zeros(2, frames, sizes.action_dim), torch.tensor([1, 4])).to("cpu")
+                                     torch.zeros(2, frames, sizes.action_dim),
+                                     torch.tensor([[1], [4]]).expand(-1, frames)).to("cpu")
             latents = torch.stack([noise.noise_latents(seed=s, epoch=0, first_index=0, frames=frames, shape=(4, 4, 6))
                                    for s in (0, 1)])
             field = lambda x, tau: sampler.guided(model(x, tau, words), model(x, tau, words), 2.0)
             latents = sampler.denoise_tick(field, sampler.warm_start(field, latents, cut), cut)
             clean, latents = buffer.shift(latents, cut, torch.randn(2, cut.chunk_frames, 4, 4, 6))
             drawn = loss.flow_sample(latents, [cut, cut], torch.Generator())
-            loss.flow_matching_loss(model(drawn.latents, drawn.tau, words), drawn).backward()
+            drawn = loss.flow_sample(latents, [cut, cut], torch.Generator(), denoise_steps=4)
+            answer = model(drawn.latents, drawn.tau, words)
+            loss.flow_matching_loss(answer, loss.guided_sample(drawn, answer, answer.detach(), 2.0)).backward()
             pictures, state = codec.decode(clean)
             codec.encode(pictures)
             codec.decode(clean[:1], codecs.stack_states([state.row(1)]))

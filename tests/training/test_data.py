@@ -80,6 +80,7 @@ def same(a: Batch, b: Batch) -> bool:
         and torch.equal(ours.text_index, theirs.text_index)
         and torch.equal(ours.actions, theirs.actions)
         and torch.equal(ours.stride, theirs.stride)
+        and (a.away is None) == (b.away is None)
         and torch.equal(torch.rand(4, generator=a.generator), torch.rand(4, generator=b.generator))
     )
 
@@ -184,7 +185,7 @@ def test_dropped_actions_are_zero(latent_clip: MakeClip, latent_data: MakeData) 
 def test_the_stride_share_decides_how_many_windows_skip_frames(data: LatentData) -> None:
     def strides(share: float) -> list[int]:
         drawn = draw_batch(data, recipe=plain(stride_share=share), stage=stage(diagonal(2), 200), seed=0, step=0)
-        return drawn.conditioning.stride.tolist()
+        return drawn.conditioning.stride[:, 0].tolist()
 
     assert set(strides(0.0)) == {1}
     assert set(strides(1.0)) >= {2, 4}
@@ -195,7 +196,7 @@ def test_the_stride_share_decides_how_many_windows_skip_frames(data: LatentData)
 def test_without_strided_clips_long_enough_the_plain_ones_serve(latent_clip: MakeClip, latent_data: MakeData) -> None:
     data = latent_data(latent_clip(0), latent_clip(1, frames=3, changes=(), stride=4))
     batch = draw_batch(data, recipe=plain(stride_share=1.0), stage=stage(diagonal(6), 4), seed=0, step=0)
-    assert batch.conditioning.stride.tolist() == [1] * 4
+    assert batch.conditioning.stride.tolist() == [[1] * 6] * 4
 
 
 def test_windows_longer_than_every_clip_are_refused(data: LatentData) -> None:
@@ -286,3 +287,38 @@ def test_a_recording_without_a_whole_latent_frame_is_refused(tmp_path: Path, rec
 def test_pixels_go_from_minus_one_to_one() -> None:
     frames = np.array([0, 255, 51], np.uint8).reshape(1, 1, 1, 3)
     assert frames_to_tensor(frames).flatten().tolist() == pytest.approx([-1, 1, -0.6])
+
+
+def test_a_guided_batch_holds_what_guidance_pulls_away_from(latent_clip: MakeClip, latent_data: MakeData) -> None:
+    """No text where words stand alone, the caption before where they continue it."""
+    whole = latent_data(latent_clip(0))
+    texts = ("", "a red square", "a red square, night falls", "a cat", "a dog")
+    clip = replace(whole.clips[0], text=(1, 1, 2, 2, 3, 3))
+    clip = replace(clip, latents=clip.latents[:6], actions=clip.actions[:6])
+    data = LatentData((clip,), texts, ByteTextEncoder(dim=32, max_tokens=32).encode(texts))
+    guided = replace(stage(diagonal(6), 2), guidance_scale=2.0)
+    batch = draw_batch(data, recipe=plain(), stage=guided, seed=0, step=0)
+    assert batch.away is not None
+    away = replace(batch, conditioning=batch.away)
+    assert words_of(batch, data) == [[texts[i] for i in (1, 1, 2, 2, 3, 3)]] * 2
+    assert words_of(away, data) == [[texts[i] for i in (0, 0, 1, 1, 0, 0)]] * 2
+    assert torch.equal(batch.away.actions, batch.conditioning.actions)
+    assert draw_batch(data, recipe=plain(), stage=stage(diagonal(6), 2), seed=0, step=0).away is None
+
+
+def test_only_as_many_clips_are_encoded_as_are_asked_for(recording: Path) -> None:
+    codec, encoder = Codec(config.tiny_codec()), ByteTextEncoder(dim=32, max_tokens=24)
+    some = encode_recording(Recording(recording), codec=codec, text_encoder=encoder, limit=2)
+    every = encode_recording(Recording(recording), codec=codec, text_encoder=encoder)
+    assert len([clip for clip in some.clips if clip.stride == 1]) == 2
+    assert len([clip for clip in every.clips if clip.stride == 1]) == len(Recording(recording)) > 2
+
+
+def test_guidance_pulls_a_continued_caption_away_from_what_it_continues(
+    latent_clip: MakeClip, latent_data: MakeData
+) -> None:
+    plain = latent_data(latent_clip(0))
+    texts = ("", "a red square", "a red square, night falls", "a red squareness", "a cat")
+    clip = latent_clip(0, frames=12)
+    spoken = LatentClip(clip.latents, (1, 1, 1, 2, 2, 2, 1, 3, 3, 4, 4, 1), clip.actions, 1)
+    assert LatentData((spoken,), texts, plain.encoded).away.tolist() == [0, 0, 1, 0, 0]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,7 +9,7 @@ import torch
 from safetensors.torch import save_file
 
 from eddyline.errors import CheckpointError
-from eddyline_runtime.training.data import LatentClip, LatentData
+from eddyline_runtime.training.data import LatentData
 from eddyline_runtime.training.latents import load_latents, save_latents
 
 
@@ -44,13 +43,3 @@ def test_a_cut_or_foreign_file_is_refused_with_the_cure(data: LatentData, tmp_pa
     save_file({"latents": torch.ones(2)}, path)
     with pytest.raises(CheckpointError, match=r"no latents of ours \(format None"):
         load_latents(path, made_from="this")
-
-
-def test_guidance_pulls_a_continued_caption_away_from_what_it_continues(
-    latent_clip: Callable[..., LatentClip], latent_data: Callable[..., LatentData]
-) -> None:
-    plain = latent_data(latent_clip(0))
-    texts = ("", "a red square", "a red square, night falls", "a red squareness", "a cat")
-    clip = latent_clip(0, frames=12)
-    spoken = LatentClip(clip.latents, (1, 1, 1, 2, 2, 2, 1, 3, 3, 4, 4, 1), clip.actions, 1)
-    assert LatentData((spoken,), texts, plain.encoded).away.tolist() == [0, 0, 1, 0, 0]

@@ -55,3 +55,19 @@ def test_a_parameter_without_a_gradient_stays() -> None:
     idle = nn.Parameter(torch.ones(4, 4))
     Muon([idle], lr=0.1, weight_decay=0.5).step()
     assert torch.equal(idle.detach(), torch.ones(4, 4))
+
+
+@pytest.mark.skipif(not hasattr(torch.optim, "Muon"), reason="torch has Muon from 2.9 on")
+def test_several_steps_agree_with_torchs_own() -> None:
+    generator = torch.Generator().manual_seed(4)
+    start = torch.randn(24, 40, generator=generator)
+    ours, theirs = nn.Parameter(start.clone()), nn.Parameter(start.clone())
+    mine = Muon([ours], lr=0.05, weight_decay=0.1)
+    reference = torch.optim.Muon([theirs], lr=0.05, weight_decay=0.1, adjust_lr_fn="match_rms_adamw")
+    for _ in range(4):
+        gradient = torch.randn(24, 40, generator=generator)
+        ours.grad, theirs.grad = gradient, gradient.clone()
+        mine.step()
+        reference.step()
+    moved = (theirs.detach() - start).norm().item()
+    assert (ours.detach() - theirs.detach()).norm().item() < 0.02 * moved, "theirs orthogonalises in bf16"

@@ -20,7 +20,9 @@ from eddyline.recording import Recorder
 from eddyline_runtime.cli import main
 from eddyline_runtime.model.codec import Codec
 from eddyline_runtime.model.streamdit import StreamDiT
-from eddyline_runtime.training import trainer
+from eddyline_runtime.training import cli, codec_trainer, trainer
+from eddyline_runtime.training.checkpoint import encoder_digest
+from eddyline_runtime.training.codec_trainer import TRAINED_CODEC
 from eddyline_runtime.training.data import draw_batch
 from eddyline_runtime.weights import load_world, read_card, save_world, tiny_card
 
@@ -87,8 +89,8 @@ def test_a_run_can_start_from_a_trained_world(
     assert told["codec"]["steps"] == 0, "the codec is taken over"
     assert read_card(tmp_path / "more").name == "more squares"
     first, second = load_world(str(world)), load_world(str(tmp_path / "more"))
-    for name, tensor in first.codec.state_dict().items():
-        assert torch.equal(second.codec.state_dict()[name], tensor)
+    assert encoder_digest(first.codec) == encoder_digest(second.codec), "the model's latents mean the same"
+    assert not torch.equal(first.codec.linear_out.weight, second.codec.linear_out.weight), "the decoder is polished"
     assert not torch.equal(first.model.patch_in.weight, second.model.patch_in.weight)
 
 
@@ -111,23 +113,63 @@ def test_a_run_from_a_trained_world_can_be_stopped_and_resumed(
     assert read_card(tmp_path / "broken").sha256 == read_card(tmp_path / "whole").sha256
 
 
+def test_what_an_earlier_run_left_is_not_taken_for_a_later_one_that_was_stopped(
+    copy: Path, recording: Path, held_out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`copy` holds a finished run; another one, with another seed, is stopped while its codec is trained."""
+    other = ("--seed", "1", "--name", "other")
+    assert train(recording, held_out, tmp_path / "whole", *other) == 0
+    real_loss = codec_trainer._codec_loss
+
+    def press_ctrl_c(*given: object) -> torch.Tensor:
+        signal.raise_signal(signal.SIGINT)
+        return real_loss(*given)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(codec_trainer, "_codec_loss", press_ctrl_c)
+        assert train(recording, held_out, copy, *other) == 2
+    assert train(recording, held_out, copy, *other, "--resume") == 0
+    assert read_card(copy).sha256 == read_card(tmp_path / "whole").sha256
+
+
+def test_a_run_stopped_while_it_is_polished_ends_in_the_same_world(
+    world: Path, recording: Path, held_out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def press(*given: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("eddyline_runtime.training.polish.cut_window", press)
+        assert train(recording, held_out, tmp_path / "squares") == 2
+    assert train(recording, held_out, tmp_path / "squares", "--resume") == 0
+    assert read_card(tmp_path / "squares").sha256 == read_card(world).sha256
+
+
+def test_files_that_were_written_anew_are_encoded_anew(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("a red square")
+    before = cli._stamp(tmp_path)
+    assert cli._stamp(tmp_path) == before
+    (tmp_path / "a.txt").write_text("a blue square")
+    assert cli._stamp(tmp_path) != before
+
+
 def test_a_checkpoint_without_its_codec_is_not_resumed(
     copy: Path, recording: Path, held_out: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (copy / "codec.safetensors").unlink()
+    (copy / TRAINED_CODEC).unlink()
     assert train(recording, held_out, copy, "--resume") == 2
-    assert "codec.safetensors, which is missing; put that file back" in capsys.readouterr().err
-    assert not (copy / "codec.safetensors").exists(), "no new codec was trained under an old model"
+    assert f"{TRAINED_CODEC}, which is missing; put that file back" in capsys.readouterr().err
+    assert not (copy / TRAINED_CODEC).exists(), "no new codec was trained under an old model"
 
 
 def test_a_checkpoint_is_not_resumed_on_the_latents_of_another_codec(
     copy: Path, recording: Path, held_out: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    codec = load_file(copy / "codec.safetensors")
+    codec = load_file(copy / TRAINED_CODEC)
     codec["linear_in.bias"] += 0.1
-    save_file(codec, copy / "codec.safetensors")
+    save_file(codec, copy / TRAINED_CODEC)
     assert train(recording, held_out, copy, "--resume") == 2
-    assert "was trained on the latents of another codec; put the codec" in capsys.readouterr().err
+    assert "was trained on the latents of another codec; put its codec" in capsys.readouterr().err
 
 
 def test_a_world_of_other_sizes_is_no_start(
@@ -199,7 +241,7 @@ def test_phrases_that_no_client_could_be_told_are_refused_before_anything_is_tra
     (tmp_path / "phrases.txt").write_text("very " * 60)
     assert train(recording, held_out, tmp_path / "out", "--phrases", str(tmp_path / "phrases.txt")) == 2
     assert "cannot be told to clients" in capsys.readouterr().err
-    assert not (tmp_path / "out" / "codec.safetensors").exists()
+    assert not (tmp_path / "out" / TRAINED_CODEC).exists()
 
 
 def test_phrases_that_are_no_text_are_refused(

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from eddyline.errors import CheckpointError, TrainingError
 from eddyline_runtime import config
+from eddyline_runtime.flow.loss import flow_matching_loss, flow_sample
 from eddyline_runtime.model.codec import Codec
 from eddyline_runtime.model.streamdit import StreamDiT
 from eddyline_runtime.training import checkpoint as checkpoints
@@ -252,6 +253,27 @@ def test_every_parameter_is_trained_by_exactly_one_optimiser(recipe: Recipe) -> 
     assert sorted(map(id, trained)) == sorted(map(id, model.parameters()))
 
 
+def test_a_guided_stage_pulls_the_target_by_what_words_change(data: LatentData, recipe: Recipe) -> None:
+    torch.manual_seed(0)
+    model = StreamDiT(recipe.model)
+    torch.nn.init.normal_(model.head[-1].weight)  # it starts at zero, where words change nothing
+    for block in model.blocks:
+        torch.nn.init.normal_(block.text_out.weight)
+    plain = recipe.stages[-1]
+    guided = replace(plain, guidance_scale=2.0)
+    batch, same = (draw_batch(data, recipe=recipe, stage=s, seed=0, step=3) for s in (guided, plain))
+    assert batch.away is not None
+    sample = flow_sample(same.latents, same.partitions, same.generator)
+    with torch.no_grad():
+        towards = model(sample.latents, sample.tau, batch.conditioning)
+        away = model(sample.latents, sample.tau, batch.away)
+        wanted = flow_matching_loss(towards, replace(sample, velocity=sample.velocity + 0.5 * (towards - away)))
+        unguided = flow_matching_loss(towards, sample)
+        loss = trainer.batch_loss(model, batch, "cpu")
+    assert loss.item() == pytest.approx(wanted.item(), rel=2e-2)
+    assert abs(wanted.item() - unguided.item()) > 0.1 * unguided.item(), "guidance shows in the loss"
+
+
 def test_the_deviation_of_each_channel_is_that_of_the_data(data: LatentData) -> None:
     scaled = replace(
         data, clips=tuple(replace(c, latents=c.latents * torch.tensor([1, 2, 0, 4])[:, None, None]) for c in data.clips)
@@ -289,7 +311,7 @@ def test_a_checkpoint_of_another_recipe_is_refused(saved: Path, train: Train, re
 def test_a_checkpoint_of_another_codec_is_refused(train: Train, tmp_path: Path) -> None:
     train(tmp_path, codec="one")
     train(tmp_path, resume=True, codec="one")
-    with pytest.raises(CheckpointError, match="trained on the latents of another codec; put the codec"):
+    with pytest.raises(CheckpointError, match="trained on the latents of another codec; put its codec_unpolished"):
         train(tmp_path, resume=True, codec="two")
 
 

@@ -115,8 +115,8 @@ class Steering:
 
     scores: per attribute, and `all`. A turn counts as right if the value was not there before the words, and was there
     within `within_s`. delays_s: from the words to the first frame of the new value, of the turns that were right.
-    kept: per attribute that the words did not name, and `all`: how often what was right in the second before the words
-    was right in the last second.
+    kept: per attribute that an event left alone, and `all`: how often what was right in the second before the event was
+    right in the last second. Prompts do not count: they say everything anew.
     """
 
     suite: str
@@ -161,7 +161,7 @@ class Quality:
                 for score in part.get(group, {}).values():
                     counted = Score(**score)
                     low, high = counted.interval
-                    score |= {"rate": counted.rate, "low": low, "high": high}
+                    score |= {"rate": counted.rate if counted.count else None, "low": low, "high": high}
         return json.dumps(plain, indent=1)
 
 
@@ -319,8 +319,8 @@ def measure_steering(
     second = round(fps)
     kept = score_kept(
         turns,
-        [read_scene(probe, frames[said_at - second : said_at]) for frames in dreamed],
-        [read_scene(probe, frames[-second:]) for frames in dreamed],
+        [read_scene(probe, frames[max(0, said_at - second) : said_at]) for frames in dreamed],
+        [read_scene(probe, frames[said_at:][-second:]) for frames in dreamed],
     )
     shown_s = tuple(delay / fps for delay in delays if delay is not None)
     return Steering(suite.name, within_s, scores, by_verb, shown_s, kept)
@@ -329,10 +329,10 @@ def measure_steering(
 def score_kept(
     turns: Sequence[Turn], before: Sequence[Mapping[str, str]], after: Sequence[Mapping[str, str]]
 ) -> dict[str, Score]:
-    """Of what was right before the words and is not named by them: how often it is right after them."""
+    """Of what was right before an event and is not what it changes: how often it is right after it."""
     hits: dict[str, list[bool]] = {}
     for turn, earlier, later in zip(turns, before, after, strict=True):
-        for name, wanted in turn.scene.labels.items():
+        for name, wanted in turn.scene.labels.items() if turn.verb == "event" else ():
             if name != turn.attribute and name not in MOMENTARY and earlier.get(name) == wanted:
                 hits.setdefault(name, []).append(later[name] == wanted)
     scores = {name: Score(sum(right), len(right)) for name, right in hits.items()}

@@ -58,10 +58,11 @@ def flow_sample(
 def guided_sample(
     sample: FlowSample, towards: Float[Tensor, "B F C Y X"], away: Float[Tensor, "B F C Y X"], scale: float
 ) -> FlowSample:
-    """The sample with guidance in its target: velocity + (1 - 1/scale) * (towards - away).
+    """The sample with guidance in its target: velocity + (1 - 1/scale) * (towards - away), scale >= 1.
 
     `towards` and `away` are the network's own velocities under the words and under what guidance pulls away from. A
-    network that meets this target answers at once what guidance at `scale` makes of one that does not.
+    network that meets this target answers at once what guidance at `scale` makes of one that is trained without;
+    where `away` is a prompt, that answer is guided as well, so an event adds its guidance to the prompt's.
     """
     pull = (1 - 1 / scale) * (towards.detach().float() - away.float())
     return replace(sample, velocity=sample.velocity + pull)

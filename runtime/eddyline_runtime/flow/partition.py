@@ -33,7 +33,8 @@ def tick_delta_tau(partition: Partition) -> Float[Tensor, " F"]:
 def visited_draws(partition: Partition, draws: Float[Tensor, " N"], denoise_steps: int) -> Float[Tensor, " N"]:
     """Round draws down to where a sampler of `denoise_steps` steps from noise to clean evaluates the network.
 
-    Within a chunk's 1/N segment such a sampler stops denoise_steps / N times, once at least: at its start.
+    Within a chunk's 1/N segment such a sampler stops floor(denoise_steps / N) times, evenly, once at least: at its
+    start.
     """
     stops = max(1, denoise_steps // partition.num_chunks)
     return torch.floor(draws * stops) / stops

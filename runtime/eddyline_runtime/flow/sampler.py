@@ -25,10 +25,10 @@ def euler_step(
 
 
 def guided(
-    towards: Float[Tensor, "B F C Y X"], away: Float[Tensor, "B F C Y X"], scale: float
+    towards: Float[Tensor, "B F C Y X"], away: Float[Tensor, "B F C Y X"], scale: float | Float[Tensor, "B F 1 1 1"]
 ) -> Float[Tensor, "B F C Y X"]:
     """Classifier-free guidance: scale 1 is the velocity under the words, more pulls harder from `away` to `towards`."""
-    return away + scale * (towards - away)
+    return towards + (scale - 1) * (towards - away)
 
 
 def denoise_tick(

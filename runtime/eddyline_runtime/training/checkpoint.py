@@ -116,7 +116,7 @@ def read_checkpoint(path: Path, *, recipe: str, codec: str) -> Checkpoint:
         raise CheckpointError(f"{path} was written by another recipe; use the same recipe, or another output folder")
     if codec and metadata.get("codec") and metadata["codec"] != codec:
         raise CheckpointError(
-            f"{path} was trained on the latents of another codec; put the codec.safetensors of that run back, "
+            f"{path} was trained on the latents of another codec; put its codec_unpolished.safetensors back, "
             "or train from the start in another output folder"
         )
     return Checkpoint(int(metadata["step"]), recipe, tensors)

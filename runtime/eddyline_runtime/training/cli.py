@@ -1,7 +1,9 @@
 """`eddyline-runtime train`: a recording (or a folder of videos) becomes a world that can be served."""
 
 import argparse
+import hashlib
 import json
+import sys
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -12,17 +14,21 @@ from eddyline.recording import Recording
 from eddyline_runtime.model.codec import Codec
 from eddyline_runtime.model.text_encoder import TextEncoder
 from eddyline_runtime.training.checkpoint import encoder_digest, write_tensors
-from eddyline_runtime.training.codec_trainer import CodecReport, held_out_psnr, train_codec
+from eddyline_runtime.training.codec_trainer import (
+    CODEC_CHECKPOINT,
+    TRAINED_CODEC,
+    CodecReport,
+    held_out_psnr,
+    train_codec,
+)
 from eddyline_runtime.training.data import ClipSource, LatentData, encode_recording
+from eddyline_runtime.training.interrupt import ctrl_c_tells
 from eddyline_runtime.training.latents import load_latents, save_latents
 from eddyline_runtime.training.polish import polish_decoder
 from eddyline_runtime.training.recipes import RECIPES, Recipe
-from eddyline_runtime.training.trainer import TrainReport, train_model
+from eddyline_runtime.training.trainer import CHECKPOINT, TrainReport, train_model
 from eddyline_runtime.training.video_folder import VideoFolder
 from eddyline_runtime.weights import World, WorldCard, load_into, load_world, save_world, text_encoder_for
-
-_UNPOLISHED = "codec_unpolished.safetensors"
-"""The codec as the model was trained on it, kept beside the polished one so that a run can be resumed."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,11 +38,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--held-out", required=True, help="another one, for the held-out loss and PSNR")
     parser.add_argument(
-        "--out", required=True, type=Path, help="the world's folder; checkpoints and losses go there too"
+        "--out", required=True, type=Path, help="the world's folder; checkpoints, losses and latents go there too"
     )
-    parser.add_argument("--recipe", choices=sorted(RECIPES), default="diorama")
+    parser.add_argument(
+        "--recipe", choices=sorted(RECIPES), default="diorama", help="diorama-further goes with --init-from diorama"
+    )
     parser.add_argument("--name", help="the world's name (default: the name of --out)")
-    parser.add_argument("--description", help="what the world shows, for its card")
+    parser.add_argument("--description", help="what the world shows, for its card (default: the recipe's name)")
     parser.add_argument("--seed", type=_not_negative, default=0, help="0 or more; the same seed gives the same run")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--phrases", type=Path, help="a UTF-8 file of phrases this world knows, one a line")
@@ -66,12 +74,15 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.description:
         card = replace(card, description=arguments.description)
     start = _start(arguments.init_from, recipe, arguments.device)
+    if not arguments.resume:  # what an earlier run left would be taken for this one's when it is resumed
+        for left in (TRAINED_CODEC, CODEC_CHECKPOINT, CHECKPOINT):
+            (out / left).unlink(missing_ok=True)
     codec, codec_report = _codec(source, held_out, recipe, arguments, None if start is None else start.codec)
     text_encoder = text_encoder_for(card)
-    data = _encoded(arguments.recording, source, codec, text_encoder, recipe, out / "latents.safetensors")
-    held_out_data = _encoded(
-        arguments.held_out, held_out, codec, text_encoder, recipe, out / "held_out_latents.safetensors"
-    )
+    kept = out / "latents.safetensors", out / "held_out_latents.safetensors"
+    with ctrl_c_tells("stopped while recordings were encoded; run the same command with --resume, the codec is kept"):
+        data = _encoded(arguments.recording, source, codec, text_encoder, recipe, kept[0])
+        held_out_data = _encoded(arguments.held_out, held_out, codec, text_encoder, recipe, kept[1])
     model, report = train_model(
         data,
         held_out_data,
@@ -83,7 +94,6 @@ def run(arguments: argparse.Namespace) -> int:
         codec=encoder_digest(codec),
         start_from=None if start is None else start.model,
     )
-    write_tensors(out / _UNPOLISHED, codec.state_dict(), {})
     polish_decoder(
         codec,
         model,
@@ -97,6 +107,8 @@ def run(arguments: argparse.Namespace) -> int:
     save_world(
         out, with_training_facts(card, recipe, codec_report, report, seed=arguments.seed), model=model, codec=codec
     )
+    for path in kept:  # they are large, and only a run that is not done needs them
+        path.unlink(missing_ok=True)
     print(json.dumps({"world": str(out), "codec": asdict(codec_report), "model": asdict(report)}))
     return 0
 
@@ -105,13 +117,22 @@ def _encoded(
     recording: str, source: ClipSource, codec: Codec, text_encoder: TextEncoder, recipe: Recipe, path: Path
 ) -> LatentData:
     """The clips as latents: read back from `path` where an earlier run left them, else encoded and left there."""
-    parts = (Path(recording).resolve(), len(source), source.info, recipe.max_clips)
-    made_from = " | ".join([*map(str, parts), recipe.text_encoder, str(recipe.text_tokens), encoder_digest(codec)])
+    parts = (_stamp(Path(recording)), recipe.max_clips, recipe.text_encoder, recipe.text_tokens, encoder_digest(codec))
+    made_from = " ".join(map(str, parts))
     data = load_latents(path, made_from=made_from)
     if data is None:
+        if len(source) > recipe.max_clips:
+            print(f"{recording}: the first {recipe.max_clips} of {len(source)} clips are used", file=sys.stderr)
         data = encode_recording(source, codec=codec, text_encoder=text_encoder, limit=recipe.max_clips)
         save_latents(path, data, made_from=made_from)
     return data
+
+
+def _stamp(folder: Path) -> str:
+    """Differs where any file of a recording or of a video folder was written anew."""
+    files = sorted(path for path in folder.iterdir() if path.is_file())
+    told = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in files]
+    return hashlib.sha256(repr(told).encode()).hexdigest()
 
 
 def open_source(path: str, recipe: Recipe) -> ClipSource:
@@ -169,16 +190,15 @@ def _codec(
 ) -> tuple[Codec, CodecReport]:
     """The one that an earlier run left in --out where that is resumed, the codec of --init-from, or a new one.
 
-    It lies in --out afterwards: the model's checkpoints are worth nothing without it.
+    It lies in --out afterwards, and stays as it is when the decoder is polished: the model's checkpoints are worth
+    nothing without it.
     """
-    finished, checkpoint = arguments.out / "codec.safetensors", arguments.out / "checkpoint.safetensors"
-    unpolished = arguments.out / _UNPOLISHED
-    if arguments.resume and unpolished.exists():
-        finished = unpolished
+    finished, checkpoint = arguments.out / TRAINED_CODEC, arguments.out / CHECKPOINT
     if arguments.resume and finished.exists():
         codec = Codec(recipe.codec)
         load_into(codec, finished)
-        return codec.to(arguments.device), CodecReport(recipe.codec_training.steps, held_out_psnr(codec, held_out))
+        steps = recipe.codec_training.steps if given is None else 0
+        return codec.to(arguments.device), CodecReport(steps, held_out_psnr(codec, held_out))
     if arguments.resume and checkpoint.exists():
         raise CheckpointError(
             f"{checkpoint} was trained on the latents of {finished}, which is missing; put that file back, "

@@ -23,6 +23,9 @@ from eddyline_runtime.training.interrupt import ctrl_c_waits
 from eddyline_runtime.training.recipes import Recipe
 from eddyline_runtime.weights import half_precision
 
+TRAINED_CODEC = "codec_unpolished.safetensors"
+"""The codec that the model is trained on; the world's own, `codec.safetensors`, is polished at the end."""
+CODEC_CHECKPOINT = "codec_checkpoint.safetensors"
 POOL_CLIPS = 256
 POOL_FRAMES = 256
 """What is kept to draw windows from: at most so many stretches of clips of at most so many frames."""
@@ -71,7 +74,7 @@ def train_codec(
     device: str,
     resume: bool = False,
 ) -> tuple[Codec, CodecReport]:
-    """Train encoder and decoder and save them as `codec.safetensors` in `out`.
+    """Train encoder and decoder and save them as `codec_unpolished.safetensors` in `out`.
 
     Frames are drawn from a pool of clips that is refreshed as training goes, so that reading never dominates.
 
@@ -86,7 +89,7 @@ def train_codec(
     plan = recipe.codec_training
     torch.manual_seed(seed)
     codec = Codec(recipe.codec)
-    path, encoded_recipe = out / "codec_checkpoint.safetensors", msgspec.json.encode(recipe).decode()
+    path, encoded_recipe = out / CODEC_CHECKPOINT, msgspec.json.encode(recipe).decode()
     stopped = read_checkpoint(path, recipe=encoded_recipe, codec="") if resume and path.exists() else None
     if stopped is None:
         fit_linear(codec, source, frames=plan.fit_frames, seed=seed)
@@ -127,21 +130,23 @@ def train_codec(
             if not (math.isfinite(loss.item()) and math.isfinite(norm.item())):
                 raise TrainingError(
                     f"the codec's loss is {loss.item()}, its gradient {norm.item()} at train step {step}; "
-                    "lower its learning rate, or train with another seed"
+                    f"{path} keeps the last good state, if there was one: lower the learning rate, or resume with "
+                    "another --seed"
                 )
             optimiser.step()
             if step % 20 == 0:
                 progress.set_postfix(loss=f"{loss.item():.5f}")
-            if (step + 1) % recipe.save_every == 0 or ctrl_c():
+            stopping = ctrl_c()
+            if (step + 1) % recipe.save_every == 0 or stopping:
                 save(step + 1)
-            if ctrl_c():
+            if stopping:
                 raise TrainingError(
                     f"stopped after {step + 1} train steps of the codec; run the same command with --resume to go on"
                 )
     # in the layout that a run resumed from the file has, so that its latents are the same to the last bit
     codec.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     report = CodecReport(plan.steps, held_out_psnr(codec, held_out))
-    write_tensors(out / "codec.safetensors", codec.state_dict(), {"psnr_db": f"{report.psnr_db:.2f}"})
+    write_tensors(out / TRAINED_CODEC, codec.state_dict(), {"psnr_db": f"{report.psnr_db:.2f}"})
     path.unlink(missing_ok=True)
     return codec, report
 
@@ -179,15 +184,20 @@ def held_out_psnr(codec: Codec, source: ClipSource, *, clips: int = 16, frames: 
     return float(np.mean(values))
 
 
+def reconstruction_loss(decoded: Float[Tensor, "B T 3 H W"], clean: Float[Tensor, "B T 3 H W"]) -> Float[Tensor, ""]:
+    """Squared error, and a little absolute error: it keeps edges sharp."""
+    difference = decoded.float() - clean
+    return difference.square().mean() + 0.05 * difference.abs().mean()
+
+
 def _codec_loss(
     codec: Codec, clean: Float[Tensor, "B T 3 H W"], latent_noise: float, generator: torch.Generator
 ) -> Float[Tensor, ""]:
-    """Squared error, a little absolute error (it keeps edges sharp), and a light pull that keeps latents small."""
+    """The error of noised latents decoded, and a light pull that keeps latents small."""
     with half_precision(str(clean.device)):
         latents = codec.encode(clean)
         decoded, _ = codec.decode(latents + latent_noise * torch.randn(latents.shape, generator=generator).to(latents))
-    difference = decoded.float() - clean
-    return difference.square().mean() + 0.05 * difference.abs().mean() + 1e-4 * latents.float().square().mean()
+    return reconstruction_loss(decoded, clean) + 1e-4 * latents.float().square().mean()
 
 
 def _long_clip(source: ClipSource, frames: int, rng: np.random.Generator) -> NDArray[np.uint8]:

@@ -150,7 +150,7 @@ def _encode_clip(
     frames = frames_to_tensor(clip.frames[::stride][:count]).to(device)
     last = [(i + 1) * depth * stride - stride for i in range(count // depth)]
     return LatentClip(
-        latents=codec.encode(frames[None])[0].half().cpu(),
+        latents=codec.encode(frames[None])[0].half().cpu().contiguous(),  # as they come back from disk
         text=tuple(texts.setdefault(clip.captions[frame], len(texts)) for frame in last),
         actions=torch.from_numpy(clip.actions[last]).float(),
         stride=stride,

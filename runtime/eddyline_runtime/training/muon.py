@@ -39,7 +39,9 @@ class Muon(Optimizer):
                 if parameter.grad is None:
                     continue
                 state = self.state[parameter]
-                buffer = state.setdefault("momentum_buffer", torch.zeros_like(parameter))
+                if "momentum_buffer" not in state:
+                    state["momentum_buffer"] = torch.zeros_like(parameter)
+                buffer = state["momentum_buffer"]
                 buffer.lerp_(parameter.grad, 1 - group["momentum"])
                 updates[parameter.shape].append((parameter, parameter.grad.lerp(buffer, group["momentum"])))
             for shape, pairs in updates.items():

@@ -17,15 +17,20 @@ from torch import Tensor
 from tqdm import tqdm
 
 from eddyline.errors import TrainingError
-from eddyline_runtime.flow.sampler import VelocityFn
+from eddyline.recording import Clip
+from eddyline_runtime.flow.sampler import VelocityFn, euler_step
 from eddyline_runtime.model.codec import Codec
 from eddyline_runtime.model.streamdit import Conditioning, StreamDiT
 from eddyline_runtime.model.text_encoder import TextEncoder
-from eddyline_runtime.training.codec_trainer import warm_cosine
+from eddyline_runtime.training.codec_trainer import reconstruction_loss, warm_cosine
 from eddyline_runtime.training.data import ClipSource, frames_to_tensor
 from eddyline_runtime.training.interrupt import ctrl_c_tells
 from eddyline_runtime.training.recipes import PolishRecipe
 from eddyline_runtime.weights import half_precision
+
+POOL_START = 16
+POOL_CLIPS = 64
+"""Clips kept to cut windows from; one more is read before each step."""
 
 
 @dataclass(frozen=True)
@@ -52,24 +57,31 @@ def polish_decoder(
     """Train the decoder, in place, on recorded latents and on what `model` makes of them in turn.
 
     Raises:
-        TrainingError: the loss or its gradient is not finite, or no clip is long enough.
+        TrainingError: the loss or its gradient is not finite, no clip is long enough, or Ctrl-C was pressed.
     """
     decoder = [*codec.decoder.parameters(), *codec.linear_out.parameters()]
+    for parameter in decoder:
+        parameter.requires_grad_(True)  # those of a world that was loaded are frozen
     optimiser = torch.optim.AdamW(decoder, lr=plan.learning_rate, betas=(0.9, 0.98), weight_decay=0.0)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: warm_cosine(step, plan.steps))
     rng = np.random.default_rng((seed, 2))
     generator = torch.Generator().manual_seed(seed)
     model = model.to(device).eval()
     average = math.nan
+    length = plan.latent_frames * codec.config.frames_per_latent
+    pool: list[Clip] = []
     again = (
         "stopped while the decoder was polished; run the same command with --resume to polish anew, the rest is kept"
     )
     with ctrl_c_tells(again), tqdm(range(plan.steps), desc="polishing the decoder", unit="step") as bar:
         for step in bar:
-            windows = [draw_window(source, codec, plan.latent_frames, rng) for _ in range(plan.batch)]
+            for _ in range(POOL_START if step == 0 else 1):
+                pool.append(draw_clip(source, length, rng))
+            pool = pool[-POOL_CLIPS:]
+            picked = [pool[int(rng.integers(len(pool)))] for _ in range(plan.batch)]
+            windows = [cut_window(clip, codec, plan.latent_frames, rng) for clip in picked]
             latents = torch.stack([w.latents for w in windows])
             if step % 2:
-                latents = redreamed(model, latents, conditioning(windows, text_encoder, device), plan, generator)
+                latents = redreamed(model, latents, words_of(windows, text_encoder, device), plan, generator)
             loss = _loss(codec, latents, torch.stack([w.pixels for w in windows]).to(device), rng)
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
@@ -77,36 +89,45 @@ def polish_decoder(
             if not (math.isfinite(loss.item()) and math.isfinite(norm.item())):
                 raise TrainingError(
                     f"the decoder's loss is {loss.item()}, its gradient {norm.item()} at polish step {step}; "
-                    "lower its learning rate, or train with another seed"
+                    "lower its learning rate, or run the same command with --resume and another --seed"
                 )
+            for group in optimiser.param_groups:
+                group["lr"] = plan.learning_rate * warm_cosine(step, plan.steps)
             optimiser.step()
-            schedule.step()
             average = loss.item() if math.isnan(average) else 0.95 * average + 0.05 * loss.item()
             bar.set_postfix(loss=f"{average:.5f}")
 
 
-@torch.no_grad()
-def draw_window(source: ClipSource, codec: Codec, latent_frames: int, rng: np.random.Generator) -> Window:
-    """A window drawn at random from a clip drawn at random among those that are long enough."""
-    depth = codec.config.frames_per_latent
-    length = latent_frames * depth
+def draw_clip(source: ClipSource, frames: int, rng: np.random.Generator) -> Clip:
+    """A clip drawn at random among those of at least `frames` frames.
+
+    Raises:
+        TrainingError: a thousand of them were too short.
+    """
     for _ in range(1000):
         clip = source[int(rng.integers(len(source)))]
-        if len(clip.frames) >= length:
-            start = int(rng.integers(len(clip.frames) - length + 1))
-            pixels = frames_to_tensor(clip.frames[start : start + length])
-            device = codec.linear_in.weight.device
-            last = range(start + depth - 1, start + length, depth)
-            return Window(
-                pixels=pixels,
-                latents=codec.encode(pixels[None].to(device))[0],
-                captions=tuple(clip.captions[frame] for frame in last),
-                actions=torch.from_numpy(clip.actions[list(last)]).float(),
-            )
-    raise TrainingError(f"no clip has {length} frames, which polishing needs; record longer clips")
+        if len(clip.frames) >= frames:
+            return clip
+    raise TrainingError(f"no clip has {frames} frames, which polishing needs; record longer clips")
 
 
-def conditioning(windows: list[Window], text_encoder: TextEncoder, device: str) -> Conditioning:
+@torch.no_grad()
+def cut_window(clip: Clip, codec: Codec, latent_frames: int, rng: np.random.Generator) -> Window:
+    """A window from anywhere in a clip."""
+    depth = codec.config.frames_per_latent
+    length = latent_frames * depth
+    start = int(rng.integers(len(clip.frames) - length + 1))
+    pixels = frames_to_tensor(clip.frames[start : start + length])
+    last = range(start + depth - 1, start + length, depth)
+    return Window(
+        pixels=pixels,
+        latents=codec.encode(pixels[None].to(codec.linear_in.weight.device))[0],
+        captions=tuple(clip.captions[frame] for frame in last),
+        actions=torch.from_numpy(clip.actions[list(last)]).float(),
+    )
+
+
+def words_of(windows: list[Window], text_encoder: TextEncoder, device: str) -> Conditioning:
     """What the windows are dreamed under: their own words and keys."""
     texts = sorted({caption for window in windows for caption in window.captions})
     encoded = text_encoder.encode(texts)
@@ -135,17 +156,18 @@ def redreamed(
 
     def velocity(x: Tensor, tau: Tensor) -> Tensor:
         with half_precision(str(x.device)):
-            return model(x, tau, words).float()
+            answer: Tensor = model(x, tau, words)
+            return answer.float()
 
     return euler(velocity, start * latents + (1 - start) * noise, start=start, steps=taken)
 
 
 def euler(velocity_fn: VelocityFn, latents: Tensor, *, start: float, steps: int) -> Tensor:
     """Integrate all latent frames together from tau = `start` to 1 in equal steps."""
-    delta = (1 - start) / steps
+    delta = torch.full(latents.shape[1:2], (1 - start) / steps)
     for step in range(steps):
-        tau = torch.full(latents.shape[:2], start + step * delta, device=latents.device)
-        latents = latents + delta * velocity_fn(latents, tau)
+        tau = (start + step * delta).to(latents).expand(latents.shape[0], -1)
+        latents = euler_step(latents, velocity_fn(latents, tau), delta)
     return latents
 
 
@@ -155,10 +177,11 @@ def _loss(
     pixels: Float[Tensor, "B T 3 H W"],
     rng: np.random.Generator,
 ) -> Float[Tensor, ""]:
-    """Of two neighbouring latent frames of each window, decoded after the one before; the others would cost time."""
+    """Of two neighbouring latent frames of each window, after the one before if they are not a stream's first; to
+    decode the others would cost time."""
     depth = codec.config.frames_per_latent
-    first = int(rng.integers(1, latents.shape[1] - 1))
+    first = int(rng.integers(latents.shape[1] - 1))
+    before = min(first, 1)
     with half_precision(str(latents.device)):
-        decoded, _ = codec.decode(latents[:, first - 1 : first + 2])
-    difference = decoded[:, depth:].float() - pixels[:, first * depth : (first + 2) * depth]
-    return difference.square().mean() + 0.05 * difference.abs().mean()
+        decoded, _ = codec.decode(latents[:, first - before : first + 2])
+    return reconstruction_loss(decoded[:, before * depth :], pixels[:, first * depth : (first + 2) * depth])

@@ -161,7 +161,10 @@ def diorama() -> Recipe:
         change_share=0.25,
         stride_share=0.1,
         max_clips=1300,
-        profiles={"smooth": config.smooth(), "responsive": config.responsive()},
+        profiles={
+            "smooth": config.smooth(event_guidance_scale=2.5),
+            "responsive": config.responsive(event_guidance_scale=2.5),
+        },
         default_profile="smooth",
     )
 

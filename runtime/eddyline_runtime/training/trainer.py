@@ -25,6 +25,7 @@ from eddyline_runtime.training.muon import Muon
 from eddyline_runtime.training.recipes import Recipe, Stage
 from eddyline_runtime.weights import half_precision
 
+CHECKPOINT = "checkpoint.safetensors"
 HELD_OUT_SEED = 2**31
 """Held-out windows are drawn with this seed whatever the run's own is, so that runs compare."""
 HELD_OUT_BATCHES = 4
@@ -39,7 +40,8 @@ class TrainReport:
     samples: int
     """Windows seen."""
     held_out_loss: float
-    """Of the averaged weights, over the window lengths of all stages."""
+    """Of the averaged weights, over the window lengths of all stages, each against its own target: a guided stage
+    has guidance in the target, and raises what is measured on the others."""
 
 
 def train_model(
@@ -77,7 +79,7 @@ def train_model(
     model = model.to(device)
     ema = {name: t.detach().clone() for name, t in model.state_dict().items()}
     optimisers = make_optimisers(model, recipe)
-    path, encoded_recipe = out / "checkpoint.safetensors", msgspec.json.encode(recipe).decode()
+    path, encoded_recipe = out / CHECKPOINT, msgspec.json.encode(recipe).decode()
     first = 0
     if resume and path.exists():
         checkpoint = read_checkpoint(path, recipe=encoded_recipe, codec=codec)
@@ -111,9 +113,10 @@ def train_model(
             if done % recipe.held_out_every == 0 or done == recipe.total_steps:
                 held_out_loss = evaluate_loss(model, ema, held_out, recipe=recipe, device=device)
                 log.writerow([done, stage.frames, f"{loss_average:.5f}", f"{held_out_loss:.5f}"])
-            if done % recipe.save_every == 0 or done == recipe.total_steps or ctrl_c():
+            stopping = ctrl_c()
+            if done % recipe.save_every == 0 or done == recipe.total_steps or stopping:
                 save(done)
-            if ctrl_c():
+            if stopping:
                 raise TrainingError(f"stopped after {done} train steps; run the same command with --resume to go on")
     if not plan:  # resumed when all was done
         held_out_loss = evaluate_loss(model, ema, held_out, recipe=recipe, device=device)
