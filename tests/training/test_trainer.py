@@ -270,8 +270,8 @@ def test_a_guided_stage_pulls_the_target_by_what_words_change(data: LatentData, 
         wanted = flow_matching_loss(towards, replace(sample, velocity=sample.velocity + 0.5 * (towards - away)))
         unguided = flow_matching_loss(towards, sample)
         loss = trainer.batch_loss(model, batch, "cpu")
-    assert loss.item() == pytest.approx(wanted.item(), rel=2e-2)
-    assert abs(wanted.item() - unguided.item()) > 0.1 * unguided.item(), "guidance shows in the loss"
+    assert loss.item() == pytest.approx(wanted.item(), rel=5e-3)
+    assert abs(wanted.item() - unguided.item()) > 0.02 * unguided.item(), "guidance shows in the loss"
 
 
 def test_the_deviation_of_each_channel_is_that_of_the_data(data: LatentData) -> None:
