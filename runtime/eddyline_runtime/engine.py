@@ -315,16 +315,17 @@ class Engine:
     def _expected(self) -> dict[Hashable, float]:
         """What a tick of each group is expected to take: the 95th percentile of the last, plus an opening's step.
 
-        Ticks with second rows are remembered apart; while none was made, they are taken to cost twice as much.
+        Ticks with second rows are remembered apart; while none was made, they are taken to cost twice as much as one row.
         """
         past = {key: sorted(costs)[int(0.95 * (len(costs) - 1))] for key, costs in self._memory.items()}
         second = {state.profile for state in self._views.values() if _may_be_guided(state)}
         costs: dict[Hashable, float] = {}
         for (profile, guided), cost in past.items():
-            if guided == (profile in second):
+            wanted = profile in second
+            if guided == wanted:
                 costs[profile] = cost
-            elif profile in second and (profile, True) not in past:
-                costs[profile] = 2 * cost
+            elif (profile, wanted) not in past:
+                costs[profile] = 2 * cost if wanted else cost
         opening = next((state for state in self._views.values() if state.opening and not state.resting), None)
         if opening is not None:
             step_s = costs.get(opening.profile, 0.0) / opening.partition.micro_steps

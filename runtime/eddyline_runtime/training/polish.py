@@ -8,7 +8,7 @@ Shapes: B windows, F latent frames, T frames, C channels, Y X latent height and 
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -22,7 +22,7 @@ from eddyline_runtime.flow.sampler import VelocityFn, euler_step
 from eddyline_runtime.model.codec import Codec
 from eddyline_runtime.model.streamdit import Conditioning, StreamDiT
 from eddyline_runtime.model.text_encoder import TextEncoder
-from eddyline_runtime.training.codec_trainer import reconstruction_loss, warm_cosine
+from eddyline_runtime.training.codec_trainer import POOL_FRAMES, reconstruction_loss, warm_cosine
 from eddyline_runtime.training.data import ClipSource, frames_to_tensor
 from eddyline_runtime.training.interrupt import ctrl_c_tells
 from eddyline_runtime.training.recipes import PolishRecipe
@@ -99,13 +99,19 @@ def polish_decoder(
 
 
 def draw_clip(source: ClipSource, frames: int, rng: np.random.Generator) -> Clip:
-    """A clip drawn at random among those of at least `frames` frames.
+    """A clip drawn at random among those of at least `frames` frames; of a long one only a stretch is kept.
 
     Raises:
         TrainingError: a thousand of them were too short.
     """
     for _ in range(1000):
         clip = source[int(rng.integers(len(source)))]
+        length = max(frames, POOL_FRAMES)
+        if len(clip.frames) > length:
+            start = int(rng.integers(len(clip.frames) - length + 1))
+            part = slice(start, start + length)
+            pixels = clip.frames[part].copy()  # the rest must not stay in memory
+            return replace(clip, frames=pixels, captions=clip.captions[part], actions=clip.actions[part], labels={})
         if len(clip.frames) >= frames:
             return clip
     raise TrainingError(f"no clip has {frames} frames, which polishing needs; record longer clips")
