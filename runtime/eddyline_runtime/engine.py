@@ -315,7 +315,7 @@ class Engine:
     def _expected(self) -> dict[Hashable, float]:
         """What a tick of each group is expected to take: the 95th percentile of the last, plus an opening's step.
 
-        Ticks with second rows are remembered apart; while none was made, they are taken to cost twice as much as one row.
+        Ticks with second rows are remembered apart; while none was made, they are taken to cost twice as much.
         """
         past = {key: sorted(costs)[int(0.95 * (len(costs) - 1))] for key, costs in self._memory.items()}
         second = {state.profile for state in self._views.values() if _may_be_guided(state)}
