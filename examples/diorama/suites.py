@@ -12,7 +12,7 @@ import json
 import random
 from collections.abc import Callable
 from dataclasses import replace
-from itertools import cycle
+from itertools import cycle, product
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +22,10 @@ from .world import State
 _SEED = 20261122
 _STEERING_SEED = 20261125  # drawn anew after settings had been chosen on an earlier draw
 _KEYS = {"stands": [], "walks left": ["ArrowLeft"], "walks right": ["ArrowRight"], "jumps": ["ArrowUp"]}
-_STEERED = ("place", "time", "hero")
+_ACTIONS_SEED = 20261127
+_STEERED = ("place", "time", "hero", "weather", "colour")
 _TURNS_EACH = 20
+_OTHER_WORDINGS = 4
 
 
 def _free_state(rng: random.Random, place: str, hero: str, colour: str) -> State:
@@ -38,11 +40,15 @@ def _scene(state: State, words: str) -> dict[str, Any]:
 
 
 def _wordings(rng: random.Random) -> list[Callable[[State], str]]:
-    return [grammar.canonical, lambda state: grammar.caption(state, rng, mention=vocabulary.VALUES)]
+    """Canonical words, then others; each leaves nothing out."""
+    return [
+        grammar.canonical,
+        *[lambda state: grammar.caption(state, rng, mention=vocabulary.VALUES)] * _OTHER_WORDINGS,
+    ]
 
 
 def held_out_suite(seed: int = _SEED) -> dict[str, Any]:
-    """Each held-out triple twice: in canonical words and in others."""
+    """Each held-out triple five times: in canonical words and in four others."""
     rng = random.Random(seed)
     scenes = [
         _scene(state, words(state))
@@ -58,27 +64,8 @@ def held_out_suite(seed: int = _SEED) -> dict[str, Any]:
     }
 
 
-def seen_suite(seed: int = _SEED + 1) -> dict[str, Any]:
-    """As many scenes of combinations that recordings show."""
-    rng = random.Random(seed)
-    everything = [(p, h, c) for p in vocabulary.PLACES for h in vocabulary.HEROES for c in vocabulary.COLOURS]
-    triples = rng.sample([triple for triple in everything if triple not in held_out.triples()], 48)
-    scenes = [
-        _scene(state, words(state))
-        for triple in triples
-        for words in _wordings(rng)
-        for state in [_free_state(rng, *triple)]
-    ]
-    rng.shuffle(scenes)
-    return {
-        "name": "diorama seen",
-        "description": "Combinations of place, hero and colour that recordings show.",
-        "scenes": scenes,
-    }
-
-
 def steering_suite(seed: int = _STEERING_SEED) -> dict[str, Any]:
-    """A scene, and words that change its place, time or hero while it runs; by an event or by a new prompt in turn."""
+    """A scene, and words that change one attribute of it while it runs; by an event or by a new prompt in turn."""
     rng = random.Random(seed)
     turns = []
     for attribute in _STEERED:
@@ -104,15 +91,35 @@ def steering_suite(seed: int = _STEERING_SEED) -> dict[str, Any]:
     rng.shuffle(turns)
     return {
         "name": "diorama steering",
-        "description": "Words that change place, time or hero of a running scene.",
+        "description": "Words that change place, time, hero, weather or colour of a running scene.",
         "turns": turns,
+    }
+
+
+def actions_suite(seed: int = _ACTIONS_SEED) -> dict[str, Any]:
+    """Each held-out triple twice, under no word of what the hero does: a walking key goes down after none or after the
+    opposite one."""
+    rng = random.Random(seed)
+    walks = ("walks left", "walks right")
+    ways = cycle(product(walks, (True, False)))
+    presses = []
+    for triple, (doing, turns_round) in zip(sorted(held_out.triples()) * 2, ways, strict=False):
+        before = walks[1 - walks.index(doing)] if turns_round else "stands"
+        state = replace(_free_state(rng, *triple), doing=before, happening="none")
+        silent = grammar.canonical(state).replace(f" {vocabulary.DOINGS[before][0][0]} ", " ")
+        presses.append({"scene": _scene(state, silent), "keys": _KEYS[doing], "attribute": "doing", "value": doing})
+    rng.shuffle(presses)
+    return {
+        "name": "diorama actions",
+        "description": "A walking key goes down in a running scene of a combination that no recording shows.",
+        "presses": presses,
     }
 
 
 SUITES: dict[str, Callable[[], dict[str, Any]]] = {
     "held_out.json": held_out_suite,
-    "seen.json": seen_suite,
     "steering.json": steering_suite,
+    "actions.json": actions_suite,
 }
 
 

@@ -61,7 +61,7 @@ def _parser() -> argparse.ArgumentParser:
 
 _LAZY = (
     ("train", "eddyline_runtime.training.cli", "train a world from recordings or videos"),
-    ("evaluate", "eddyline_runtime.evaluation.quality", "measure how well a world follows words"),
+    ("evaluate", "eddyline_runtime.evaluation.cli", "measure how well a world follows words"),
     ("bench", "eddyline_runtime.bench", "measure speed, latency and memory"),
 )
 
@@ -70,7 +70,7 @@ def _lazily(name: str, module_name: str) -> Callable[[argparse.Namespace], int |
     """A command whose module is imported when it runs; the module has `add_arguments(parser)` and `run(arguments)`."""
 
     def run(given: argparse.Namespace) -> int | None:
-        with _told_what_to_install("train" if name == "train" else "runtime"):
+        with _told_what_to_install("runtime" if name == "bench" else "train"):
             module = importlib.import_module(module_name)
         parser = argparse.ArgumentParser(prog=f"eddyline-runtime {name}", description=module.__doc__)
         module.add_arguments(parser)

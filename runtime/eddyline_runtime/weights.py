@@ -218,15 +218,34 @@ def save_world(folder: Path, card: WorldCard, *, model: StreamDiT, codec: Codec)
     """Write a world: weights (StreamDiT as bf16, its statistics and the codec as float32), then the card with hashes.
 
     A probe that lies in the folder already is named in the card too. Returns the card as written.
+
+    Raises:
+        WeightsError: it cannot be written; a world that was there before is untouched.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     statistics = dict(model.named_buffers())
-    halved = {k: (v if k in statistics else v.to(torch.bfloat16)).contiguous() for k, v in model.state_dict().items()}
-    save_file(halved, folder / "streamdit.safetensors")
-    save_file({k: v.contiguous() for k, v in codec.state_dict().items()}, folder / "codec.safetensors")
-    hashes = {name: _sha256(folder / name) for name in WEIGHT_FILES if (folder / name).exists()}
-    card = replace(card, sha256=hashes)
-    (folder / "card.json").write_bytes(msgspec.json.format(msgspec.json.encode(card), indent=2))
+    contents = {
+        "streamdit.safetensors": {
+            k: v if k in statistics else v.to(torch.bfloat16) for k, v in model.state_dict().items()
+        },
+        "codec.safetensors": codec.state_dict(),
+    }
+    parts = {name: folder / f"{name}.part" for name in (*contents, "card.json")}
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, tensors in contents.items():
+            save_file({k: v.contiguous() for k, v in tensors.items()}, parts[name])
+        written = {name: parts.get(name, folder / name) for name in WEIGHT_FILES}
+        card = replace(card, sha256={name: _sha256(path) for name, path in written.items() if path.exists()})
+        parts["card.json"].write_bytes(msgspec.json.format(msgspec.json.encode(card), indent=2))
+        for name, part in parts.items():
+            part.replace(folder / name)
+    except (OSError, SafetensorError) as error:
+        for part in parts.values():
+            part.unlink(missing_ok=True)
+        raise WeightsError(
+            f"{folder}: the world cannot be written ({error}); make room on the disk or choose another folder, "
+            "a world that was there before is untouched"
+        ) from error
     return card
 
 

@@ -49,6 +49,29 @@ def _parser() -> argparse.ArgumentParser:
     play.add_argument("--headless", action="store_true", help="do as without a display")
     play.add_argument("--seconds", type=_seconds, default=20.0, help="of video to play without a display (default: 20)")
 
+    record = verbs.add_parser(
+        "record",
+        help="record a pygame game as it is, for training a world of one's own",
+        usage="eddyline record OUT [options] -- GAME [argument ...]",
+    )
+    record.set_defaults(verb=_record)
+    record.add_argument("out", type=Path, metavar="OUT", help="folder of the recording")
+    record.add_argument("game", nargs="+", metavar="GAME", help="module or script of the game, and its arguments")
+    record.add_argument("--play", type=_player, default=None, metavar="SEED", help="let a robot play (default: none)")
+    record.add_argument(
+        "--keys",
+        type=lambda text: tuple(text.split(",")),
+        default=("ArrowLeft", "ArrowRight", "ArrowUp", "ArrowDown", "Space"),
+        help="W3C names of the keys to record, separated by commas (default: the four arrows and Space)",
+    )
+    record.add_argument("--minutes", type=float, default=10.0, help="of video (default: 10)")
+    record.add_argument("--fps", type=float, default=16.0, help="frames a second (default: 16)")
+    record.add_argument(
+        "--size", type=_size, help="such as 128x96, multiples of 16 (default: by the game's proportions)"
+    )
+    record.add_argument("--caption", help="the words of all frames (default: the title of the game's window)")
+    record.add_argument("--add", action="store_true", help="add to the recording that OUT holds")
+
     doctor = verbs.add_parser("doctor", help="what is installed, what is missing, what to do")
     doctor.set_defaults(verb=_doctor)
 
@@ -71,6 +94,15 @@ def _seconds(text: str) -> float:
     if not (math.isfinite(seconds) and 0 < seconds <= 3600):
         raise argparse.ArgumentTypeError("give seconds, over 0 and up to 3600")
     return seconds
+
+
+def _player(text: str) -> int | None:
+    return None if text == "none" else _seed(text)
+
+
+def _size(text: str) -> tuple[int, int]:
+    width, height = text.split("x")
+    return int(width), int(height)
 
 
 def _play(options: argparse.Namespace) -> int:
@@ -98,6 +130,31 @@ def _play(options: argparse.Namespace) -> int:
         ),
         say=lambda text: print(text, flush=True),
     )
+
+
+def _record(options: argparse.Namespace) -> int:
+    os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
+    if importlib.util.find_spec("pygame") is None:
+        print("eddyline record needs pygame; run: pip install 'eddyline[play]'", file=sys.stderr)
+        return 1
+    from eddyline.record_game import RecordOptions, record_game
+
+    given = RecordOptions(
+        game=options.game[0],
+        arguments=options.game[1:],
+        out=options.out,
+        size=options.size,
+        fps=options.fps,
+        minutes=options.minutes,
+        caption=options.caption,
+        robot_seed=options.play,
+        keys=options.keys,
+        add=options.add,
+    )
+    recorded = record_game(given, say=lambda text: print(text, flush=True))
+    width, height = recorded.size
+    print(f"{recorded.frames} frames of {width} x {height} in {options.out}, from {recorded.runs} runs of the game")
+    return 0
 
 
 def _ping(options: argparse.Namespace) -> int:

@@ -455,6 +455,10 @@ class Recording:
                 f"{file}: clip {number} cannot be read ({error}); the file is damaged: restore it from a copy, "
                 f"or delete it and its entry in {file.parent / 'index.json'}"
             ) from error
+        if any(not text.strip() for _, text in words.captions):
+            raise RecordingError(
+                f"{file}: clip {number} has an empty caption; every frame needs words, say what is to be seen"
+            )
         labels = {name: _spread(file, runs, length) for name, runs in words.labels.items()}
         return Clip(frames, _spread(file, words.captions, length), actions, labels, seed)
 

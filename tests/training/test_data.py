@@ -12,7 +12,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eddyline.errors import TrainingError
+from eddyline.errors import ConfigError, TrainingError
 from eddyline.recording import Recording
 from eddyline_runtime import config
 from eddyline_runtime.config import Partition
@@ -49,7 +49,8 @@ def plain(**shares: float) -> Recipe:
 
 
 def stage(partition: Partition, batch: int = 64) -> Stage:
-    return Stage(frames=partition.buffer_frames, batch=batch, steps=1, mix=(MixEntry(partition=partition, weight=1.0),))
+    mix = (MixEntry(partition=partition, weight=1.0),)
+    return Stage(name="one partition", frames=partition.buffer_frames, batch=batch, steps=1, mix=mix)
 
 
 def diagonal(frames: int) -> Partition:
@@ -80,7 +81,7 @@ def same(a: Batch, b: Batch) -> bool:
         and torch.equal(ours.text_index, theirs.text_index)
         and torch.equal(ours.actions, theirs.actions)
         and torch.equal(ours.stride, theirs.stride)
-        and (a.away is None) == (b.away is None)
+        and (a.guidance is None) == (b.guidance is None)
         and torch.equal(torch.rand(4, generator=a.generator), torch.rand(4, generator=b.generator))
     )
 
@@ -296,14 +297,39 @@ def test_a_guided_batch_holds_what_guidance_pulls_away_from(latent_clip: MakeCli
     clip = replace(whole.clips[0], text=(1, 1, 2, 2, 3, 3))
     clip = replace(clip, latents=clip.latents[:6], actions=clip.actions[:6])
     data = LatentData((clip,), texts, ByteTextEncoder(dim=32, max_tokens=32).encode(texts))
-    guided = replace(stage(diagonal(6), 2), guidance_scale=2.0)
+    guided = replace(stage(diagonal(6), 2), guidance_scale=2.0, event_guidance_scale=3.0)
     batch = draw_batch(data, recipe=plain(), stage=guided, seed=0, step=0)
-    assert batch.away is not None
-    away = replace(batch, conditioning=batch.away)
+    assert batch.guidance is not None
+    away = replace(batch, conditioning=batch.guidance.away)
     assert words_of(batch, data) == [[texts[i] for i in (1, 1, 2, 2, 3, 3)]] * 2
     assert words_of(away, data) == [[texts[i] for i in (0, 0, 1, 1, 0, 0)]] * 2
-    assert torch.equal(batch.away.actions, batch.conditioning.actions)
-    assert draw_batch(data, recipe=plain(), stage=stage(diagonal(6), 2), seed=0, step=0).away is None
+    assert torch.equal(batch.guidance.away.actions, batch.conditioning.actions)
+    assert batch.guidance.scales.tolist() == [[2, 2, 3, 3, 2, 2]] * 2
+    batch = draw_batch(data, recipe=plain(), stage=replace(guided, event_guidance_scale=None), seed=0, step=0)
+    assert batch.guidance is not None
+    away = words_of(replace(batch, conditioning=batch.guidance.away), data)
+    assert away == [[""] * 6] * 2
+    assert batch.guidance.scales.unique().tolist() == [2.0]
+    events_only = replace(stage(diagonal(6), 2), event_guidance_scale=3.0)
+    batch = draw_batch(data, recipe=plain(), stage=events_only, seed=0, step=0)
+    assert batch.guidance is not None
+    assert batch.guidance.scales.tolist() == [[1, 1, 3, 3, 1, 1]] * 2
+    assert draw_batch(data, recipe=plain(), stage=stage(diagonal(6), 2), seed=0, step=0).guidance is None
+
+
+@pytest.mark.parametrize("wrong", [{"teacher_steps": 0, "denoise_steps": 4}, {"teacher_steps": 4}])
+def test_a_stage_that_distils_says_how_the_student_and_the_teacher_step(wrong: dict[str, int]) -> None:
+    with pytest.raises(ConfigError, match="distillation needs both"):
+        replace(stage(diagonal(4)), **wrong)
+
+
+@pytest.mark.parametrize("share", [0.1, 0.3, 0.5])
+def test_the_share_of_uniform_noise_is_what_was_asked_for(share: float) -> None:
+    mix = recipes.mixed_partitions(8, uniform_share=share)
+    uniform = [entry.weight for entry in mix if entry.partition == Partition(num_chunks=1, chunk_frames=8)]
+    assert sum(uniform) / sum(entry.weight for entry in mix) == pytest.approx(share)
+    assert {entry.partition.chunk_frames for entry in mix} == {1, 2, 4, 8}
+    assert {entry.partition.reference_frames for entry in mix} == {0, 1, 2, 4}
 
 
 def test_only_as_many_clips_are_encoded_as_are_asked_for(recording: Path) -> None:

@@ -203,16 +203,32 @@ def test_videos_with_captions_become_a_world(tmp_path: Path) -> None:
     assert load_world(str(tmp_path / "world")).card.action_names == tuple(f"Action{i}" for i in range(5))
 
 
-@pytest.mark.parametrize("wrong", ["recording", "held-out"])
-def test_pictures_of_another_size_are_refused(
-    recording: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], wrong: str
+def test_a_world_has_the_pictures_keys_and_captions_of_its_recording(tmp_path: Path) -> None:
+    keys = ("ArrowLeft", "ArrowRight", "Space")
+    for name in ("recording", "held_out"):
+        with Recorder(tmp_path / name, fps=20, height=48, width=32, action_names=keys) as recorder:
+            for frame in np.random.default_rng(0).integers(0, 255, (48, 48, 32, 3)).astype(np.uint8):
+                recorder.add(frame, caption="grain", actions=[0.0, 1.0, 0.0])
+    assert train(tmp_path / "recording", tmp_path / "held_out", tmp_path / "world") == 0
+    card = load_world(str(tmp_path / "world")).card
+    assert (card.height, card.width, card.fps, card.action_names, card.phrases) == (48, 32, 20.0, keys, ("grain",))
+
+
+@pytest.mark.parametrize(
+    ("sides", "message"),
+    [
+        ((40, 48), "the recording is 48x40, and training takes sides that are multiples of 16; record at such a size"),
+        ((32, 64), "is 48x32 with 5 actions at 16 frames a second, the recording 64x32 with 1 actions at 16 frames"),
+    ],
+    ids=["no patches", "unlike the other"],
+)
+def test_pictures_of_a_size_that_does_not_fit_are_refused(
+    held_out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], sides: tuple[int, int], message: str
 ) -> None:
-    with Recorder(tmp_path / "big", fps=16, height=40, width=48, action_names=["KeyA"]) as recorder:
-        recorder.begin_clip()
-        recorder.add(np.zeros((40, 48, 3), np.uint8), caption="dark", actions=[0.0])
-    folders = (tmp_path / "big", recording) if wrong == "recording" else (recording, tmp_path / "big")
-    assert train(*folders, tmp_path / "out") == 2
-    message = "is 48x40 with 1 actions, the recipe 'tiny' takes 48x32 with 5; record at that size or write a recipe"
+    height, width = sides
+    with Recorder(tmp_path / "other", fps=16, height=height, width=width, action_names=["KeyA"]) as recorder:
+        recorder.add(np.zeros((height, width, 3), np.uint8), caption="dark", actions=[0.0])
+    assert train(tmp_path / "other", held_out, tmp_path / "out") == 2
     assert message in capsys.readouterr().err
 
 

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from eddyline.errors import CheckpointError, TrainingError
 from eddyline_runtime import config
+from eddyline_runtime.config import Partition
 from eddyline_runtime.flow.loss import flow_matching_loss, flow_sample
 from eddyline_runtime.model.codec import Codec
 from eddyline_runtime.model.streamdit import StreamDiT
@@ -26,7 +27,7 @@ from eddyline_runtime.training import checkpoint as checkpoints
 from eddyline_runtime.training import trainer
 from eddyline_runtime.training.checkpoint import encoder_digest, write_tensors
 from eddyline_runtime.training.data import Batch, LatentData, draw_batch
-from eddyline_runtime.training.recipes import Recipe, tiny
+from eddyline_runtime.training.recipes import MixEntry, Recipe, Stage, tiny
 from eddyline_runtime.training.trainer import TrainReport, latent_deviation, learning_rate, make_optimisers, train_model
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "losses_tiny.json"
@@ -204,7 +205,7 @@ def test_a_gradient_that_is_not_finite_does_not_reach_the_weights(
     """sqrt has no slope at 0: the loss is 0, its gradient is not a number. A save would follow right after step 3."""
     calls = 0
 
-    def loss(model: StreamDiT, batch: Batch, device: str) -> Tensor:
+    def loss(model: StreamDiT, batch: Batch, device: str, teacher: StreamDiT | None) -> Tensor:
         nonlocal calls
         calls += 1
         total = sum((p.square().sum() for p in model.parameters()), torch.zeros(()))
@@ -235,10 +236,22 @@ def test_the_average_moves_by_its_decay(recipe: Recipe) -> None:
 def test_measuring_the_held_out_loss_leaves_the_model_alone(data: LatentData, recipe: Recipe) -> None:
     model = StreamDiT(recipe.model)
     before = {name: t.clone() for name, t in model.state_dict().items()}
-    ema = {name: t + 0.1 for name, t in before.items()}
-    losses = {trainer.evaluate_loss(model, ema, data, recipe=recipe, device="cpu") for _ in range(2)}
+    losses = {trainer.evaluate_loss(model, data, recipe=recipe, device="cpu") for _ in range(2)}
     assert len(losses) == 1, "the same windows and noise every time"
     assert all(torch.equal(t, before[name]) for name, t in model.state_dict().items())
+
+
+def test_whoever_watches_is_shown_the_averaged_model_and_changes_nothing(train: Train, tmp_path: Path) -> None:
+    shown: dict[int, dict[str, Tensor]] = {}
+
+    def watch(step: int, model: StreamDiT) -> None:
+        shown[step] = {name: t.clone() for name, t in model.state_dict().items()}
+
+    watched, _ = train(tmp_path / "watched", watch=watch)
+    unwatched, _ = train(tmp_path / "unwatched")
+    assert list(shown) == [4, 8]
+    assert equal_weights(watched, unwatched)
+    assert all(torch.equal(shown[8][name], t) for name, t in watched.state_dict().items())
 
 
 def test_the_learning_rate_rises_stays_and_falls_to_nearly_nothing() -> None:
@@ -262,16 +275,95 @@ def test_a_guided_stage_pulls_the_target_by_what_words_change(data: LatentData, 
     plain = recipe.stages[-1]
     guided = replace(plain, guidance_scale=2.0)
     batch, same = (draw_batch(data, recipe=recipe, stage=s, seed=0, step=3) for s in (guided, plain))
-    assert batch.away is not None
+    assert batch.guidance is not None
     sample = flow_sample(same.latents, same.partitions, same.generator)
     with torch.no_grad():
         towards = model(sample.latents, sample.tau, batch.conditioning)
-        away = model(sample.latents, sample.tau, batch.away)
+        away = model(sample.latents, sample.tau, batch.guidance.away)
         wanted = flow_matching_loss(towards, replace(sample, velocity=sample.velocity + 0.5 * (towards - away)))
         unguided = flow_matching_loss(towards, sample)
         loss = trainer.batch_loss(model, batch, "cpu")
     assert loss.item() == pytest.approx(wanted.item(), rel=5e-3)
     assert abs(wanted.item() - unguided.item()) > 0.02 * unguided.item(), "guidance shows in the loss"
+
+
+def a_model_that_hears(recipe: Recipe, seed: int = 0) -> StreamDiT:
+    """Random weights where others start at zero, so that words change the velocity."""
+    torch.manual_seed(seed)
+    model = StreamDiT(recipe.model)
+    torch.nn.init.normal_(model.head[-1].weight, std=0.1)
+    for block in model.blocks:
+        torch.nn.init.normal_(block.text_out.weight)
+    return model.eval()
+
+
+@pytest.fixture
+def distilling(recipe: Recipe) -> Recipe:
+    """Four steps of one call of the student for two of the teacher."""
+    entry = MixEntry(partition=Partition(num_chunks=2, chunk_frames=2), weight=1.0)
+    stage = Stage(
+        name="distillation",
+        frames=4,
+        batch=2,
+        steps=4,
+        mix=(entry,),
+        guidance_scale=2.0,
+        denoise_steps=2,
+        teacher_steps=2,
+    )
+    return replace(recipe, stages=(stage,), save_every=2, held_out_every=2)
+
+
+def test_a_distilling_stage_measures_the_way_to_where_the_guided_teacher_gets(
+    data: LatentData, distilling: Recipe
+) -> None:
+    teacher, student = a_model_that_hears(distilling, 1), a_model_that_hears(distilling, 2)
+    stage = distilling.stages[0]
+    batch, same = (draw_batch(data, recipe=distilling, stage=stage, seed=0, step=3) for _ in range(2))
+    assert batch.guidance is not None
+    begun = flow_sample(same.latents, same.partitions, same.generator, denoise_steps=2)
+    latents = begun.latents
+    with torch.no_grad():
+        for walked in (0.0, 0.25):
+            tau = begun.tau + walked
+            towards, away = teacher(latents, tau, batch.conditioning), teacher(latents, tau, batch.guidance.away)
+            latents = latents + 0.25 * (away + 2.0 * (towards - away))
+        answer = student(begun.latents, begun.tau, batch.conditioning)
+        wanted = (answer - (latents - begun.latents) / 0.5).square().mean()
+        loss = trainer.batch_loss(student, batch, "cpu", teacher)
+    assert loss.item() == pytest.approx(wanted.item(), rel=2e-2)  # bf16 where the processor has it
+
+
+def test_a_student_comes_nearer_to_its_teacher(data: LatentData, distilling: Recipe) -> None:
+    teacher = a_model_that_hears(distilling)
+    student = a_model_that_hears(distilling)
+    optimisers = make_optimisers(student, distilling)
+
+    def loss(step: int) -> float:
+        batch = draw_batch(data, recipe=distilling, stage=distilling.stages[0], seed=0, step=step)
+        return trainer.train_step(student, batch, optimisers, "cpu", 1e-3, teacher)
+
+    losses = [loss(step % 4) for step in range(40)]
+    assert sum(losses[-4:]) < 0.5 * sum(losses[:4])
+
+
+def test_a_student_without_a_teacher_is_refused(train: Train, tmp_path: Path, distilling: Recipe) -> None:
+    with pytest.raises(TrainingError, match=r"distils a teacher.*--init-from"):
+        train(tmp_path, recipe=distilling)
+
+
+def test_distillation_resumed_equals_distillation_that_was_never_stopped(
+    train: Train, tmp_path: Path, distilling: Recipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    teacher = a_model_that_hears(distilling)
+    whole, _ = train(tmp_path / "whole", recipe=distilling, start_from=teacher)
+    with monkeypatch.context() as patch:
+        patch.setattr(trainer, "draw_batch", at_step(1, press_ctrl_c))
+        with pytest.raises(TrainingError, match="--resume"):
+            train(tmp_path / "broken", recipe=distilling, start_from=teacher)
+    resumed, _ = train(tmp_path / "broken", recipe=distilling, start_from=teacher, resume=True)
+    assert equal_weights(whole, resumed)
+    assert not equal_weights(whole, teacher)
 
 
 def test_the_deviation_of_each_channel_is_that_of_the_data(data: LatentData) -> None:

@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -57,6 +57,7 @@ class ProbeRecipe:
     seed: int = 0
 
 
+@runtime_checkable
 class ClipSource(Protocol):
     """A recording, or anything that reads like one."""
 
@@ -86,12 +87,12 @@ class Probe(nn.Module):
 
     def forward(self, windows: Float[Tensor, "N W 3 H W2"]) -> dict[str, Float[Tensor, "N V"]]:
         """Windows of frames in [-1, 1] to logits of each attribute's values."""
-        seen = self.middle(self.eyes(rearrange(windows, "n w c y x -> n (w c) y x")))
+        seen = self.middle(self.eyes(_joined(windows)))
         return {attribute: head(seen) for attribute, head in self.heads.items()}
 
     @torch.inference_mode()
-    def look(self, frames: NDArray[np.uint8], *, stride: int = WINDOW_FRAMES) -> dict[str, NDArray[np.float32]]:
-        """Read RGB frames [T, H, W, 3]: for each attribute, probabilities [N, V] of a window every `stride` frames.
+    def features(self, frames: NDArray[np.uint8], *, stride: int = WINDOW_FRAMES) -> NDArray[np.float32]:
+        """What RGB frames [T, H, W, 3] look like before they get names: [N, 96] of a window every `stride` frames.
 
         Raises:
             ValueError: there are fewer frames than a window has.
@@ -100,8 +101,23 @@ class Probe(nn.Module):
             raise ValueError(f"{len(frames)} frames are too few to read; the probe looks at {WINDOW_FRAMES} at once")
         starts = range(0, len(frames) - WINDOW_FRAMES + 1, stride)
         windows = torch.stack([_to_tensor(frames[start : start + WINDOW_FRAMES]) for start in starts])
-        logits = self.eval()(windows)
-        return {attribute: values.softmax(1).numpy() for attribute, values in logits.items()}
+        self.eval()
+        seen: NDArray[np.float32] = self.middle(self.eyes(_joined(windows))).numpy()
+        return seen
+
+    @torch.inference_mode()
+    def shares(self, features: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
+        """For each attribute, probabilities [N, V] of its values in windows with these features."""
+        seen = torch.from_numpy(features)
+        return {attribute: head(seen).softmax(1).numpy() for attribute, head in self.heads.items()}
+
+    def look(self, frames: NDArray[np.uint8], *, stride: int = WINDOW_FRAMES) -> dict[str, NDArray[np.float32]]:
+        """Read RGB frames [T, H, W, 3]: for each attribute, probabilities [N, V] of a window every `stride` frames.
+
+        Raises:
+            ValueError: there are fewer frames than a window has.
+        """
+        return self.shares(self.features(frames, stride=stride))
 
     def read(self, frames: NDArray[np.uint8]) -> dict[str, str]:
         """Read RGB frames [T, H, W, 3] as one scene: the likeliest value of each attribute over all its windows."""
@@ -308,6 +324,11 @@ def _through_codec(windows: Windows, codec: Codec, recipe: ProbeRecipe, generato
         noisy = latents + level * torch.randn(latents.shape, generator=generator)
         pixels, _ = codec.decode(noisy, state)
         frames[piece] = ((pixels + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+
+
+def _joined(windows: Float[Tensor, "N W 3 H W2"]) -> Float[Tensor, "N channels H W2"]:
+    joined: Tensor = rearrange(windows, "n w c y x -> n (w c) y x")
+    return joined
 
 
 def _stage(inside: int, outside: int, *, size: int = 3, stride: int = 1) -> tuple[nn.Module, ...]:

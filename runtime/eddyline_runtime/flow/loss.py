@@ -56,7 +56,10 @@ def flow_sample(
 
 
 def guided_sample(
-    sample: FlowSample, towards: Float[Tensor, "B F C Y X"], away: Float[Tensor, "B F C Y X"], scale: float
+    sample: FlowSample,
+    towards: Float[Tensor, "B F C Y X"],
+    away: Float[Tensor, "B F C Y X"],
+    scale: float | Float[Tensor, "B F 1 1 1"],
 ) -> FlowSample:
     """The sample with guidance in its target: velocity + (1 - 1/scale) * (towards - away), scale >= 1.
 

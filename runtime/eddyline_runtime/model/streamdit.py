@@ -13,7 +13,7 @@ channels, A actions, S = Y/2 * X/2 tokens per frame, N = F * S tokens, H heads, 
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from einops import rearrange
@@ -47,6 +47,10 @@ class Conditioning:
         """The same on another device."""
         moved = (t.to(device) for t in (self.text, self.text_mask, self.text_index, self.actions, self.stride))
         return Conditioning(*moved)
+
+    def rows(self, index: Int[Tensor, " N"]) -> "Conditioning":
+        """That of some rows of the batch."""
+        return replace(self, text_index=self.text_index[index], actions=self.actions[index], stride=self.stride[index])
 
 
 @dataclass(frozen=True)

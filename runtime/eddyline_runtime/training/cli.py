@@ -5,6 +5,7 @@ import hashlib
 import json
 import sys
 from dataclasses import asdict, replace
+from datetime import datetime
 from pathlib import Path
 
 import torch
@@ -12,6 +13,7 @@ import torch
 from eddyline.errors import CheckpointError, TrainingError
 from eddyline.recording import Recording
 from eddyline_runtime.model.codec import Codec
+from eddyline_runtime.model.streamdit import StreamDiT
 from eddyline_runtime.model.text_encoder import TextEncoder
 from eddyline_runtime.training.checkpoint import encoder_digest, write_tensors
 from eddyline_runtime.training.codec_trainer import (
@@ -23,12 +25,20 @@ from eddyline_runtime.training.codec_trainer import (
 )
 from eddyline_runtime.training.data import ClipSource, LatentData, encode_recording
 from eddyline_runtime.training.interrupt import ctrl_c_tells
+from eddyline_runtime.training.journal import add_contact_sheet, begin_run, dream_held_out
 from eddyline_runtime.training.latents import load_latents, save_latents
 from eddyline_runtime.training.polish import polish_decoder
 from eddyline_runtime.training.recipes import RECIPES, Recipe
+from eddyline_runtime.training.recipes_game import GAME_RECIPES, fitted
 from eddyline_runtime.training.trainer import CHECKPOINT, TrainReport, train_model
 from eddyline_runtime.training.video_folder import VideoFolder
 from eddyline_runtime.weights import World, WorldCard, load_into, load_world, save_world, text_encoder_for
+
+_RECIPES = {**RECIPES, **GAME_RECIPES}
+MOST_CAPTIONS = 32
+"""A world with at most so many different captions knows them as its phrases, where none are given, ..."""
+MOST_PHRASE_CHARS = 256
+"""... if none is longer than what the wire takes."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -41,13 +51,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--out", required=True, type=Path, help="the world's folder; checkpoints, losses and latents go there too"
     )
     parser.add_argument(
-        "--recipe", choices=sorted(RECIPES), default="diorama", help="diorama-further goes with --init-from diorama"
+        "--recipe",
+        choices=sorted(_RECIPES),
+        default="diorama",
+        help="game is for a recording of one's own; a student or further course goes with --init-from",
     )
     parser.add_argument("--name", help="the world's name (default: the name of --out)")
     parser.add_argument("--description", help="what the world shows, for its card (default: the recipe's name)")
     parser.add_argument("--seed", type=_not_negative, default=0, help="0 or more; the same seed gives the same run")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--phrases", type=Path, help="a UTF-8 file of phrases this world knows, one a line")
+    parser.add_argument(
+        "--phrases",
+        type=Path,
+        help=f"a UTF-8 file of phrases this world knows, one a line (default: its captions, up to {MOST_CAPTIONS})",
+    )
     parser.add_argument("--resume", action="store_true", help="go on from what an earlier run left in --out")
     parser.add_argument(
         "--init-from", help="start from a trained world's weights, its codec is kept (where nothing is to be resumed)"
@@ -60,16 +77,17 @@ def run(arguments: argparse.Namespace) -> int:
     Raises:
         EddylineError: data, checkpoint or weights are unusable; each says what to do.
     """
-    recipe: Recipe = RECIPES[arguments.recipe]()
+    recipe: Recipe = _RECIPES[arguments.recipe]()
     out: Path = arguments.out
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise TrainingError(f"--out {out} cannot be made ({error}); choose a folder that can be written") from error
     phrases = _phrases(arguments.phrases)
-    source, held_out = open_source(arguments.recording, recipe), open_source(arguments.held_out, recipe)
-    _check_source(source, recipe)
-    _check_source(held_out, recipe)
+    source = open_source(arguments.recording, recipe)
+    recipe = fitted(recipe, source.info)
+    held_out = open_source(arguments.held_out, recipe)
+    _check_held_out(held_out, source)
     card = make_card(source, recipe, name=arguments.name or out.resolve().name, phrases=phrases)
     if arguments.description:
         card = replace(card, description=arguments.description)
@@ -77,12 +95,35 @@ def run(arguments: argparse.Namespace) -> int:
     if not arguments.resume:  # what an earlier run left would be taken for this one's when it is resumed
         for left in (TRAINED_CODEC, CODEC_CHECKPOINT, CHECKPOINT):
             (out / left).unlink(missing_ok=True)
+    begin_run(
+        out,
+        recipe=recipe,
+        seed=arguments.seed,
+        command=sys.argv,
+        started=datetime.now().astimezone(),
+        resume=arguments.resume,
+    )
     codec, codec_report = _codec(source, held_out, recipe, arguments, None if start is None else start.codec)
     text_encoder = text_encoder_for(card)
     kept = out / "latents.safetensors", out / "held_out_latents.safetensors"
     with ctrl_c_tells("stopped while recordings were encoded; run the same command with --resume, the codec is kept"):
         data = _encoded(arguments.recording, source, codec, text_encoder, recipe, kept[0])
         held_out_data = _encoded(arguments.held_out, held_out, codec, text_encoder, recipe, kept[1])
+    if not phrases:
+        card = replace(card, phrases=_few_captions(data))
+    served = recipe.profiles[recipe.default_profile].partition
+
+    def watch(step: int, model: StreamDiT) -> None:
+        samples = dream_held_out(
+            model,
+            codec,
+            held_out_data,
+            frames=served.buffer_frames,
+            denoise_steps=served.denoise_steps,
+            device=arguments.device,
+        )
+        add_contact_sheet(out, samples, step=step, fps=source.info.fps)
+
     model, report = train_model(
         data,
         held_out_data,
@@ -93,16 +134,18 @@ def run(arguments: argparse.Namespace) -> int:
         resume=arguments.resume,
         codec=encoder_digest(codec),
         start_from=None if start is None else start.model,
+        watch=watch,
     )
-    polish_decoder(
-        codec,
-        model,
-        source,
-        text_encoder=text_encoder,
-        plan=recipe.polish,
-        seed=arguments.seed,
-        device=arguments.device,
-    )
+    if recipe.polish is not None:
+        polish_decoder(
+            codec,
+            model,
+            source,
+            text_encoder=text_encoder,
+            plan=recipe.polish,
+            seed=arguments.seed,
+            device=arguments.device,
+        )
     codec_report = replace(codec_report, psnr_db=held_out_psnr(codec, held_out))
     save_world(
         out, with_training_facts(card, recipe, codec_report, report, seed=arguments.seed), model=model, codec=codec
@@ -233,15 +276,23 @@ def _start(name_or_path: str | None, recipe: Recipe, device: str) -> World | Non
     return world
 
 
-def _check_source(source: ClipSource, recipe: Recipe) -> None:
-    cell = recipe.codec.cell_px
-    wanted = (recipe.model.latent_height * cell, recipe.model.latent_width * cell, recipe.model.action_dim)
-    given = (source.info.height, source.info.width, len(source.info.action_names))
+def _check_held_out(held_out: ClipSource, source: ClipSource) -> None:
+    given, wanted = (
+        (info.height, info.width, len(info.action_names), info.fps) for info in (held_out.info, source.info)
+    )
     if given != wanted:
+        described = "{1}x{0} with {2} actions at {3:g} frames a second"
         raise TrainingError(
-            f"the recording is {given[1]}x{given[0]} with {given[2]} actions, the recipe {recipe.name!r} takes "
-            f"{wanted[1]}x{wanted[0]} with {wanted[2]}; record at that size or write a recipe"
+            f"the held-out recording is {described.format(*given)}, the recording {described.format(*wanted)}; record "
+            "both alike"
         )
+
+
+def _few_captions(data: LatentData) -> tuple[str, ...]:
+    """All captions of a recording, if they are few and short enough to be suggestions."""
+    captions = data.texts[1:]  # text 0 is no text
+    few = len(captions) <= MOST_CAPTIONS and all(len(text) <= MOST_PHRASE_CHARS for text in captions)
+    return captions if few else ()
 
 
 def _phrases(path: Path | None) -> tuple[str, ...]:

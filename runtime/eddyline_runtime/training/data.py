@@ -24,7 +24,7 @@ from eddyline_runtime.config import Partition
 from eddyline_runtime.model.codec import Codec
 from eddyline_runtime.model.streamdit import STRIDES, Conditioning
 from eddyline_runtime.model.text_encoder import EncodedText, TextEncoder
-from eddyline_runtime.training.recipes import Recipe, Stage
+from eddyline_runtime.training.recipes import Stage
 
 STRIDED_CLIPS = 3
 """Every third clip is encoded at strides 2 and 4 as well: few windows are drawn there, and encoding takes time."""
@@ -43,6 +43,23 @@ class ClipSource(Protocol):
     def __getitem__(self, index: int) -> Clip:
         """Clip 0 ... len - 1, read anew."""
         ...
+
+
+class WindowShares(Protocol):
+    """What drawing windows needs of a recipe: how often they are drawn in which way, see `recipes.Recipe`."""
+
+    @property
+    def text_dropout(self) -> float: ...
+    @property
+    def action_dropout(self) -> float: ...
+    @property
+    def hold_action_share(self) -> float: ...
+    @property
+    def early_text_share(self) -> float: ...
+    @property
+    def change_share(self) -> float: ...
+    @property
+    def stride_share(self) -> float: ...
 
 
 @dataclass(frozen=True)
@@ -84,6 +101,19 @@ class LatentData:
 
 
 @dataclass(frozen=True)
+class Guidance:
+    """What the guidance of a batch pulls away from, and how strongly."""
+
+    away: Conditioning
+    scales: Float[Tensor, "B F"]
+    """Per latent frame; 1 is none."""
+
+    def to(self, device: str | torch.device) -> "Guidance":
+        """The same on another device."""
+        return Guidance(self.away.to(device), self.scales.to(device))
+
+
+@dataclass(frozen=True)
 class Batch:
     """One train step's input: clean windows, how each is cut, and what they are dreamed under."""
 
@@ -93,8 +123,8 @@ class Batch:
     generator: torch.Generator
     """For the noise of this step."""
     stage: Stage
-    away: Conditioning | None
-    """What guidance pulls away from, where the stage has guidance in its target."""
+    guidance: Guidance | None
+    """Where the stage has guidance in its target."""
 
 
 def frames_to_tensor(frames: np.ndarray) -> Float[Tensor, "T 3 H W"]:
@@ -157,7 +187,7 @@ def _encode_clip(
     )
 
 
-def draw_batch(data: LatentData, *, recipe: Recipe, stage: Stage, seed: int, step: int) -> Batch:
+def draw_batch(data: LatentData, *, recipe: WindowShares, stage: Stage, seed: int, step: int) -> Batch:
     """The windows of train step `step`: the same numbers draw the same batch, in any process and on any device.
 
     Raises:
@@ -170,8 +200,10 @@ def draw_batch(data: LatentData, *, recipe: Recipe, stage: Stage, seed: int, ste
     partitions = tuple(stage.mix[i].partition for i in mix)
     windows = [_draw_window(data, recipe, partition, rng) for partition in partitions]
     towards = np.array([w.text for w in windows])
-    guided = stage.guidance_scale != 1.0
-    texts, index = np.unique(np.stack([towards, data.away[towards]]) if guided else towards[None], return_inverse=True)
+    away = data.away[towards] if stage.event_guidance_scale is not None else np.zeros_like(towards)
+    scales = np.where(away == 0, stage.scale(event=False), stage.scale(event=True))
+    guided = bool((scales != 1.0).any())
+    texts, index = np.unique(np.stack([towards, away]) if guided else towards[None], return_inverse=True)
     text_index = torch.from_numpy(index.reshape(-1, stage.batch, stage.frames))
     mask = data.encoded.mask[texts]
     longest = int(mask.sum(1).max())  # padding costs time and changes nothing
@@ -188,11 +220,13 @@ def draw_batch(data: LatentData, *, recipe: Recipe, stage: Stage, seed: int, ste
         conditioning=conditioning,
         generator=generator,
         stage=stage,
-        away=replace(conditioning, text_index=text_index[1]) if guided else None,
+        guidance=Guidance(away=replace(conditioning, text_index=text_index[1]), scales=torch.from_numpy(scales).float())
+        if guided
+        else None,
     )
 
 
-def _draw_window(data: LatentData, recipe: Recipe, partition: Partition, rng: np.random.Generator) -> LatentClip:
+def _draw_window(data: LatentData, recipe: WindowShares, partition: Partition, rng: np.random.Generator) -> LatentClip:
     """A window of B latent frames, its words and actions as a live stream would have them."""
     frames = partition.buffer_frames
     clip = _draw_clip(data.clips, frames, recipe.stride_share, rng)

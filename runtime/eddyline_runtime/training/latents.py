@@ -8,8 +8,9 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
+from torch import Tensor
 
-from eddyline.errors import CheckpointError
+from eddyline.errors import CheckpointError, TrainingError
 from eddyline_runtime.model.text_encoder import EncodedText
 from eddyline_runtime.training.checkpoint import write_tensors
 from eddyline_runtime.training.data import LatentClip, LatentData
@@ -44,11 +45,29 @@ def load_latents(path: Path, *, made_from: str) -> LatentData | None:
     """
     if not path.exists():
         return None
+    metadata, tensors = _read(path)
+    return _data(metadata, tensors) if metadata.get("made_from") == made_from else None
+
+
+def map_latents(folder: Path) -> tuple[LatentData, ...]:
+    """All files of encoded clips in a folder, in the order of their names, whatever they were made from. They are
+    mapped into memory: what is never drawn is never read, so that together they may be larger than it.
+
+    Raises:
+        TrainingError: there is no such folder, or no file in it.
+        CheckpointError: a file is cut or foreign.
+    """
+    paths = sorted(folder.glob("*.safetensors"))
+    if not paths:
+        raise TrainingError(f"{folder} holds no latents (*.safetensors); encode clips and save them there")
+    return tuple(_data(*_read(path)) for path in paths)
+
+
+def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
+    """Metadata and tensors; the tensors are views of the mapped file."""
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
-            if metadata.get("format") == FORMAT and metadata.get("made_from") != made_from:
-                return None
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f"{path} cannot be read ({error}); it is cut, delete it to encode anew") from error
@@ -56,6 +75,10 @@ def load_latents(path: Path, *, made_from: str) -> LatentData | None:
         raise CheckpointError(
             f"{path} holds no latents of ours (format {metadata.get('format')!r}, expected {FORMAT!r}); delete it"
         )
+    return metadata, tensors
+
+
+def _data(metadata: dict[str, str], tensors: dict[str, Tensor]) -> LatentData:
     lengths = tensors["frames"].tolist()
     parts = zip(
         tensors["latents"].split(lengths),

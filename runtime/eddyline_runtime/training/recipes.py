@@ -6,6 +6,7 @@ heroes and colours soonest. Long windows then teach motion and the moving buffer
 
 from dataclasses import dataclass, replace
 
+from eddyline.errors import ConfigError
 from eddyline_runtime import config
 from eddyline_runtime.config import CodecConfig, ModelConfig, Partition, Profile
 
@@ -22,6 +23,8 @@ class MixEntry:
 class Stage:
     """A stretch of training on windows of one length."""
 
+    name: str
+    """What the paper calls it, or what it is for."""
     frames: int
     """Latent frames per window, the buffer size B of every partition in the mix."""
     batch: int
@@ -29,8 +32,25 @@ class Stage:
     mix: tuple[MixEntry, ...]
     guidance_scale: float = 1.0
     """Guidance that becomes part of the target, so that serving needs none; 1 = none."""
+    event_guidance_scale: float | None = None
+    """For latent frames whose caption continues another (an event), away from that one; None: as all others, away from
+    no text."""
     denoise_steps: int | None = None
-    """With a number, tau is only drawn where a sampler of so many steps evaluates the network."""
+    """T; with a number, tau is only drawn where a sampler of so many steps evaluates the network."""
+    teacher_steps: int | None = None
+    """With a number, the target is where a frozen teacher gets in so many Euler steps for one of the T; the guidance is
+    the teacher's."""
+
+    def __post_init__(self) -> None:
+        if self.teacher_steps is not None and (self.teacher_steps < 1 or self.denoise_steps is None):
+            raise ConfigError(
+                f"stage {self.name!r} has teacher_steps={self.teacher_steps} and denoise_steps={self.denoise_steps}; "
+                "distillation needs both, each 1 or more"
+            )
+
+    def scale(self, *, event: bool) -> float:
+        """Guidance of a latent frame whose caption continues another one, or not."""
+        return self.guidance_scale if self.event_guidance_scale is None or not event else self.event_guidance_scale
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +91,8 @@ class Recipe:
     text_encoder: str
     text_tokens: int
     codec_training: CodecRecipe
-    polish: PolishRecipe
+    polish: PolishRecipe | None
+    """None for a teacher, which is not served."""
     stages: tuple[Stage, ...]
     learning_rate: float
     warmup_steps: int
@@ -102,27 +123,32 @@ class Recipe:
         return sum(stage.steps for stage in self.stages)
 
 
-def mixed_partitions(frames: int) -> tuple[MixEntry, ...]:
-    """Every way of cutting a window of `frames` latent frames that is trained on.
+def mixed_partitions(frames: int, *, uniform_share: float = 0.3) -> tuple[MixEntry, ...]:
+    """Every way of cutting a window of `frames` latent frames that is trained on (StreamDiT, sec. 3.4 and supplement).
 
-    Chunk sizes 1, 2, 4, 8, 16 as far as the window allows, the uniform scheme (c = B) with a larger share, and 1, 2 or
-    4 reference frames in front of single-frame chunks.
+    Chunk sizes 1, 2, 4, 8, 16 as far as the window allows, and 1, 2 or 4 reference frames in front of single-frame
+    chunks, most often as many as there are chunks.
+
+    Args:
+        uniform_share: of the windows, those that are one chunk of one tau, which keeps the model an ordinary
+            text-to-video model (the paper's larger model liked 0.3 best).
     """
-    entries = [
-        MixEntry(partition=Partition(num_chunks=frames // c, chunk_frames=c), weight=3.0 if c == frames else 1.5)
+    chunked = [
+        MixEntry(partition=Partition(num_chunks=frames // c, chunk_frames=c), weight=1.5)
         for c in (1, 2, 4, 8, 16)
-        if c <= frames and frames % c == 0
+        if c < frames and frames % c == 0
     ]
-    for references in (1, 2, 4):
-        if references < frames:
-            chunks = frames - references
-            entries.append(
-                MixEntry(
-                    partition=Partition(reference_frames=references, num_chunks=chunks, chunk_frames=1),
-                    weight=1.5 if references == frames // 2 else 0.5,
-                )
-            )
-    return tuple(entries)
+    behind_references = [
+        MixEntry(
+            partition=Partition(reference_frames=references, num_chunks=frames - references, chunk_frames=1),
+            weight=1.5 if references == frames // 2 else 0.5,
+        )
+        for references in (1, 2, 4)
+        if references < frames
+    ]
+    others = (*chunked, *behind_references)
+    weight = uniform_share / (1 - uniform_share) * sum(entry.weight for entry in others)
+    return (MixEntry(partition=Partition(num_chunks=1, chunk_frames=frames), weight=weight), *others)
 
 
 def served_partitions() -> tuple[MixEntry, ...]:
@@ -130,6 +156,19 @@ def served_partitions() -> tuple[MixEntry, ...]:
     profiles = (config.smooth(), config.responsive())
     served = [MixEntry(partition=profile.partition, weight=2.0) for profile in profiles]
     return (*served, MixEntry(partition=Partition(num_chunks=1, chunk_frames=8), weight=1.5))
+
+
+def _as_served(*, steps: int) -> Stage:
+    return Stage(
+        name="as served",
+        frames=8,
+        batch=8,
+        steps=steps,
+        mix=served_partitions(),
+        guidance_scale=2.5,
+        event_guidance_scale=2.5,
+        denoise_steps=4,
+    )
 
 
 def diorama() -> Recipe:
@@ -143,11 +182,11 @@ def diorama() -> Recipe:
         codec_training=CodecRecipe(steps=2000, batch=4, latent_frames=2, learning_rate=8e-4, latent_noise=0.05),
         polish=PolishRecipe(steps=220, batch=8, latent_frames=8, learning_rate=3e-4, denoise_steps=4, last_steps=2),
         stages=(
-            Stage(frames=2, batch=32, steps=1500, mix=mixed_partitions(2)),
-            Stage(frames=4, batch=16, steps=700, mix=mixed_partitions(4)),
-            Stage(frames=16, batch=4, steps=20, mix=mixed_partitions(16)),
-            Stage(frames=8, batch=8, steps=600, mix=mixed_partitions(8)),
-            Stage(frames=8, batch=8, steps=800, mix=served_partitions(), guidance_scale=2.5, denoise_steps=4),
+            Stage(name="short windows", frames=2, batch=32, steps=1500, mix=mixed_partitions(2)),
+            Stage(name="longer windows", frames=4, batch=16, steps=700, mix=mixed_partitions(4)),
+            Stage(name="long windows", frames=16, batch=4, steps=20, mix=mixed_partitions(16)),
+            Stage(name="the whole buffer", frames=8, batch=8, steps=600, mix=mixed_partitions(8)),
+            _as_served(steps=800),
         ),
         learning_rate=2e-3,
         warmup_steps=60,
@@ -175,15 +214,78 @@ def diorama_further() -> Recipe:
         diorama(),
         name="diorama-further",
         stages=(
-            Stage(frames=2, batch=32, steps=450, mix=mixed_partitions(2)),
-            Stage(frames=4, batch=16, steps=230, mix=mixed_partitions(4)),
-            Stage(frames=16, batch=4, steps=10, mix=mixed_partitions(16)),
-            Stage(frames=8, batch=8, steps=150, mix=mixed_partitions(8)),
-            Stage(frames=8, batch=8, steps=700, mix=served_partitions(), guidance_scale=2.5, denoise_steps=4),
+            Stage(name="short windows", frames=2, batch=32, steps=450, mix=mixed_partitions(2)),
+            Stage(name="longer windows", frames=4, batch=16, steps=230, mix=mixed_partitions(4)),
+            Stage(name="long windows", frames=16, batch=4, steps=10, mix=mixed_partitions(16)),
+            Stage(name="the whole buffer", frames=8, batch=8, steps=150, mix=mixed_partitions(8)),
+            _as_served(steps=700),
         ),
         learning_rate=1.5e-3,
         save_every=100,
         held_out_every=400,
+    )
+
+
+def diorama_teacher() -> Recipe:
+    """The embedded world's third course, for `--init-from diorama`: guided targets at every tau, so that a sampler may
+    take as many steps as it likes. About forty minutes on two CPU cores; it is what the student is distilled from."""
+    guided = 3.5
+    return replace(
+        diorama_further(),
+        name="diorama-teacher",
+        stages=(
+            Stage(
+                name="short windows",
+                frames=2,
+                batch=32,
+                steps=170,
+                mix=mixed_partitions(2),
+                guidance_scale=guided,
+            ),
+            Stage(
+                name="longer windows",
+                frames=4,
+                batch=16,
+                steps=160,
+                mix=mixed_partitions(4),
+                guidance_scale=guided,
+            ),
+            Stage(
+                name="the whole buffer",
+                frames=8,
+                batch=8,
+                steps=470,
+                mix=(*mixed_partitions(8), *served_partitions()),
+                guidance_scale=guided,
+            ),
+        ),
+        polish=None,
+        max_clips=2400,
+    )
+
+
+def diorama_student() -> Recipe:
+    """Multistep distillation (StreamDiT, sec. 4.2) of the teacher, for `--init-from` its folder: in the partitions that
+    are served, one call where the teacher takes four. About forty minutes on two CPU cores."""
+    return replace(
+        diorama_teacher(),
+        name="diorama-student",
+        stages=(
+            Stage(
+                name="distillation",
+                frames=8,
+                batch=8,
+                steps=360,
+                mix=served_partitions(),
+                event_guidance_scale=2.5,
+                denoise_steps=4,
+                teacher_steps=4,
+            ),
+        ),
+        learning_rate=1e-3,
+        max_clips=900,
+        save_every=60,
+        held_out_every=120,
     )
 
 
@@ -200,8 +302,8 @@ def tiny() -> Recipe:
         ),
         polish=PolishRecipe(steps=2, batch=2, latent_frames=4, learning_rate=1e-4, denoise_steps=4, last_steps=2),
         stages=(
-            Stage(frames=2, batch=4, steps=4, mix=mixed_partitions(2)),
-            Stage(frames=4, batch=2, steps=4, mix=mixed_partitions(4)),
+            Stage(name="short windows", frames=2, batch=4, steps=4, mix=mixed_partitions(2)),
+            Stage(name="longer windows", frames=4, batch=2, steps=4, mix=mixed_partitions(4)),
         ),
         learning_rate=1e-3,
         warmup_steps=2,
@@ -225,5 +327,11 @@ def tiny() -> Recipe:
     )
 
 
-RECIPES = {"diorama": diorama, "diorama-further": diorama_further, "tiny": tiny}
+RECIPES = {
+    "diorama": diorama,
+    "diorama-further": diorama_further,
+    "diorama-teacher": diorama_teacher,
+    "diorama-student": diorama_student,
+    "tiny": tiny,
+}
 """By the name that `eddyline-runtime train --recipe` takes."""

@@ -1,12 +1,10 @@
 """Train StreamDiT on latents: stages of buffered flow matching, EMA, held-out loss, resumable at any checkpoint."""
 
-import csv
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import torch
@@ -16,11 +14,15 @@ from torch.optim import Optimizer
 from tqdm import tqdm
 
 from eddyline.errors import TrainingError
+from eddyline_runtime.flow.distillation import distillation_sample
 from eddyline_runtime.flow.loss import flow_matching_loss, flow_sample, guided_sample
-from eddyline_runtime.model.streamdit import StreamDiT
+from eddyline_runtime.flow.sampler import VelocityFn, guided
+from eddyline_runtime.model.streamdit import Conditioning, StreamDiT
 from eddyline_runtime.training.checkpoint import read_checkpoint, restore, save_checkpoint
-from eddyline_runtime.training.data import Batch, LatentData, draw_batch
+from eddyline_runtime.training.data import Batch, Guidance, LatentData, draw_batch
 from eddyline_runtime.training.interrupt import ctrl_c_waits
+from eddyline_runtime.training.journal import LossLog
+from eddyline_runtime.training.loss_curves import LossRow
 from eddyline_runtime.training.muon import Muon
 from eddyline_runtime.training.recipes import Recipe, Stage
 from eddyline_runtime.weights import half_precision
@@ -55,27 +57,34 @@ def train_model(
     resume: bool = False,
     codec: str = "",
     start_from: StreamDiT | None = None,
+    watch: Callable[[int, StreamDiT], None] | None = None,
 ) -> tuple[StreamDiT, TrainReport]:
-    """Run all stages; `checkpoint.safetensors` and `losses.csv` grow in `out`.
+    """Run all stages; `checkpoint.safetensors`, `losses.csv` and `losses.png` grow in `out`.
 
     Args:
         resume: go on from `out`'s checkpoint, if it has one; the result is the same as without the break.
         codec: which codec made the latents (`checkpoint.encoder_digest`); a checkpoint of another one is refused.
-        start_from: take the first weights from this model instead of from the seed.
+        start_from: take the first weights from this model instead of from the seed; it is the teacher of stages that
+            distil.
+        watch: is shown the averaged model after so many train steps, each time the held-out loss is measured.
 
     Returns:
         the averaged (EMA) model.
 
     Raises:
-        TrainingError: the loss or its gradient is not finite (the last checkpoint stays), or Ctrl-C was pressed (the
-            step was finished and the run saved; a second Ctrl-C stops at once).
+        TrainingError: a stage distils and there is no model to start from, the loss or its gradient is not finite (the
+            last checkpoint stays), or Ctrl-C was pressed (the step was finished and the run saved; a second Ctrl-C
+            stops at once).
         CheckpointError: the checkpoint is cut, foreign, of another recipe or codec, or cannot be written.
     """
+    if start_from is None and any(stage.teacher_steps for stage in recipe.stages):
+        raise TrainingError(f"the recipe {recipe.name!r} distils a teacher; name its world with --init-from")
     torch.manual_seed(seed)
     model = StreamDiT(recipe.model)
     model.latent_deviation.copy_(latent_deviation(data))
-    if start_from is not None:
-        model.load_state_dict(start_from.state_dict())
+    teacher = None if start_from is None else start_from.to(device).eval()
+    if teacher is not None:
+        model.load_state_dict(teacher.state_dict())
     model = model.to(device)
     ema = {name: t.detach().clone() for name, t in model.state_dict().items()}
     optimisers = make_optimisers(model, recipe)
@@ -93,14 +102,22 @@ def train_model(
 
     plan = list(enumerate(_schedule(recipe)))[first:]
     loss_average, held_out_loss = math.nan, math.nan
+    log = LossLog(out, done=first)
+
+    def measured(done: int) -> float:
+        """The held-out loss of the averaged model, which is shown to whoever watches."""
+        with _averaged(model, ema):
+            if watch is not None:
+                watch(done, model)
+            return evaluate_loss(model, held_out, recipe=recipe, device=device, teacher=teacher)
+
     with (
-        _loss_log(out / "losses.csv", done=first) as log,
         tqdm(plan, initial=first, total=recipe.total_steps, unit="step") as bar,
         ctrl_c_waits() as ctrl_c,
     ):
         for step, stage in bar:
             batch = draw_batch(data, recipe=recipe, stage=stage, seed=seed, step=step)
-            loss = train_step(model, batch, optimisers, device, learning_rate(recipe, step))
+            loss = train_step(model, batch, optimisers, device, learning_rate(recipe, step), teacher)
             if not math.isfinite(loss):
                 raise TrainingError(
                     f"the loss is {loss} at train step {step}; {path} keeps the last good state: "
@@ -111,15 +128,15 @@ def train_model(
             bar.set_postfix(loss=f"{loss_average:.4f}", held_out=f"{held_out_loss:.4f}", frames=stage.frames)
             done = step + 1
             if done % recipe.held_out_every == 0 or done == recipe.total_steps:
-                held_out_loss = evaluate_loss(model, ema, held_out, recipe=recipe, device=device)
-                log.writerow([done, stage.frames, f"{loss_average:.5f}", f"{held_out_loss:.5f}"])
+                held_out_loss = measured(done)
+                log.add(LossRow(done, stage.frames, loss_average, held_out_loss))
             stopping = ctrl_c()
             if done % recipe.save_every == 0 or done == recipe.total_steps or stopping:
                 save(done)
             if stopping:
                 raise TrainingError(f"stopped after {done} train steps; run the same command with --resume to go on")
     if not plan:  # resumed when all was done
-        held_out_loss = evaluate_loss(model, ema, held_out, recipe=recipe, device=device)
+        held_out_loss = measured(first)
     model.load_state_dict(ema)
     samples = sum(stage.steps * stage.batch for stage in recipe.stages)
     return model.eval(), TrainReport(recipe.total_steps, samples, held_out_loss)
@@ -154,7 +171,14 @@ def learning_rate(recipe: Recipe, step: int) -> float:
     return recipe.learning_rate * min(1.0, (step + 1) / recipe.warmup_steps, left)
 
 
-def train_step(model: StreamDiT, batch: Batch, optimisers: list[Optimizer], device: str, rate: float) -> float:
+def train_step(
+    model: StreamDiT,
+    batch: Batch,
+    optimisers: list[Optimizer],
+    device: str,
+    rate: float,
+    teacher: StreamDiT | None = None,
+) -> float:
     """One optimiser update at learning rate `rate`.
 
     Returns:
@@ -164,7 +188,7 @@ def train_step(model: StreamDiT, batch: Batch, optimisers: list[Optimizer], devi
         for group in optimiser.param_groups:
             group["lr"] = rate
         optimiser.zero_grad(set_to_none=True)
-    loss = batch_loss(model, batch, device)
+    loss = batch_loss(model, batch, device, teacher)
     value = float(loss.item())
     if math.isfinite(value):
         loss.backward()
@@ -176,17 +200,41 @@ def train_step(model: StreamDiT, batch: Batch, optimisers: list[Optimizer], devi
     return value
 
 
-def batch_loss(model: StreamDiT, batch: Batch, device: str) -> Float[Tensor, ""]:
-    """The buffered flow matching loss of one batch on `device`, computed in bf16 where it multiplies that natively."""
+def batch_loss(model: StreamDiT, batch: Batch, device: str, teacher: StreamDiT | None = None) -> Float[Tensor, ""]:
+    """The loss of one batch on `device`, computed in bf16 where it multiplies that natively.
+
+    Buffered flow matching, or the distance to where `teacher` gets where the batch's stage distils one.
+    """
     stage = batch.stage
+    words, guidance = batch.conditioning.to(device), None if batch.guidance is None else batch.guidance.to(device)
     sample = flow_sample(batch.latents.to(device), batch.partitions, batch.generator, denoise_steps=stage.denoise_steps)
     with half_precision(device):
-        velocity = model(sample.latents, sample.tau, batch.conditioning.to(device))
-        if batch.away is not None:
+        if stage.teacher_steps is not None and stage.denoise_steps is not None:
+            assert teacher is not None
+            walk = _guided_velocity(teacher, words, guidance)
+            sample = distillation_sample(walk, sample, step=1 / stage.denoise_steps, teacher_steps=stage.teacher_steps)
+        velocity = model(sample.latents, sample.tau, words)
+        if stage.teacher_steps is None and guidance is not None:
             with torch.no_grad():
-                away = model(sample.latents, sample.tau, batch.away.to(device))
-            sample = guided_sample(sample, velocity, away, stage.guidance_scale)
+                away = model(sample.latents, sample.tau, guidance.away)
+            sample = guided_sample(sample, velocity, away, guidance.scales[..., None, None, None])
     return flow_matching_loss(velocity, sample)
+
+
+def _guided_velocity(model: StreamDiT, words: Conditioning, guidance: Guidance | None) -> VelocityFn:
+    """The model under the words of a batch, guided; only rows that are guided anywhere are computed twice."""
+    if guidance is None:
+        return lambda latents, tau: model(latents, tau, words).float()
+    second = (guidance.scales != 1.0).any(dim=1).nonzero()[:, 0]
+    away_from, scales = guidance.away.rows(second), guidance.scales[second][..., None, None, None]
+
+    def velocity(latents: Tensor, tau: Tensor) -> Tensor:
+        towards: Tensor = model(latents, tau, words).float()
+        away = model(latents[second], tau[second], away_from).float()
+        towards[second] = guided(towards[second], away, scales)
+        return towards
+
+    return velocity
 
 
 @torch.no_grad()
@@ -196,29 +244,24 @@ def update_ema(ema: dict[str, Tensor], model: nn.Module, decay: float) -> None:
     torch._foreach_lerp_([ema[name] for name in state], list(state.values()), 1 - decay)
 
 
-@torch.no_grad()
-def evaluate_loss(model: StreamDiT, ema: dict[str, Tensor], data: LatentData, *, recipe: Recipe, device: str) -> float:
-    """Loss of the averaged weights on the same held-out windows and noise every time, over all stages' lengths."""
+@contextmanager
+def _averaged(model: StreamDiT, ema: dict[str, Tensor]) -> Iterator[None]:
+    """Lend the model its averaged weights."""
     current = {name: t.clone() for name, t in model.state_dict().items()}
     model.load_state_dict(ema)
-    losses = [
-        batch_loss(model, draw_batch(data, recipe=recipe, stage=stage, seed=HELD_OUT_SEED, step=index), device).item()
+    yield
+    model.load_state_dict(current)
+
+
+@torch.no_grad()
+def evaluate_loss(
+    model: StreamDiT, data: LatentData, *, recipe: Recipe, device: str, teacher: StreamDiT | None = None
+) -> float:
+    """Loss on the same held-out windows and noise every time, over all stages' lengths."""
+    batches = [
+        draw_batch(data, recipe=recipe, stage=stage, seed=HELD_OUT_SEED, step=index)
         for stage in recipe.stages
         for index in range(HELD_OUT_BATCHES)
     ]
-    model.load_state_dict(current)
+    losses = [batch_loss(model, batch, device, teacher).item() for batch in batches]
     return sum(losses) / len(losses)
-
-
-@contextmanager
-def _loss_log(path: Path, *, done: int) -> Iterator[Any]:
-    """A CSV writer; of an earlier run only what belongs to its first `done` train steps stays."""
-    rows: list[list[str]] = []
-    if done and path.exists():
-        with path.open(newline="") as file:
-            rows = [row for row in csv.reader(file) if row and row[0].isdigit() and int(row[0]) <= done]
-    with path.open("w", newline="", buffering=1) as file:
-        writer = csv.writer(file)
-        writer.writerow(["train_step", "window_frames", "loss", "held_out_loss"])
-        writer.writerows(rows)
-        yield writer
