@@ -1,9 +1,9 @@
-"""What `test_distributed.py` starts under torchrun, as two processes on the processor: the shrunk recipe, three times.
+"""What `test_distributed.py` starts under torchrun, as two processes on the processor: the shrunk recipe, twice.
 
     torchrun --standalone --nproc-per-node 2 two_ranks.py LATENTS OUT
 
-OUT/whole: never stopped. OUT/stopped: Ctrl-C reaches rank 1 in the third train step; resumed. OUT/full: rank 1 cannot
-write while the third step is saved; resumed. Each rank leaves what it said as OUT/said-RANK.json.
+OUT/whole is never stopped. Of OUT/broken, Ctrl-C reaches rank 1 in the third train step; resumed, rank 1 cannot write
+while the fourth is saved; it is resumed once more. Each rank leaves what it said as OUT/said-RANK.json.
 """
 
 import argparse
@@ -23,8 +23,6 @@ from eddyline_runtime.training import distributed
 from eddyline_runtime.training.data import Batch, LatentData, draw_batch
 from eddyline_runtime.training.sharded import joined
 
-FAULT_STEP = 2
-
 
 def main(latents: str, out: Path) -> None:
     """Run this rank."""
@@ -39,24 +37,24 @@ def main(latents: str, out: Path) -> None:
             distributed.run(parser.parse_args(given), ranks, command=given)
 
         train("whole")
-        for name, fault in (("stopped", press_ctrl_c), ("full", fill_the_disk)):
+        for step, fault, more in ((2, press_ctrl_c, ()), (3, fill_the_disk, ("--resume",))):
             try:
-                with at_the_fault_step(fault):
-                    train(name)
+                with suffering(fault, step):
+                    train("broken", *more)
             except EddylineError as error:
-                said[name] = f"{type(error).__name__}: {error}"
+                said[fault.__name__] = f"{type(error).__name__}: {error}"
             resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
-            said[f"{name}, left"] = " ".join(sorted(p.name for p in (out / name / distributed.CHECKPOINTS).iterdir()))
-            train(name, "--resume")
+        said["left"] = " ".join(sorted(path.name for path in (out / "broken" / distributed.CHECKPOINTS).iterdir()))
+        train("broken", "--resume")
     (out / f"said-{os.environ['RANK']}.json").write_text(json.dumps(said))
 
 
 @contextmanager
-def at_the_fault_step(fault: Callable[[], None]) -> Iterator[None]:
-    """Let rank 1 suffer `fault` when it draws the batch of the fault's train step."""
+def suffering(fault: Callable[[], None], at: int) -> Iterator[None]:
+    """Let rank 1 suffer `fault` when it draws the batch of train step `at`."""
 
     def draw(data: LatentData, *, step: int, seed: int, **more: object) -> Batch:
-        if os.environ["RANK"] == "1" and step == FAULT_STEP and seed != distributed.HELD_OUT_SEED:
+        if os.environ["RANK"] == "1" and step == at and seed != distributed.HELD_OUT_SEED:
             fault()
         return draw_batch(data, step=step, seed=seed, **more)  # type: ignore[arg-type]
 

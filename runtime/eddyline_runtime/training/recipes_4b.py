@@ -157,8 +157,8 @@ def streamdit_4b_shrunk() -> LargeRecipe:
         rows_at_once=2,
         warmup_steps=1,
         ema_decay=0.9,
-        save_every=1,
-        held_out_every=2,
+        save_every=2,
+        held_out_every=4,
     )
 
 
