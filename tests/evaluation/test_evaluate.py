@@ -121,23 +121,6 @@ def test_every_part_gives_its_figures_with_ceilings_and_is_saved_when_it_is_done
     assert "clip-t16: 8.0 network calls a second" in printed
 
 
-def test_a_break_loses_only_the_part_that_was_running(subject: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
-    def one(subject: Subject, plan: Plan) -> Iterator[Piece]:
-        yield Piece({"actions": {"direction": Figure(value=1.0, ci95=(0.5, 1.0), n=4)}})
-
-    def broken(subject: Subject, plan: Plan) -> Iterator[Piece]:
-        raise KeyboardInterrupt
-        yield
-
-    monkeypatch.setattr(evaluating, "PARTS", {"actions": one, "drift": broken})
-    saved: list[Evaluation] = []
-    with pytest.raises(KeyboardInterrupt):
-        evaluate(
-            subject, Plan(), ("actions", "drift"), FRESH, save=lambda now, samples: saved.append(now), clock=ticking()
-        )
-    assert saved[-1].actions["direction"].n == 4
-
-
 def test_parts_measured_again_replace_themselves_and_leave_others(subject: Subject) -> None:
     kept = Figure(value=0.5, ci95=(0.4, 0.6), n=10)
     before = replace(FRESH, steering={"right": kept}, actions={"direction": kept})
@@ -214,6 +197,28 @@ def test_the_command_measures_writes_goes_on_and_prints(
     assert "actions.direction" in capsys.readouterr().out
     assert cli.main([*given[:-3], "4", "--json", str(file), "--only", "actions"]) == cli.MISTAKE
     assert "write to another file" in capsys.readouterr().err
+
+
+def test_ctrl_c_loses_only_the_part_that_was_running_and_says_how_to_go_on(
+    folder: Path,
+    suites: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def found(subject: Subject, plan: Plan) -> Iterator[Piece]:
+        yield Piece({"actions": {"direction": Figure(value=1.0, ci95=(0.5, 1.0), n=4)}})
+
+    def stopped(subject: Subject, plan: Plan) -> Iterator[Piece]:
+        raise KeyboardInterrupt
+        yield
+
+    monkeypatch.setattr(evaluating, "PARTS", {"actions": found, "drift": stopped, "rivals": stopped})
+    file = tmp_path / "e.json"
+    given = ["evaluate", "--model", str(folder), "--suite", str(suites), "--json", str(file)]
+    assert cli.main([*given, "--only", "actions,drift,rivals"]) == 130
+    assert read_evaluation(file).actions["direction"].n == 4
+    assert "e.json keeps the parts before; go on with --only drift,rivals" in capsys.readouterr().err
 
 
 def test_a_world_that_follows_no_words_fails_the_quick_run(

@@ -58,7 +58,7 @@ def loss_curves(rows: Sequence[LossRow]) -> Image.Image:
         if row.window_frames != before.window_frames:
             x = across(before.train_step)
             line([(x, _TOP), (x, _HEIGHT - _BOTTOM)], _RULE, 2)
-            write(x + 6, _TOP + 10, f"{row.window_frames} frames", FAINT, "lm")
+            write(x, _TOP - 10, f"{row.window_frames} frames", FAINT, "lm")
     for colour, points in (
         (_LOSS, [(row.train_step, row.loss) for row in rows]),
         (_HELD_OUT, [(row.train_step, row.held_out_loss) for row in rows]),
