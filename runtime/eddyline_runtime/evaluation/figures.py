@@ -72,11 +72,11 @@ class Evaluation:
     actions: dict[str, Figure] = field(default_factory=dict)
     drift: dict[str, Figure] = field(default_factory=dict)
     frechet: Figure | None = None
-    """Fréchet distance to recordings in the probe's features; 0 is best."""
+    """Fréchet distance to recordings of the same scenes in the probe's features; 0 is best."""
     dynamic_degree: Figure | None = None
     """Mean optical flow, pixels a frame."""
     flicker: Figure | None = None
-    """Mean change of what stands still, 0 to 255."""
+    """Mean change of pixels that no motion explains, 0 to 255."""
     border_jump: Figure | None = None
     """Mean change of pixels across borders of chunks over that inside chunks; 1: no border is to be seen."""
     rivals: dict[str, RivalEvaluation] = field(default_factory=dict)
