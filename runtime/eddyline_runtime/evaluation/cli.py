@@ -28,6 +28,7 @@ from eddyline_runtime.evaluation.figures import Evaluation, read_evaluation, wri
 from eddyline_runtime.evaluation.parts import Plan, Subject
 from eddyline_runtime.evaluation.probe import load_probe
 from eddyline_runtime.evaluation.reference import FILE, digest, load_reference
+from eddyline_runtime.evaluation.report import write_report
 from eddyline_runtime.evaluation.rival_part import GROUPS, rival_names
 from eddyline_runtime.evaluation.samples import Sample, read_samples, write_samples
 from eddyline_runtime.evaluation.suite import suite_folder
@@ -87,8 +88,6 @@ def run(arguments: argparse.Namespace) -> int:
         raise
     print(table(done))
     if arguments.report is not None:
-        from eddyline_runtime.evaluation.report import write_report  # Pillow, only where something is drawn
-
         write_report(done, read_samples(_samples(arguments.report)), arguments.report, fps=subject.fps)
     return _verdict(done) if arguments.quick else 0
 

@@ -249,8 +249,10 @@ def _averaged(model: StreamDiT, ema: dict[str, Tensor]) -> Iterator[None]:
     """Lend the model its averaged weights."""
     current = {name: t.clone() for name, t in model.state_dict().items()}
     model.load_state_dict(ema)
-    yield
-    model.load_state_dict(current)
+    try:
+        yield
+    finally:
+        model.load_state_dict(current)
 
 
 @torch.no_grad()
