@@ -1,51 +1,64 @@
 """Words for a state of the diorama: captions with varied wording, one canonical wording, and short phrases.
 
-All functions are pure; the wording comes from the random generator that is passed in.
+All functions are pure; the wording comes from the random generator that is passed in. Plain words are those of
+`vocabulary`; wide words take many more from `wordings`, as captions of recordings do.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+from typing import TypeVar
 
-from . import vocabulary
+from . import vocabulary, wordings
 from .world import State
 
-# how often a clause that may be left out is left out
-_OMIT_DOING, _OMIT_PROP, _OMIT_CLEAR, _OMIT_HAPPENING = 0.3, 0.15, 0.6, 0.08
+_Wording = TypeVar("_Wording")
+
+# how often a clause that may be left out is left out; the hero's doing most often, so that keys have the last word
+_OMIT_DOING, _OMIT_PROP, _OMIT_CLEAR, _OMIT_HAPPENING = 0.5, 0.05, 0.6, 0.08
 _OMIT_PLACE, _OMIT_TIME, _OMIT_COLOUR = 0.03, 0.05, 0.03  # rarely: players leave them out as well
 MAX_WORDS = 34
+# how often a wide caption takes each of its words from `wordings`
+_WIDE_SHARE = 0.6
 
 
 def _article(words: str) -> str:
     return f"an {words}" if words[0] in "aeiou" else f"a {words}"
 
 
-def caption(state: State, rng: random.Random, *, mention: Collection[str] = ()) -> str:
-    """Describe `state` in one sentence of varied wording.
+def caption(state: State, rng: random.Random, *, mention: Collection[str] = (), wide: bool = False) -> str:
+    """Describe `state` in one sentence of varied wording; with `wide`, in words from far more.
 
     Clauses of doing, prop, clear weather and happening may be left out (rarely also place, time and colour), but
     never those of the attributes named in `mention`.
     """
 
+    def choose(plain: Sequence[_Wording], others: Sequence[_Wording]) -> _Wording:
+        return rng.choice(others if wide and others and rng.random() < _WIDE_SHARE else plain)
+
+    def worded(attribute: str, words: dict[str, tuple[str, ...]]) -> str:
+        value = getattr(state, attribute)
+        return choose(words[value], wordings.wordings(attribute, value))
+
     def said(attribute: str, omit: float) -> bool:
         return rng.random() >= omit or attribute in mention
 
-    hero = rng.choice(vocabulary.HEROES[state.hero])
-    colour = rng.choice(vocabulary.COLOURS[state.colour])
+    hero = worded("hero", vocabulary.HEROES)
+    colour = worded("colour", vocabulary.COLOURS)
     subject = _article(f"{colour} {hero}" if said("colour", _OMIT_COLOUR) else hero)
-    place = rng.choice(vocabulary.PLACES[state.place]) if said("place", _OMIT_PLACE) else ""
-    time = rng.choice(vocabulary.TIMES[state.time]) if said("time", _OMIT_TIME) else ""
-    verb, participle = rng.choice(vocabulary.DOINGS[state.doing])
+    place = worded("place", vocabulary.PLACES) if said("place", _OMIT_PLACE) else ""
+    time = worded("time", vocabulary.TIMES) if said("time", _OMIT_TIME) else ""
+    verb, participle = choose(vocabulary.DOINGS[state.doing], wordings.doings(state.doing))
     doing = said("doing", _OMIT_DOING)
 
     extras: list[str] = []
     if said("weather", _OMIT_CLEAR if state.weather == "clear" else 0.0):
-        extras.append(rng.choice(vocabulary.WEATHERS[state.weather]))
+        extras.append(worded("weather", vocabulary.WEATHERS))
     if state.prop != "none" and said("prop", _OMIT_PROP):
-        extras.append(rng.choice(vocabulary.PROPS[state.prop]))
+        extras.append(worded("prop", vocabulary.PROPS))
     if state.happening != "none" and said("happening", _OMIT_HAPPENING):
-        extras.append(rng.choice(vocabulary.HAPPENINGS[state.happening]))
+        extras.append(worded("happening", vocabulary.HAPPENINGS))
     if len(extras) > 1 and rng.random() < 0.4:
         rng.shuffle(extras)
 
@@ -80,17 +93,18 @@ def canonical(state: State) -> str:
 
 
 def event(attribute: str, value: str, rng: random.Random | None = None) -> str:
-    """Say that `attribute` changes to `value`, such as "night falls"; the first wording without `rng`."""
-    wordings = vocabulary.EVENTS[attribute][value]
-    return rng.choice(wordings) if rng else wordings[0]
+    """Say that `attribute` changes to `value`, such as "night falls"; in the first wording without `rng`, with it in
+    any, wide ones too."""
+    phrases = vocabulary.EVENTS[attribute][value]
+    return rng.choice([*phrases, *wordings.events(attribute, value)]) if rng else phrases[0]
 
 
 def phrases() -> list[str]:
     """List the short canonical phrases that the world knows, as suggestions for what to type."""
     known = [f"a {colour} {hero}" for hero in vocabulary.HEROES for colour in vocabulary.COLOURS]
     for words in (vocabulary.PLACES, vocabulary.TIMES, vocabulary.WEATHERS, vocabulary.PROPS, vocabulary.HAPPENINGS):
-        known += [wordings[0] for value, wordings in words.items() if wordings and value != "transformation"]
-    known += [wordings[0][0] for wordings in vocabulary.DOINGS.values()]
+        known += [phrases[0] for value, phrases in words.items() if phrases and value != "transformation"]
+    known += [verbs[0][0] for verbs in vocabulary.DOINGS.values()]
     for values in vocabulary.EVENTS.values():
-        known += [wordings[0] for wordings in values.values()]
+        known += [phrases[0] for phrases in values.values()]
     return list(dict.fromkeys(known))

@@ -13,7 +13,7 @@ import multiprocessing.queues
 import os
 import queue
 import random
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -39,6 +39,8 @@ _HAPPENINGS = ("lightning", "fireworks", "alarm bell")
 _CHANGE_SPACING = 8  # frames between two changes at least
 # The runtime says an event after the standing prompt; so do some captions.
 _EVENT_CAPTIONS = 0.3
+# Of the captions, those in words from far more than the vocabulary.
+_WIDE_CAPTIONS = 0.65
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,7 @@ class Narrator:
     def say(self, state: State) -> str:
         """Return the caption of a frame in `state`."""
         if self._state is None:
-            self._caption = grammar.caption(state, self._rng)
+            self._caption = self._describe(state)
         elif state != self._state:
             before = self._state.labels()
             changed = [name for name, value in state.labels().items() if before[name] != value]
@@ -75,9 +77,12 @@ class Narrator:
                 words = grammar.event(changed[0], getattr(state, changed[0]), self._rng)
                 self._caption, self._plain = f"{self._caption}, {words}", False
             else:
-                self._caption, self._plain = grammar.caption(state, self._rng, mention=changed), True
+                self._caption, self._plain = self._describe(state, mention=changed), True
         self._state = state
         return self._caption
+
+    def _describe(self, state: State, mention: Collection[str] = ()) -> str:
+        return grammar.caption(state, self._rng, mention=mention, wide=self._rng.random() < _WIDE_CAPTIONS)
 
 
 def random_state(rng: random.Random) -> State:
@@ -134,7 +139,7 @@ def shots(seed: int, frames: int, state: State | None = None, changes: bool = Tr
     attributes change on the way; without, only what the hero does.
     """
     rng = random.Random(seed)
-    narrator = Narrator(rng)
+    narrator = Narrator(random.Random(f"words of {seed}"))
     start = state or random_state(rng)
     world = begin(start, facing=rng.choice((-1, 1)), x=float(2 * rng.randrange(640)), prop_side=rng.choice((-1, 1)))
     keys = _held_keys(rng, frames)

@@ -5,7 +5,7 @@ from collections import Counter
 from itertools import product
 
 import pytest
-from examples.diorama import grammar, held_out, vocabulary
+from examples.diorama import grammar, held_out, vocabulary, wordings
 from examples.diorama.record import random_state
 from examples.diorama.world import State
 
@@ -39,6 +39,43 @@ def test_captions_are_short_tidy_and_varied() -> None:
         assert caption == caption.strip(" ,")
         assert "  " not in caption
         assert ", ," not in caption
+
+
+@pytest.mark.parametrize("attribute", vocabulary.VALUES)
+def test_every_value_has_many_other_wordings(attribute: str) -> None:
+    others = wordings.read()[attribute]
+    assert set(others) == set(vocabulary.VALUES[attribute])
+    for value, words in others.items():
+        assert len(words) >= 7 or value == "none"
+        assert len(words) == len({str(wording) for wording in words})
+        assert all(isinstance(wording, str) for wording in words) or attribute == "doing"
+    assert all(len(pair) == 2 for value in vocabulary.DOINGS for pair in wordings.doings(value))
+
+
+def test_every_change_has_other_event_words() -> None:
+    for attribute, values in vocabulary.VALUES.items():
+        assert set(wordings.read()["event"][attribute]) == set(values)
+        for value in values:
+            assert set(wordings.events(attribute, value)).isdisjoint(vocabulary.EVENTS[attribute][value])
+            assert len(wordings.events(attribute, value)) >= 2
+
+
+def test_wide_captions_use_other_words_and_plain_ones_never_do() -> None:
+    state = State(hero="pig", place="cave", time="night")
+    others = [
+        *wordings.wordings("hero", "pig"),
+        *wordings.wordings("place", "cave"),
+        *wordings.wordings("time", "night"),
+    ]
+    plain = {word for words in (vocabulary.HEROES["pig"], vocabulary.PLACES["cave"]) for word in words}
+    rng = random.Random(3)
+    only = [wording for wording in others if not any(wording in word or word in wording for word in plain)]
+    wide = [grammar.caption(state, rng, mention=vocabulary.VALUES, wide=True) for _ in range(300)]
+    assert sum(any(wording in caption for wording in only) for caption in wide) > 200
+    assert sum("in a cave" in caption for caption in wide) > 20, "the plain words are heard as well"
+    assert all(len(caption.split()) <= grammar.MAX_WORDS for caption in wide)
+    said = [grammar.caption(state, rng, mention=vocabulary.VALUES) for _ in range(300)]
+    assert not any(wording in caption for wording in only for caption in said)
 
 
 def test_captions_sometimes_leave_out_what_the_hero_does() -> None:

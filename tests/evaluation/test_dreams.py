@@ -52,3 +52,13 @@ def test_frames_after_a_gap_that_nobody_watches_are_what_they_would_be_without_i
     (whole,) = dreamed(world, script)
     (parts,) = dreamed(world, script, watched=lambda frame: frame == 0 or frame >= 32)
     assert np.array_equal(parts, np.concatenate([whole[:8], whole[32:]]))
+
+
+def test_what_is_asked_inside_a_chunk_comes_with_the_next(world: World) -> None:
+    rain = Wish(id=0, verb="event", text="it starts to rain", hold_frames=1000)
+    inside, at_its_border = dreamed(
+        world,
+        Script(prompt=PROMPT, seed=0, cues=(Cue(at=12, words=rain),)),
+        Script(prompt=PROMPT, seed=0, cues=(Cue(at=16, words=rain),)),
+    )
+    assert np.abs(inside.astype(int) - at_its_border).max() <= 1, "rows of one batch differ by rounding"

@@ -1,11 +1,11 @@
-"""The paraphrases say what the grammar says in words that are not the grammar's."""
+"""The paraphrases say what the grammar says in words that are neither its plain nor its wide ones."""
 
 import re
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from examples.diorama import vocabulary
+from examples.diorama import vocabulary, wordings
 
 from eddyline_runtime.evaluation.suite import PARAPHRASE, load_suite, suite_folder
 
@@ -19,10 +19,12 @@ WORDS = (
     vocabulary.PROPS,
     vocabulary.HAPPENINGS,
     vocabulary.EVENTS,
+    wordings.read(),
 )
 _FREE = """
 a an the in on at by of to and or is it its as with there this that while among inside during just has been into from
-for no now out up off left right
+for no now out up off left right about above after along amid around before beneath beside between can near next not one
+over s through toward under where without
 """
 FREE = frozenset(_FREE.split())
 """Function words, and the two directions, which have no other names."""
@@ -58,7 +60,7 @@ def test_stems_are_equal_for_forms_of_one_word() -> None:
 
 
 def test_no_content_word_of_a_paraphrase_is_the_grammars(grammar: frozenset[str]) -> None:
-    assert {"forest", "fox", "walk", "torch", "night"} <= grammar
+    assert {"forest", "fox", "walk", "torch", "night", "torchlight", "wintry"} <= grammar
     scenes = load_suite(suite_folder("diorama"), PARAPHRASE).scenes
     borrowed = {
         word: scene.prompt

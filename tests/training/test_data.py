@@ -38,6 +38,7 @@ PLAIN: dict[str, float] = {
     "action_dropout": 0.0,
     "hold_action_share": 0.0,
     "early_text_share": 0.0,
+    "early_action_share": 0.0,
     "change_share": 0.0,
     "stride_share": 0.0,
 }
@@ -177,6 +178,16 @@ def test_held_actions_are_those_of_the_cut_to_the_end_of_the_window(
     assert torch.equal(clip.actions, latent_clip(0).actions), "the recording itself is left alone"
 
 
+def test_early_actions_lie_over_the_whole_window(latent_clip: MakeClip, latent_data: MakeData) -> None:
+    clip = latent_clip(0)
+    data = latent_data(clip)
+    batch = draw_batch(data, recipe=plain(early_action_share=1.0), stage=stage(diagonal(6)), seed=0, step=0)
+    for row in range(64):
+        start = next(i for i in range(12) if torch.equal(batch.latents[row, 0], clip.latents[i].float()))
+        assert torch.equal(batch.conditioning.actions[row], clip.actions[start + 5].expand(6, -1))
+    assert torch.equal(clip.actions, latent_clip(0).actions), "the recording itself is left alone"
+
+
 def test_dropped_actions_are_zero(latent_clip: MakeClip, latent_data: MakeData) -> None:
     data = latent_data(latent_clip(0))
     batch = draw_batch(data, recipe=plain(action_dropout=1.0), stage=stage(diagonal(6)), seed=0, step=0)
@@ -291,7 +302,7 @@ def test_pixels_go_from_minus_one_to_one() -> None:
 
 
 def test_a_guided_batch_holds_what_guidance_pulls_away_from(latent_clip: MakeClip, latent_data: MakeData) -> None:
-    """No text where words stand alone, the caption before where they continue it."""
+    """No text and no key where words stand alone; where they continue a caption, that one under the same keys."""
     whole = latent_data(latent_clip(0))
     texts = ("", "a red square", "a red square, night falls", "a cat", "a dog")
     clip = replace(whole.clips[0], text=(1, 1, 2, 2, 3, 3))
@@ -303,7 +314,11 @@ def test_a_guided_batch_holds_what_guidance_pulls_away_from(latent_clip: MakeCli
     away = replace(batch, conditioning=batch.guidance.away)
     assert words_of(batch, data) == [[texts[i] for i in (1, 1, 2, 2, 3, 3)]] * 2
     assert words_of(away, data) == [[texts[i] for i in (0, 0, 1, 1, 0, 0)]] * 2
-    assert torch.equal(batch.guidance.away.actions, batch.conditioning.actions)
+    keys = batch.guidance.away.actions
+    assert torch.equal(keys[:, 2:4], batch.conditioning.actions[:, 2:4])
+    assert not keys[:, :2].any()
+    assert not keys[:, 4:].any()
+    assert batch.conditioning.actions.abs().sum(dim=(0, 2)).all()
     assert batch.guidance.scales.tolist() == [[2, 2, 3, 3, 2, 2]] * 2
     batch = draw_batch(data, recipe=plain(), stage=replace(guided, event_guidance_scale=None), seed=0, step=0)
     assert batch.guidance is not None

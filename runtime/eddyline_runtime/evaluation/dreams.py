@@ -28,7 +28,8 @@ BATCH = 8
 
 @dataclass(frozen=True, kw_only=True)
 class Cue:
-    """What happens to a dream once `at` frames have been made: words are said, other keys are held."""
+    """What happens to a dream before the first chunk that begins at frame `at` or later: words are said, other keys are
+    held."""
 
     at: int
     words: Wish | None = None
@@ -90,12 +91,13 @@ def _play(
     for view, script in enumerate(scripts):
         engine.open_view(view, prompt=script.prompt, seed=script.seed, profile=profile)
         engine.act(view, dict.fromkeys(script.keys, 1.0))
-    made = 0
+    made, asked = 0, -1
     while made < frames:
         for view, script in enumerate(scripts):
             for cue in script.cues:
-                if cue.at == made:
+                if asked < cue.at <= made:
                     _follow(engine, view, cue)
+        asked = made
         shutter.open = watched is None or watched(made)
         chunks: list[Chunk] = []
         while not chunks:  # while scenes begin, ticks make nothing

@@ -13,7 +13,7 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
@@ -56,6 +56,8 @@ class WindowShares(Protocol):
     def hold_action_share(self) -> float: ...
     @property
     def early_text_share(self) -> float: ...
+    @property
+    def early_action_share(self) -> float: ...
     @property
     def change_share(self) -> float: ...
     @property
@@ -102,7 +104,7 @@ class LatentData:
 
 @dataclass(frozen=True)
 class Guidance:
-    """What the guidance of a batch pulls away from, and how strongly."""
+    """What the guidance of a batch pulls away from, and how strongly; towards the words and the held keys."""
 
     away: Conditioning
     scales: Float[Tensor, "B F"]
@@ -220,10 +222,20 @@ def draw_batch(data: LatentData, *, recipe: WindowShares, stage: Stage, seed: in
         conditioning=conditioning,
         generator=generator,
         stage=stage,
-        guidance=Guidance(away=replace(conditioning, text_index=text_index[1]), scales=torch.from_numpy(scales).float())
+        guidance=Guidance(
+            away=_away_from(conditioning, text_index[1], event=torch.from_numpy(away != 0)),
+            scales=torch.from_numpy(scales).float(),
+        )
         if guided
         else None,
     )
+
+
+def _away_from(
+    conditioning: Conditioning, text_index: Int[Tensor, "B F"], *, event: Bool[Tensor, "B F"]
+) -> Conditioning:
+    """What guidance pulls away from: no text and no action, or at an event the caption that it continues."""
+    return replace(conditioning, text_index=text_index, actions=conditioning.actions * event[..., None])
 
 
 def _draw_window(data: LatentData, recipe: WindowShares, partition: Partition, rng: np.random.Generator) -> LatentClip:
@@ -241,6 +253,8 @@ def _draw_window(data: LatentData, recipe: WindowShares, partition: Partition, r
     if rng.random() < recipe.text_dropout:
         text = [0] * frames
     actions = clip.actions[start : start + frames].clone()
+    if rng.random() < recipe.early_action_share:
+        actions[:] = actions[-1]
     if rng.random() < recipe.hold_action_share:
         cut = int(rng.integers(frames))
         actions[cut:] = actions[cut]

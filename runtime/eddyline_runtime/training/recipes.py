@@ -106,6 +106,8 @@ class Recipe:
     """How often the action after a random cut is held, as a live stream must."""
     early_text_share: float
     """How often the newest words of a window are laid over all of it, as an event at="now" does."""
+    early_action_share: float
+    """How often the newest actions of a window are laid over all of it, as a key that goes down does."""
     change_share: float
     """How often a window is drawn around a change of caption."""
     stride_share: float
@@ -195,8 +197,9 @@ def diorama() -> Recipe:
         ema_decay=0.998,
         text_dropout=0.1,
         action_dropout=0.3,
-        hold_action_share=0.5,
+        hold_action_share=0.25,
         early_text_share=0.3,
+        early_action_share=0.5,
         change_share=0.25,
         stride_share=0.1,
         max_clips=1300,
@@ -238,7 +241,7 @@ def diorama_teacher() -> Recipe:
                 name="short windows",
                 frames=2,
                 batch=32,
-                steps=170,
+                steps=240,
                 mix=mixed_partitions(2),
                 guidance_scale=guided,
             ),
@@ -246,7 +249,7 @@ def diorama_teacher() -> Recipe:
                 name="longer windows",
                 frames=4,
                 batch=16,
-                steps=160,
+                steps=180,
                 mix=mixed_partitions(4),
                 guidance_scale=guided,
             ),
@@ -254,7 +257,7 @@ def diorama_teacher() -> Recipe:
                 name="the whole buffer",
                 frames=8,
                 batch=8,
-                steps=470,
+                steps=380,
                 mix=(*mixed_partitions(8), *served_partitions()),
                 guidance_scale=guided,
             ),
@@ -312,8 +315,9 @@ def tiny() -> Recipe:
         ema_decay=0.9,
         text_dropout=0.1,
         action_dropout=0.3,
-        hold_action_share=0.5,
+        hold_action_share=0.25,
         early_text_share=0.3,
+        early_action_share=0.5,
         change_share=0.25,
         stride_share=0.1,
         max_clips=1000,

@@ -54,9 +54,10 @@ class LargeRecipe:
     action_dropout: float
     hold_action_share: float
     early_text_share: float
+    early_action_share: float
     change_share: float
     stride_share: float
-    """These six as in `recipes.Recipe`."""
+    """These seven as in `recipes.Recipe`."""
     save_every: int
     held_out_every: int
 
@@ -132,8 +133,9 @@ def streamdit_4b(*, uniform_share: float = 0.3) -> LargeRecipe:
         ema_decay=0.999,
         text_dropout=0.1,
         action_dropout=0.3,
-        hold_action_share=0.5,
+        hold_action_share=0.25,
         early_text_share=0.3,
+        early_action_share=0.5,
         change_share=0.25,
         stride_share=0.1,
         save_every=500,

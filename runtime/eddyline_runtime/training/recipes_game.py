@@ -93,6 +93,7 @@ def game() -> Recipe:
         action_dropout=0.05,
         hold_action_share=0.2,
         early_text_share=0.3,
+        early_action_share=0.5,
         change_share=0.25,
         stride_share=0.05,
         max_clips=2400,
