@@ -13,7 +13,7 @@ with eddyline.launch() as runtime:                      # or eddyline.connect("t
         eddyline.pygame.draw(view, screen, screen.get_rect())
 """
 
-from eddyline.client import Runtime, connect
+from eddyline.client import Runtime, ViewPlan, connect
 from eddyline.errors import EddylineError
 from eddyline.frames import Frame
 from eddyline.launch import launch
@@ -53,6 +53,7 @@ __all__ = [
     "View",
     "ViewClosed",
     "ViewOpened",
+    "ViewPlan",
     "ViewStatus",
     "World",
     "connect",

@@ -5,7 +5,8 @@ from __future__ import annotations
 import atexit
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Literal, cast
 
@@ -18,6 +19,17 @@ from eddyline.view import View, check_seed, check_text
 
 _open_runtimes: set[Runtime] = set()
 """Closed when the program ends; also those that the game has dropped, so that no launched process stays behind."""
+
+
+@dataclass(frozen=True)
+class ViewPlan:
+    """A view to be opened by `Runtime.open_views`; its fields are the arguments of `Runtime.open_view`."""
+
+    prompt: str
+    seed: int = 0
+    profile: str | None = None
+    stride: int = 1
+    name: str = ""
 
 
 class Runtime:
@@ -89,25 +101,40 @@ class Runtime:
         Raises TextError, OptionError or ClosedError. Whether the runtime took it, `poll()` tells by ViewOpened or
         ViewClosed.
         """
+        return self.open_views([ViewPlan(prompt, seed=seed, profile=profile, stride=stride, name=name)])[0]
+
+    def open_views(self, plans: Sequence[ViewPlan]) -> list[View]:
+        """Open several views, in the order of their plans; as many as share a profile are dreamed as one batch.
+
+        Raises as `open_view`, before any is opened.
+        """
         self._check_open()
-        check_text(prompt)
-        check_seed(seed)
-        if stride not in (1, 2, 4):
-            raise OptionError(f"stride={stride!r}; give 1, 2 or 4")
-        if len(name) > 128:
-            raise OptionError(f"a name of {len(name)} characters; the limit is 128")
-        world, profile = self._link.world, self._profile if profile is None else profile
+        messages = [self._checked(plan) for plan in plans]
+        return [self._opened(message) for message in messages]
+
+    def _checked(self, plan: ViewPlan) -> protocol.OpenView:
+        """A plan as the message that opens its view."""
+        check_text(plan.prompt)
+        check_seed(plan.seed)
+        if plan.stride not in (1, 2, 4):
+            raise OptionError(f"stride={plan.stride!r}; give 1, 2 or 4")
+        if len(plan.name) > 128:
+            raise OptionError(f"a name of {len(plan.name)} characters; the limit is 128")
+        world, profile = self._link.world, self._profile if plan.profile is None else plan.profile
         if profile is not None and world is not None and profile not in world.profiles:
             raise OptionError(f"profile={profile!r} is not known; {world.model} has {', '.join(world.profiles)}")
-        view = View(self._link, self._link.next_id(), name, 0.0 if world is None else world.fps / stride)
-        message = protocol.OpenView(
-            view=view.id,
-            prompt=prompt,
-            seed=seed,
+        return protocol.OpenView(
+            view=self._link.next_id(),
+            prompt=plan.prompt,
+            seed=plan.seed,
             profile=profile or "",
-            stride=cast(Literal[1, 2, 4], stride),
-            name=name,
+            stride=cast(Literal[1, 2, 4], plan.stride),
+            name=plan.name,
         )
+
+    def _opened(self, message: protocol.OpenView) -> View:
+        world = self._link.world
+        view = View(self._link, message.view, message.name, 0.0 if world is None else world.fps / message.stride)
         self._link.open_view(view, message)
         return view
 

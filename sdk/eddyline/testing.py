@@ -44,6 +44,9 @@ _Kind = TypeVar("_Kind", bound=Note)
 TURN_MS = 2
 MAX_VIEWS = 8
 
+PHRASES = ("a red room", "a green meadow", "a blue night", "thunder and lightning")
+"""What the world of a scripted runtime knows, unless it is given other phrases."""
+
 
 def wait_until(condition: Callable[[], object], timeout_s: float = 30.0) -> None:
     """Return as soon as `condition()` is true. Raises ConformanceError when it is not within `timeout_s` seconds."""
@@ -105,7 +108,7 @@ class ScriptedRuntime:
         height: int = 24,
         width: int = 40,
         action_names: Sequence[str] = ("ArrowLeft", "ArrowRight", "ArrowUp", "KeyA", "KeyD"),
-        phrases: Sequence[str] = ("a red room", "a green meadow", "a blue night", "thunder and lightning"),
+        phrases: Sequence[str] = PHRASES,
         heartbeat_s: float = 0.1,
         silence_s: float = 3.0,
         resume_s: float = 30.0,
@@ -440,6 +443,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--fail", metavar="TEXT", help="end before it is ready, with this error")
     parser.add_argument("--crash-after", type=float, metavar="SECONDS", help="end by itself after it was ready")
+    parser.add_argument("--phrase", action="append", metavar="TEXT", help="what its world knows; may be repeated")
     parser.add_argument("command", choices=["serve"])
     parser.add_argument("--model", default="scripted")
     parser.add_argument("--bind", default="tcp://127.0.0.1:0", metavar="tcp://127.0.0.1:PORT")
@@ -452,7 +456,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.fail is not None:
         print(json.dumps({"error": options.fail}), flush=True)
         return 1
-    with ScriptedRuntime(port=int(options.bind.rpartition(":")[2])) as scripted:
+    port, phrases = int(options.bind.rpartition(":")[2]), options.phrase or PHRASES
+    with ScriptedRuntime(port=port, phrases=phrases) as scripted:
         print(json.dumps({"ready": True, "endpoint": scripted.endpoint}), flush=True)
         crash_s = None if options.crash_after is None else time.monotonic() + options.crash_after
         while not stop.wait(0.05):

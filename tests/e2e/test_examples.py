@@ -15,7 +15,9 @@ import pygame
 import eddyline
 import eddyline.pygame
 
-sys.modules["eddyline.launch"]._installed_runtime = lambda: [sys.executable, "-m", "eddyline.testing"]
+phrases = "the hero turns into a pig; the hero walks left; an alarm bell rings; it starts to rain; fireworks go off"
+command = [sys.executable, "-m", "eddyline.testing", *(f"--phrase={phrase}" for phrase in phrases.split("; "))]
+sys.modules["eddyline.launch"]._installed_runtime = lambda: command
 example, *keys = sys.argv[1:]
 shown, flip, draw = [], pygame.display.flip, eddyline.pygame.draw
 
@@ -27,7 +29,7 @@ def draw_and_count(view, screen, rect):
 
 def flip_and_press():
     flip()
-    if len(shown) == 5:
+    if len(shown) >= 5:
         while keys:
             pygame.event.post(pygame.event.Event(pygame.KEYDOWN, key=getattr(pygame, keys.pop(0))))
     if len(shown) >= 10:
@@ -44,6 +46,7 @@ print(len(shown) >= 10, len(keys))
     [
         ("hello_view.py", []),
         ("steer.py", ["K_1", "K_2", "K_3", "K_4", "K_SPACE", "K_c", "K_p", "K_p"]),
+        ("npc_views.py", ["K_SPACE", "K_b", "K_r", "K_f"]),
     ],
 )
 def test_an_example_runs_until_its_window_is_closed(example: str, keys: list[str]) -> None:

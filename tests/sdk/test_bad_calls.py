@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 import eddyline
+from eddyline import protocol
 from eddyline.errors import (
     AxisError,
     ClosedError,
@@ -30,6 +31,17 @@ def test_text_that_says_nothing_or_is_no_text_is_refused(view: View, runtime: ed
     for call in (view.event, view.prompt, view.cut, runtime.open_view):
         with pytest.raises(TextError):
             call(text)
+
+
+def test_one_wrong_plan_opens_no_view_at_all(scripted: ScriptedRuntime, runtime: eddyline.Runtime) -> None:
+    plans = [eddyline.ViewPlan("a red room", name="guard"), eddyline.ViewPlan("a hall", stride=3)]
+    with pytest.raises(OptionError, match="stride=3"):
+        runtime.open_views(plans)
+    (view,) = runtime.open_views(plans[:1])
+    wait_until(lambda: view.frame() is not None)
+    (opened,) = scripted.wait_for(protocol.OpenView)
+    assert isinstance(opened, protocol.OpenView)
+    assert (opened.name, opened.prompt) == ("guard", "a red room")
 
 
 @pytest.mark.parametrize("text", ["x" * 10_000_000, "x" * 4097, "é" * 2049, "雪" * 1366])
