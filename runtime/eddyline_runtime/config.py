@@ -220,6 +220,8 @@ class EngineConfig:
     """Encoded texts kept."""
     cost_memory: int = 16
     """Ticks whose costs predict the next one's; their 95th percentile counts."""
+    history_s: float = 30.0
+    """So much video of a view can be rewound."""
 
 
 @dataclass(frozen=True, kw_only=True)

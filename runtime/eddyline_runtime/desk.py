@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterator
 from itertools import count
 
 from eddyline import protocol
-from eddyline.errors import ConfigError, ProtocolError
+from eddyline.errors import ConfigError, OptionError, ProtocolError
 from eddyline.protocol import ClientMessage, ErrorMessage, ReceiptUpdate
 from eddyline_runtime.clients import Client, ClientView
 from eddyline_runtime.config import ServerConfig
-from eddyline_runtime.engine import Engine, Outcome, Rested, Told, ViewStatus
-from eddyline_runtime.prompts import Wish
+from eddyline_runtime.engine import Engine, Outcome, Rested, Rewound, Told, ViewStatus
+from eddyline_runtime.prompts import Note, Wish
 from eddyline_runtime.runner import Runner
 from eddyline_runtime.view import Chunk, FrameRing
 from eddyline_runtime.weights import WorldCard
@@ -179,7 +179,7 @@ class Desk:
                     )
             case protocol.Cancel(id=word):
                 self._cancel(client, view, word)
-            case protocol.Prompt() | protocol.Event() | protocol.Cut():
+            case protocol.Prompt() | protocol.Event() | protocol.Cut() | protocol.Rewind():
                 self._say(client, view, message)
 
     def _open(self, client: Client, message: protocol.OpenView) -> None:
@@ -262,8 +262,13 @@ class Desk:
             client.tell(ErrorMessage(code="too_many_words", message=text, view=view.number, id=message.id))
             return
         view.waiting.add(message.id)
-        wish, handle = _wish(message, view.fps), view.handle
-        self._runner.post(lambda engine: [engine.say(handle, wish)])
+        handle = view.handle
+        if isinstance(message, protocol.Rewind):
+            at_s = self._clock()
+            self._runner.post(lambda engine: _rewind(engine, handle, message, at_s))
+        else:
+            wish = _wish(message, view.fps)
+            self._runner.post(lambda engine: [engine.say(handle, wish)])
 
     def _cancel(self, client: Client, view: ClientView, word: int) -> None:
         if not view.knows(word):
@@ -295,6 +300,8 @@ class Desk:
             case Rested(resting=resting, by_s=by_s):
                 view.ring.delay(by_s)
                 view.resting = resting
+            case Rewound():
+                view.ring.clear()
             case Told():
                 receipt = _receipt(view.number, outcome)
                 view.remember(receipt)
@@ -313,7 +320,17 @@ def _release() -> str:
         return "from a checkout"
 
 
-def _wish(message: protocol.Words, fps: float) -> Wish:
+def _rewind(engine: Engine, handle: int, message: protocol.Rewind, at_s: float) -> list[Outcome]:
+    """What a REWIND comes to: the view goes back, or it says why not."""
+    try:
+        rewound = engine.rewind(handle, message.seconds, at_s=at_s)
+    except OptionError as error:
+        return [Told(handle, 0, Note(id=message.id, state="rejected", reason=str(error)))]
+    done = Note(id=message.id, state="applied", first_influenced_frame=0, first_full_frame=0)
+    return [rewound, Told(handle, rewound.epoch, done)]
+
+
+def _wish(message: protocol.Prompt | protocol.Event | protocol.Cut, fps: float) -> Wish:
     match message:
         case protocol.Prompt():
             return Wish(id=message.id, verb="prompt", text=message.text, at=message.at)

@@ -27,7 +27,8 @@ class Dreamer:
     def __init__(self, world: World, *, text_cache: int) -> None:
         self._world = world
         parameter = next(world.model.parameters())
-        self._device = parameter.device
+        self.device = parameter.device
+        """Where the networks compute."""
         self._codec_dtype = next(world.codec.parameters()).dtype
         encoder = world.text_encoder
         length, room = encoder.count_tokens, encoder.max_tokens
@@ -49,11 +50,11 @@ class Dreamer:
     def velocity(self, rows: Sequence[RowWords]) -> VelocityFn:
         """The network under the words of a batch; what guidance pulls away from is further rows of the same call."""
         model = self._world.model
-        words = conditioning(rows, self.texts, device=self._device)
+        words = conditioning(rows, self.texts, device=self.device)
         second = [number for number, row in enumerate(rows) if row.guided]
         if not second:
             return lambda latents, tau: model(latents, tau, words).float()
-        scales = torch.tensor([rows[number].scales for number in second], device=self._device)[..., None, None, None]
+        scales = torch.tensor([rows[number].scales for number in second], device=self.device)[..., None, None, None]
 
         def guided_velocity(latents: Tensor, tau: Tensor) -> Tensor:
             answer = model(torch.cat([latents, latents[second]]), torch.cat([tau, tau[second]]), words).float()
@@ -69,7 +70,7 @@ class Dreamer:
         sizes = self._world.card.model
         shape = (sizes.latent_channels, sizes.latent_height, sizes.latent_width)
         drawn = noise_latents(seed=seed, epoch=epoch, first_index=first, frames=frames, shape=shape)
-        return drawn.to(self._device)
+        return drawn.to(self.device)
 
     def decode(
         self, clean: Float[Tensor, "B c C Y X"], states: Sequence[DecoderState]
@@ -88,8 +89,8 @@ class Dreamer:
 
     def synchronise(self) -> None:
         """Wait until the device has done what it was given (clocks are read afterwards)."""
-        if self._device.type == "cuda":
-            torch.cuda.synchronize(self._device)
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
 
 
 def to_uint8(pixels: Float[Tensor, "*batch"]) -> Tensor:

@@ -18,17 +18,18 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from eddyline.errors import OptionError
-from eddyline_runtime import prompts, scheduling
+from eddyline_runtime import moments, prompts, scheduling
 from eddyline_runtime.conditioning import RowWords
 from eddyline_runtime.config import EngineConfig, Profile
 from eddyline_runtime.dreamer import Dreamer, Progress
 from eddyline_runtime.flow.buffer import shift
 from eddyline_runtime.flow.sampler import Opening, advance_openings, denoise_tick
 from eddyline_runtime.model.streamdit import STRIDES
+from eddyline_runtime.moments import Moment
 from eddyline_runtime.prompts import Note, Wish
 from eddyline_runtime.scheduling import Candidate, Timeline
 from eddyline_runtime.understanding import KnownPhrases, Understanding
-from eddyline_runtime.view import Chunk, ViewState, action_vector
+from eddyline_runtime.view import Chunk, NoiseKey, Unshown, ViewState, action_vector
 from eddyline_runtime.weights import World
 
 WARM_UP_CHUNKS = 3
@@ -72,7 +73,26 @@ class ViewStatus:
     tick_s: float
 
 
-Outcome = Chunk | Told | Rested | ViewStatus
+@dataclass(frozen=True)
+class Rewound:
+    """A view goes on from a moment that was; its frames that were made but not shown are void."""
+
+    view: int
+    epoch: int
+    """The new one."""
+    by_s: float
+    """Seconds of video from the frame that was due to the one that is made next."""
+
+
+Outcome = Chunk | Told | Rested | Rewound | ViewStatus
+
+
+@dataclass(frozen=True)
+class _Past:
+    """A moment of a view, and the frame of its timeline that was made after it."""
+
+    frame: int
+    moment: Moment
 
 
 @dataclass
@@ -99,6 +119,7 @@ class Engine:
         self._phrases = KnownPhrases(world.text_encoder, world.card.phrases)
         self._views: dict[int, ViewState] = {}
         self._costs: dict[int, _Costs] = {}
+        self._history: dict[int, deque[_Past]] = {}
         self._memory: dict[tuple[Profile, bool], deque[float]] = {}
         self._encode_s = 0.0
         """What encoding a text took last."""
@@ -121,10 +142,7 @@ class Engine:
         """
         card = self.world.card
         profile = profile or card.default_profile
-        if view in self._views:
-            raise OptionError(f"view {view} is open already; choose another number")
-        if len(self._views) >= self.config.max_views:
-            raise OptionError(f"{len(self._views)} views are open, the limit is {self.config.max_views}; close one")
+        self._check_room(view)
         if profile not in card.profiles:
             raise OptionError(f"profile {profile!r} is unknown; this world has {', '.join(sorted(card.profiles))}")
         if stride not in STRIDES:
@@ -140,16 +158,108 @@ class Engine:
             view=view,
             profile=chosen,
             stride=stride,
-            seed=seed,
             epoch=epoch,
             frames_per_latent=card.codec.frames_per_latent,
             words=words,
             actions=(0.0,) * len(card.action_names),
+            noise=NoiseKey(seed),
         )
-        self._begin_scene(state)
-        self._views[view] = state
-        self._costs[view] = _Costs()
+        self._begin_scene(state, seed)
+        return self._enter(state)
+
+    def _check_room(self, view: int) -> None:
+        if view in self._views:
+            raise OptionError(f"view {view} is open already; choose another number")
+        if len(self._views) >= self.config.max_views:
+            raise OptionError(f"{len(self._views)} views are open, the limit is {self.config.max_views}; close one")
+
+    def _enter(self, state: ViewState) -> ViewState:
+        self._views[state.view] = state
+        self._costs[state.view] = _Costs()
+        chunk_s = state.chunk_frames / self._fps(state)
+        # besides: the chunk being shown, the one made ahead of it, and the moment after that
+        self._history[state.view] = deque(maxlen=math.ceil(self.config.history_s / chunk_s) + 3)
         return state
+
+    def moment(self, view: int) -> Moment:
+        """What another view needs to go on as this one would.
+
+        Raises:
+            OptionError: the view's scene is still beginning.
+        """
+        return moments.take(self._views[view])
+
+    def revive_view(
+        self, view: int, moment: Moment, *, at_s: float, epoch: int = 0, unshown: Sequence[Unshown] = ()
+    ) -> list[Chunk]:
+        """Open a view that goes on from a moment of this world, of this or of another view.
+
+        Args:
+            at_s: when its playhead starts, if there are frames to be shown.
+            unshown: frames before the first new one that are shown first; they count in the epoch.
+
+        Returns:
+            the unshown frames, as chunks of this view.
+
+        Raises:
+            OptionError: the number is taken, or there are `max_views`.
+        """
+        self._check_room(view)
+        pending = tuple(replace(wish, id=prompts.NOBODY) for wish in moment.words.pending)
+        frames = sum(len(part.frames) for part in unshown)
+        state = self._revived(moment, view=view, epoch=epoch, shown_again=frames, pending=pending)
+        if frames:
+            state.timeline = Timeline(fps=self._fps(state), start_s=at_s, made=frames)
+        self._enter(state)
+        self._remember(state)
+        return _as_chunks(state, unshown, at_s)
+
+    def _revived(
+        self, moment: Moment, *, view: int, epoch: int, pending: tuple[Wish, ...], shown_again: int = 0
+    ) -> ViewState:
+        return moments.revive(
+            moment,
+            view=view,
+            epoch=epoch,
+            frames_per_latent=self.world.card.codec.frames_per_latent,
+            device=self._dreamer.device,
+            shown_again=shown_again,
+            pending=pending,
+        )
+
+    def rewind(self, view: int, seconds: float, *, at_s: float) -> Rewound:
+        """Go on, in a new epoch, from the moment before the chunk that was due `seconds` before `at_s`.
+
+        Words that were in force then are in force again, what was said since is undone, and what waits still waits.
+
+        Raises:
+            OptionError: that is further back than is remembered, or not back at all.
+        """
+        state, past = self._views[view], self._history[view]
+        timeline = state.timeline
+        reach_s = 0.0 if timeline is None or not past else (timeline.playhead(at_s) - past[0].frame) / timeline.fps
+        if timeline is None or not 0.0 < seconds <= max(reach_s, 0.0):
+            raise OptionError(
+                f"{seconds:g} s cannot be rewound; the view remembers the last {max(reach_s, 0.0):.1f} s, at most "
+                f"{self.config.history_s:g} s"
+            )
+        shown = timeline.playhead(at_s)
+        wanted = shown - round(seconds * timeline.fps)
+        kept = [then for then in past if then.frame <= wanted]
+        pending = tuple(prompts.due_at_once(wish) for wish in state.words.pending)
+        revived = self._revived(kept[-1].moment, view=view, epoch=state.epoch + 1, pending=pending)
+        revived.timeline = scheduling.take_back(timeline, at_s)
+        revived.paused, revived.parked, revived.unknown_keys = state.paused, state.parked, state.unknown_keys
+        revived.actions = state.actions
+        revived.last_epoch, revived.epoch_start = (state.epoch, state.epoch_start), revived.timeline.made
+        later = revived.timeline.made - kept[-1].frame
+        self._views[view] = revived
+        self._history[view] = deque((replace(then, frame=then.frame + later) for then in kept), past.maxlen)
+        return Rewound(view, revived.epoch, (shown - kept[-1].frame) / timeline.fps)
+
+    def _remember(self, state: ViewState) -> None:
+        frame = state.timeline.made if state.timeline else 0
+        self._history[state.view].append(_Past(frame, moments.take(state)))
 
     def is_open(self, view: int) -> bool:
         """Whether a view of this number is open."""
@@ -157,7 +267,7 @@ class Engine:
 
     def close_view(self, view: int) -> None:
         """Forget a view."""
-        del self._views[view], self._costs[view]
+        del self._views[view], self._costs[view], self._history[view]
 
     def say(self, view: int, wish: Wish) -> Told:
         """Take in a prompt, event or cut: accepted or rejected."""
@@ -345,7 +455,7 @@ class Engine:
         assert len(latents) == len(decoders) == len(batch)
         rows = self._rows(batch)
         latents = denoise_tick(self._dreamer.velocity(rows), latents, profile.partition)
-        noise = torch.stack([self._noise(state, state.next_latent, state.partition.chunk_frames) for state in batch])
+        noise = torch.stack([self._noise(state, profile.partition.chunk_frames) for state in batch])
         clean, latents = shift(latents, profile.partition, noise)
         self._dreamer.synchronise()
         denoised_s = self._clock()
@@ -355,6 +465,7 @@ class Engine:
         for row, state in enumerate(batch):
             state.latents, state.decoder = latents[row], decoders[row]
             outcomes.append(self._emit(state, decoded[row], kept[row], made_s))
+            self._remember(state)
             costs = self._costs[state.view]
             costs.denoise_s, costs.decode_s, costs.tick_s = denoised_s - begin_s, made_s - denoised_s, made_s - begin_s
             costs.interval_s, costs.made_s = made_s - costs.made_s, made_s
@@ -372,6 +483,8 @@ class Engine:
         """The notes with how well the words of those that are applied are understood."""
         told, fresh = [], 0
         for note in notes:
+            if note.id == prompts.NOBODY:
+                continue
             text, understanding = said[note.id], None
             if note.state == "applied" and (text in self._dreamer.texts or fresh < FRESH_PER_TICK):
                 fresh += text not in self._dreamer.texts
@@ -379,8 +492,10 @@ class Engine:
             told.append(Told(state.view, state.epoch, note, understanding))
         return told
 
-    def _noise(self, state: ViewState, first: int, frames: int) -> Tensor:
-        return self._dreamer.noise(seed=state.seed, epoch=state.epoch, first=first, frames=frames)
+    def _noise(self, state: ViewState, frames: int) -> Tensor:
+        """The noise of the latent frames that enter next."""
+        key, state.noise = state.noise, state.noise.after(frames)
+        return self._dreamer.noise(seed=key.seed, epoch=key.epoch, first=key.index, frames=frames)
 
     def _emit(self, state: ViewState, decoded: NDArray[np.uint8], latents: Tensor, made_s: float) -> Chunk:
         frames, leaving = state.tick_frames, state.words.slots[state.partition.reference_frames]
@@ -416,14 +531,14 @@ class Engine:
         if state.timeline is not None and state.timeline.made > state.epoch_start:
             state.last_epoch = (state.epoch, state.epoch_start)
         state.epoch += 1
-        state.seed = state.seed if cut.seed is None else cut.seed
-        self._begin_scene(state)
+        self._begin_scene(state, state.noise.seed if cut.seed is None else cut.seed)
         outcomes: list[Outcome] = [*self._told(state, notes, said)]
         return outcomes
 
-    def _begin_scene(self, state: ViewState) -> None:
-        state.opening = Opening(self._noise(state, 0, state.partition.buffer_frames), state.partition)
-        state.latents, state.decoder, state.chunks_made = None, None, 0
+    def _begin_scene(self, state: ViewState, seed: int) -> None:
+        state.noise = NoiseKey(seed, state.epoch)
+        state.opening = Opening(self._noise(state, state.partition.buffer_frames), state.partition)
+        state.latents, state.decoder, state.chunks_made, state.frames_before = None, None, 0, 0
         state.epoch_start = state.timeline.made if state.timeline else 0
 
     def _advance_openings(self, batch: Sequence[ViewState]) -> None:
@@ -434,6 +549,7 @@ class Engine:
                 state.latents, state.opening = opening.slots(), None
                 references = state.latents[: state.partition.reference_frames]
                 state.decoder = self._dreamer.start_decoder(references, state.latents)
+                self._remember(state)
 
     def _rows(self, batch: Sequence[ViewState]) -> list[RowWords]:
         return [
@@ -454,3 +570,26 @@ def _may_be_guided(state: ViewState) -> bool:
     if profile.scale(event=False) != 1.0:
         return True
     return profile.scale(event=True) != 1.0 and (bool(words.pending) or any(slot.events for slot in words.slots))
+
+
+def _as_chunks(state: ViewState, unshown: Sequence[Unshown], made_s: float) -> list[Chunk]:
+    """The first frames of a revived view; their latents were not kept."""
+    chunks, first = [], 0
+    for part in unshown:
+        assert state.timeline is not None
+        chunks.append(
+            Chunk(
+                view=state.view,
+                epoch=state.epoch,
+                first_frame=first,
+                number=0,
+                frames=part.frames,
+                latents=torch.zeros(0),
+                due_s=tuple(state.timeline.due_s(first + index) for index in range(len(part.frames))),
+                made_s=made_s,
+                prompt=part.prompt,
+                events=part.events,
+            )
+        )
+        first += len(part.frames)
+    return chunks

@@ -20,6 +20,8 @@ NoteState = Literal["accepted", "applied", "rejected", "superseded", "cancelled"
 
 MAX_PENDING = 64
 """Wishes that wait in one view before it rejects more."""
+NOBODY = -1
+"""The id of a wish whose receipt nobody holds: it came with a moment of another view."""
 MAX_EVENTS = 16
 """Events that wait or are live in one view before it rejects more; no frame is ever under more."""
 
@@ -182,7 +184,7 @@ def take_cut(words: Words, cut: Wish) -> tuple[Words, list[Note]]:
         if wish is cut:
             continue
         if isinstance(wish.at, int):
-            kept.append(replace(wish, at="now"))
+            kept.append(due_at_once(wish))
         elif index < place:
             notes.append(Note(id=wish.id, state="superseded", reason="a cut began a new scene before it was applied"))
         else:
@@ -259,3 +261,20 @@ def end_tick(words: Words) -> Words:
     """The head chunk left: its words move on with it, and the chunk that enters waits for `begin_tick`."""
     entering = (Slot(words.prompt),) * words.chunk_frames
     return replace(words, slots=(*words.slots[words.chunk_frames :], *entering))
+
+
+def due_at_once(wish: Wish) -> Wish:
+    """A wish that waits for a frame of an epoch that is over is due now."""
+    return replace(wish, at="now") if isinstance(wish.at, int) else wish
+
+
+def replace_pending(words: Words, pending: tuple[Wish, ...]) -> Words:
+    """The same words in force, with other wishes waiting."""
+    return replace(words, pending=pending)
+
+
+def shifted(words: Words, frames: int) -> Words:
+    """The same words where every frame has an index that is `frames` higher."""
+    pending = tuple(replace(w, at=w.at + frames) if isinstance(w.at, int) else w for w in words.pending)
+    live = tuple(replace(event, until=event.until + frames) for event in words.live)
+    return replace(words, pending=pending, live=live)

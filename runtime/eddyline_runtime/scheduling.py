@@ -50,6 +50,11 @@ def hurry(timeline: Timeline, now_s: float) -> Timeline:
     return replace(timeline, start_s=min(timeline.start_s, now_s - timeline.made / timeline.fps))
 
 
+def take_back(timeline: Timeline, now_s: float) -> Timeline:
+    """What was made and is not due yet counts as not made."""
+    return replace(timeline, made=min(timeline.made, timeline.playhead(now_s) + 1))
+
+
 def stop(timeline: Timeline, now_s: float) -> Timeline:
     """The playhead stands still from now on (again: no change)."""
     return timeline if timeline.stopped_s is not None else replace(timeline, stopped_s=now_s)

@@ -41,6 +41,29 @@ class Chunk:
     """The words the chunk left under."""
 
 
+@dataclass(frozen=True)
+class Unshown:
+    """Frames that were made and not shown, and the words they left under."""
+
+    frames: NDArray[np.uint8]
+    """RGB [T, H, W, 3]."""
+    prompt: str
+    events: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class NoiseKey:
+    """What the noise of a latent frame is drawn from: the scene's seed, the epoch it began in, the frame's index."""
+
+    seed: int
+    epoch: int = 0
+    index: int = 0
+
+    def after(self, frames: int) -> "NoiseKey":
+        """The key of the latent frame `frames` later."""
+        return replace(self, index=self.index + frames)
+
+
 @dataclass
 class ViewState:
     """One endless stream that a game opened."""
@@ -48,10 +71,11 @@ class ViewState:
     view: int
     profile: Profile
     stride: int
-    seed: int
     frames_per_latent: int
     words: Words
     actions: tuple[float, ...]
+    noise: NoiseKey
+    """Of the latent frame that enters next."""
     timeline: Timeline | None = None
     """None until the first chunk is ready."""
     epoch: int = 0
@@ -61,6 +85,8 @@ class ViewState:
     decoder: DecoderState | None = None
     chunks_made: int = 0
     """Chunks emitted in this epoch."""
+    frames_before: int = 0
+    """Frames of this epoch before its first chunk: those of a moment that were not shown yet."""
     paused: bool = False
     parked: bool = False
     unknown_keys: int = 0
@@ -82,15 +108,10 @@ class ViewState:
     @property
     def tick_frames(self) -> TickFrames:
         """Where the next tick stands, in frames of the epoch."""
-        head = self.chunks_made * self.chunk_frames
+        head = self.frames_before + self.chunks_made * self.chunk_frames
         return TickFrames(
             head=head, entry=head + (self.partition.num_chunks - 1) * self.chunk_frames, chunk=self.chunk_frames
         )
-
-    @property
-    def next_latent(self) -> int:
-        """Index of the latent frame that enters after the next shift; noise is keyed by it."""
-        return self.partition.buffer_frames + self.chunks_made * self.partition.chunk_frames
 
     @property
     def cut_waits(self) -> bool:
@@ -157,6 +178,11 @@ class FrameRing:
     def put_back(self, frame: WaitingFrame) -> None:
         """Return a frame that could not be sent."""
         self._frames.appendleft(frame)
+
+    def clear(self) -> None:
+        """What was made will not be shown: it counts as dropped."""
+        self.dropped += len(self._frames)
+        self._frames.clear()
 
     def delay(self, by_s: float) -> None:
         """The playhead stood still: every waiting frame is due later."""

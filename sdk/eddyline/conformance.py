@@ -335,6 +335,23 @@ def _check_cut(endpoint: str, prompt: str, patience_s: float) -> None:
         peer.expect(FrameHeader, lambda header: header.epoch == receipt.epoch and header.prompt == "another place")
 
 
+def _check_rewind(endpoint: str, prompt: str, patience_s: float) -> None:
+    """A rewind goes on in a new epoch at frame 0; one that is too far back is rejected with a reason."""
+    with Peer(endpoint, patience_s=patience_s) as peer:
+        opened = _open(peer, prompt, credits=200)
+        peer.expect(FrameHeader, lambda header: header.index >= opened.chunk_frames)
+        peer.send(protocol.Rewind(id=11, view=1, seconds=3600.0))
+        receipt = peer.expect(ReceiptUpdate, lambda receipt: receipt.id == 11)
+        _require(receipt.state == "rejected" and receipt.reason != "", f"the receipt is {receipt}")
+        peer.send(protocol.Rewind(id=12, view=1, seconds=0.5 * opened.chunk_frames / opened.fps))
+        receipt = _settled(peer, 12)
+        _require(receipt.state == "applied", f"the receipt is {receipt}")
+        _require(receipt.epoch is not None and receipt.epoch > opened.epoch, f"the epoch is {receipt.epoch}")
+        _require(receipt.first_influenced_frame == 0, f"the first frame is {receipt.first_influenced_frame}")
+        header = peer.expect(FrameHeader, lambda header: header.epoch == receipt.epoch)
+        _require(header.index == 0, f"the new epoch begins with frame {header.index}")
+
+
 def _check_pause(endpoint: str, prompt: str, patience_s: float) -> None:
     """PAUSE stops the frames, RESUME lets them come again, STATUS tells both."""
     with Peer(endpoint, patience_s=patience_s) as peer:
@@ -382,6 +399,7 @@ CHECKS: tuple[Callable[[str, str, float], None], ...] = (
     _check_past,
     _check_late,
     _check_cut,
+    _check_rewind,
     _check_pause,
     _check_reconnect,
 )

@@ -24,6 +24,7 @@
     ├── DisplayError              there is no display to open a window on
     ├── ConfigError               a configuration whose values do not fit together
     │   └── PartitionError        a buffer that does not split as asked
+    ├── SnapshotError             a snapshot is cut, changed, foreign, of another world or of another version
     ├── WeightsError              weights are missing, cut, foreign, or of another shape
     │   └── CheckpointError       the same, for a training checkpoint
     ├── TrainingError             training cannot go on (a NaN loss, no data)
@@ -135,6 +136,10 @@ class ConfigError(EddylineError):
 
 class PartitionError(ConfigError):
     """Raised when a buffer does not split into chunks as asked."""
+
+
+class SnapshotError(EddylineError):
+    """Raised when a snapshot is cut, changed, foreign, of another world or of another version."""
 
 
 class WeightsError(EddylineError):

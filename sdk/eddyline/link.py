@@ -35,6 +35,7 @@ _WORDS: dict[WordKind, Callable[..., Words]] = {
     "prompt": protocol.Prompt,
     "event": protocol.Event,
     "cut": protocol.Cut,
+    "rewind": protocol.Rewind,
 }
 
 
@@ -125,7 +126,7 @@ class Link:
         self._transport.post(command)
 
     def add_words(self, receipt: Receipt, how: dict[str, object]) -> None:
-        """Send words; the receipt tells what becomes of them. `how`: the fields of their message that it does not hold.
+        """Send words; the receipt tells what becomes of them. `how`: the fields of their message, without both numbers.
 
         The message is made on the socket thread: the game's thread pays for the receipt only.
         """
@@ -216,7 +217,7 @@ class Link:
     # ---- the socket thread
 
     def _add_words(self, receipt: Receipt, how: dict[str, object]) -> None:
-        message = _WORDS[receipt.kind](id=receipt.id, view=receipt.view.id, text=receipt.text, **how)
+        message = _WORDS[receipt.kind](id=receipt.id, view=receipt.view.id, **how)
         if not self._outbox.add_words(message, receipt):
             reason = receipt.view.closed_reason or "the game closed it"
             self._end_receipts([receipt], "rejected", f"the view was closed: {reason}")

@@ -1,8 +1,8 @@
 """What must reach the runtime, kept until it is answered: open views, words, held keys, pauses, credits.
 
-Events, prompts and cuts are sent at least once: they stay here until their receipt is final, and are sent again after
-a reconnect; the runtime de-duplicates by id. Views that the runtime no longer knows are opened anew, in a new epoch,
-under their last prompt. Belongs to the socket thread; knows no sockets itself (`send` is an argument).
+Events, prompts, cuts and rewinds are sent at least once: they stay here until their receipt is final, and are sent
+again after a reconnect; the runtime de-duplicates by id. Views that the runtime no longer knows are opened anew, in a
+new epoch, under their last prompt. Belongs to the socket thread; knows no sockets itself (`send` is an argument).
 """
 
 from __future__ import annotations
@@ -145,7 +145,7 @@ class Outbox:
         message = word.message
         if update.state == "applied":
             view.newest_epoch = max(view.newest_epoch, update.epoch or 0)
-            if not isinstance(message, protocol.Event) and update.id > view.prompt_id:
+            if isinstance(message, protocol.Prompt | protocol.Cut) and update.id > view.prompt_id:
                 view.prompt_id = update.id
                 view.opening = replace(view.opening, prompt=message.text)
                 if isinstance(message, protocol.Cut) and message.seed is not None:

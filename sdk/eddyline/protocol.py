@@ -34,6 +34,8 @@ MAX_HELD_KEYS = 64
 """The most keys one ACT names."""
 MAX_HOLD_S = 3600.0
 """The longest an event is held, in seconds of video."""
+MAX_REWIND_S = 3600.0
+"""The furthest that REWIND asks for, in seconds of video; runtimes remember less."""
 MAX_LIVE_EVENTS = 16
 """The most events that are in force on one frame."""
 MAX_SEED = 2**63 - 1
@@ -159,6 +161,14 @@ class Cut(Message, frozen=True, tag="cut"):
 
     def __post_init__(self) -> None:
         check_text_bytes(self.text)
+
+
+class Rewind(Message, frozen=True, tag="rewind"):
+    """Go on, in a new epoch, from the chunk that was due `seconds` ago. Answered by receipts: applied or rejected."""
+
+    id: WordId
+    view: ViewId
+    seconds: Annotated[float, Meta(gt=0.0, le=MAX_REWIND_S)]
 
 
 class Act(Message, frozen=True, tag="act"):
@@ -353,12 +363,12 @@ ERROR_CODES = (
 )
 
 ClientMessage: TypeAlias = (
-    Hello | OpenView | CloseView | Prompt | Event | Cut | Act | Cancel | Pause | Resume | Credit | Ping | Bye
+    Hello | OpenView | CloseView | Prompt | Event | Cut | Rewind | Act | Cancel | Pause | Resume | Credit | Ping | Bye
 )
 RuntimeMessage: TypeAlias = (
     Welcome | ViewOpened | ViewClosed | ReceiptUpdate | FrameHeader | StatusUpdate | Pong | ErrorMessage
 )
-Words: TypeAlias = Prompt | Event | Cut
+Words: TypeAlias = Prompt | Event | Cut | Rewind
 """The messages that are never lost: client-made ids, at least once, de-duplicated, answered by receipts."""
 
 

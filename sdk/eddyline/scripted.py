@@ -72,7 +72,7 @@ class ScriptedView:
         self._height, self._width = height, width
         self._phrases = phrases
         self._events: list[_LiveEvent] = []
-        self._waiting: list[Words] = []
+        self._waiting: list[protocol.Prompt | protocol.Event | protocol.Cut] = []
         self._receipts: dict[int, ReceiptUpdate] = {}
         self._news: list[RuntimeMessage] = []
         self._keys: dict[str, float] = {}
@@ -107,6 +107,10 @@ class ScriptedView:
                     else:
                         self._receipts[message.id] = self._receipt(message, "accepted")
                         self._waiting.append(message)
+                return [self._receipts[message.id]]
+            case protocol.Rewind():
+                if message.id not in self._receipts:
+                    self._rewind(message, now_s)
                 return [self._receipts[message.id]]
             case protocol.Cancel(id=word_id):
                 if word_id not in self._receipts:
@@ -182,17 +186,33 @@ class ScriptedView:
                 self._next_prompt = (first, words.text)
             self._date(words, epoch=self.epoch, influenced=self._chunk, full=entering)
 
+    def _rewind(self, words: protocol.Rewind, now_s: float) -> None:
+        """All pictures of one prompt look the same here, so going back is beginning anew under it."""
+        made_s = self._chunk * self._chunk_frames / self.fps
+        if words.seconds > made_s:
+            self.reject(words, f"only {made_s:.1f} s were made")
+            return
+        self._receipts[words.id] = self._receipt(words, "accepted")
+        self._origin_s = now_s
+        self._begin_epoch()
+        self._date(words, epoch=self.epoch, influenced=0, full=0)
+        self._news.pop()  # it is the answer itself
+
     def _cut(self, words: protocol.Cut) -> None:
         self._origin_s = self._due_s(self._chunk * self._chunk_frames)
+        self._begin_epoch()
+        self._prompt = words.text
+        self._date(words, epoch=self.epoch, influenced=0, full=0)
+
+    def _begin_epoch(self) -> None:
         self._dropped += len(self._ring)
         self._ring.clear()
         self.epoch, self._chunk = self.epoch + 1, 0
-        self._prompt, self._next_prompt, self._events = words.text, None, []
+        self._next_prompt, self._events = None, []
         self._waiting = [
             replace(waiting, at="now") if isinstance(waiting, protocol.Event | protocol.Prompt) else waiting
             for waiting in self._waiting
         ]
-        self._date(words, epoch=self.epoch, influenced=0, full=0)
 
     def _date(self, words: Words, *, epoch: int, influenced: int, full: int) -> None:
         dates = (influenced * self._chunk_frames, full * self._chunk_frames)
@@ -237,7 +257,7 @@ class ScriptedView:
         self._made_s = now_s
 
     def _receipt(self, words: Words, state: protocol.WordState, reason: str = "") -> ReceiptUpdate:
-        said = set(words.text.lower().split())
+        said = set() if isinstance(words, protocol.Rewind) else set(words.text.lower().split())
         shared = [(len(said & set(phrase.lower().split())), phrase) for phrase in self._phrases]
         best, nearest = max(shared, default=(0, ""))
         return ReceiptUpdate(

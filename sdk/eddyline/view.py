@@ -20,7 +20,7 @@ from eddyline.frames import CREDIT_BATCH, Frame, FrameStore, no_longer_new
 from eddyline.keys import held_state
 from eddyline.notes import Progress
 from eddyline.pacing import Playout, delay_at, observe_arrival
-from eddyline.protocol import MAX_HOLD_S, MAX_INDEX, MAX_SEED, MAX_TEXT_BYTES
+from eddyline.protocol import MAX_HOLD_S, MAX_INDEX, MAX_REWIND_S, MAX_SEED, MAX_TEXT_BYTES
 from eddyline.receipts import Receipt, WordKind
 
 if TYPE_CHECKING:
@@ -133,7 +133,7 @@ class View:
         check_text(text)
         if at != "now":
             self._check_at(at)
-        return self._say("prompt", text, {"at": at})
+        return self._say("prompt", text, {"text": text, "at": at})
 
     def event(self, text: str, *, hold_s: float = 4.0, at: At = "now") -> Receipt:
         """Let something happen for `hold_s` seconds of video (over 0, up to 3600); then the prompt alone is in force.
@@ -146,7 +146,7 @@ class View:
             raise OptionError(f"hold_s={hold_s!r}; give seconds, over 0 and up to {MAX_HOLD_S:g}")
         if at != "now":
             self._check_at(at)
-        return self._say("event", text, {"hold_s": float(hold_s), "at": at})
+        return self._say("event", text, {"text": text, "hold_s": float(hold_s), "at": at})
 
     def cut(self, text: str, *, seed: int | None = None) -> Receipt:
         """Start a new scene, in a new epoch, from fresh noise. Without a `seed` the view keeps its own.
@@ -156,7 +156,19 @@ class View:
         check_text(text)
         if seed is not None:
             check_seed(seed)
-        return self._say("cut", text, {"seed": seed})
+        return self._say("cut", text, {"text": text, "seed": seed})
+
+    def rewind(self, seconds: float) -> Receipt:
+        """Go on, in a new epoch, from the chunk that was on the screen `seconds` of video ago (over 0, up to 3600).
+
+        Words in force then are in force again, what was said since is undone, what still waits applies. The receipt is
+        rejected when that is further back than the runtime remembers (30 s, unless it says otherwise).
+
+        Raises OptionError, ClosedError or BackpressureError.
+        """
+        if not (isinstance(seconds, _NUMBER) and 0.0 < seconds <= MAX_REWIND_S):
+            raise OptionError(f"seconds={seconds!r}; give seconds, over 0 and up to {MAX_REWIND_S:g}")
+        return self._say("rewind", "", {"seconds": float(seconds)})
 
     # ---- keys and time
 

@@ -62,6 +62,12 @@ def test_a_hold_that_is_no_length_of_time_is_refused(view: View, hold_s: Any) ->
         view.event("rain", hold_s=hold_s)
 
 
+@pytest.mark.parametrize("seconds", [0, -1.0, math.nan, math.inf, 3600.1, "4", None])
+def test_a_rewind_that_is_no_way_back_is_refused(view: View, seconds: Any) -> None:
+    with pytest.raises(OptionError, match="seconds="):
+        view.rewind(seconds)
+
+
 @pytest.mark.parametrize("at", [-1, 1.5, "soon", None, True, 2**60, ["now"]])
 def test_a_moment_that_is_none_is_refused(view: View, at: Any) -> None:
     for call in (view.event, view.prompt):

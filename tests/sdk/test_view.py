@@ -12,7 +12,7 @@ from eddyline import protocol
 from eddyline.errors import BackpressureError
 from eddyline.frames import CREDIT_BATCH, CREDIT_FRAMES
 from eddyline.scripted import ScriptedView, colour_of
-from eddyline.testing import ScriptedRuntime, wait_until
+from eddyline.testing import NoteLog, ScriptedRuntime, wait_until
 from eddyline.view import MAX_UNANSWERED, View
 
 
@@ -259,3 +259,21 @@ def test_the_scripted_runtime_holds_events_as_the_protocol_says(at: protocol.At,
             if isinstance(message, protocol.FrameHeader) and message.events:
                 rainy.add(message.chunk)
     assert rainy == set(chunks)
+
+
+def test_a_rewind_goes_on_in_a_new_epoch_and_its_receipt_says_so(view: View, notes: NoteLog) -> None:
+    wait_until(lambda: (frame := view.frame()) is not None and frame.index >= 10)
+    receipt = view.rewind(0.5)
+    wait_until(lambda: receipt.is_final)
+    assert (receipt.state, receipt.first_influenced_frame, receipt.text) == ("applied", 0, "")
+    wait_until(lambda: (frame := view.frame()) is not None and frame.epoch == receipt.epoch)
+    assert receipt.steering_latency_s is not None
+    assert notes.wait(lambda note: isinstance(note, eddyline.ReceiptChanged) and note.receipt is receipt)
+
+
+def test_a_rewind_beyond_what_is_remembered_is_rejected_with_the_reason(view: View) -> None:
+    wait_until(lambda: view.frame() is not None)
+    receipt = view.rewind(3600.0)
+    wait_until(lambda: receipt.is_final)
+    assert receipt.state == "rejected"
+    assert receipt.reason

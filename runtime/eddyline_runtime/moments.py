@@ -1,0 +1,88 @@
+"""A view between two ticks, as a value: what saving, forking and rewinding take from one view and give to another.
+
+A moment holds everything the next chunk depends on. A view that is revived from it goes on as the first one would have,
+bit for bit on one build, device and batch shape; its frames count from 0 in an epoch of its own.
+
+Shapes: F latent frames, C channels, Y X latent height and width.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from eddyline.errors import OptionError
+from eddyline_runtime import prompts
+from eddyline_runtime.config import Profile
+from eddyline_runtime.model.codec import DecoderState
+from eddyline_runtime.prompts import Wish, Words
+from eddyline_runtime.view import NoiseKey, ViewState
+
+
+@dataclass(frozen=True, kw_only=True)
+class Moment:
+    """The state of a view at the border of a chunk."""
+
+    profile: Profile
+    stride: int
+    noise: NoiseKey
+    """Of the latent frame that enters next."""
+    words: Words
+    """Frames in it count from the next frame that will be made."""
+    actions: tuple[float, ...]
+    latents: Float[Tensor, "F C Y X"]
+    """The buffer, float32 on the host."""
+    decoded: Float[Tensor, "1 1 C Y X"]
+    """What the codec remembers, on the host."""
+
+
+def take(state: ViewState) -> Moment:
+    """The moment at which a view stands.
+
+    Raises:
+        OptionError: its scene is still beginning.
+    """
+    if state.latents is None or state.decoder is None:
+        raise OptionError(f"the scene of view {state.view} is still beginning; ask again once it shows its first frame")
+    return Moment(
+        profile=state.profile,
+        stride=state.stride,
+        noise=state.noise,
+        words=prompts.shifted(state.words, -state.tick_frames.head),
+        actions=state.actions,
+        latents=state.latents.detach().clone().cpu(),
+        decoded=state.decoder.last.detach().clone().cpu(),
+    )
+
+
+def revive(
+    moment: Moment,
+    *,
+    view: int,
+    epoch: int,
+    frames_per_latent: int,
+    device: torch.device | str,
+    shown_again: int = 0,
+    pending: tuple[Wish, ...] = (),
+) -> ViewState:
+    """A view that goes on from a moment, in a new epoch.
+
+    Args:
+        shown_again: frames of the epoch that were made before the moment and are shown first.
+        pending: words that wait instead of those that waited then; their frames count from the next one made.
+    """
+    words = prompts.replace_pending(moment.words, pending)
+    return ViewState(
+        view=view,
+        profile=moment.profile,
+        stride=moment.stride,
+        frames_per_latent=frames_per_latent,
+        words=prompts.shifted(words, shown_again),
+        actions=moment.actions,
+        epoch=epoch,
+        noise=moment.noise,
+        frames_before=shown_again,
+        latents=moment.latents.to(device),
+        decoder=DecoderState(moment.decoded.to(device)),
+    )

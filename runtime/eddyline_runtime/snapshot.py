@@ -1,0 +1,198 @@
+"""A moment of a view as one file: saved by a game, given back in another process.
+
+A safetensors file, so that reading it runs nothing. Its tensors are `latents` and `decoded` (see `moments.Moment`) and
+`frames`, uint8 [T, H, W, 3]: what was made and not shown yet. Its metadata is `format`, `moment` (JSON) and `sha256` of
+all the rest. The moment names the world's weights: another world's numbers mean something else.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import msgspec
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor
+
+from eddyline.errors import ConfigError, SnapshotError
+from eddyline_runtime.config import Profile
+from eddyline_runtime.model.streamdit import STRIDES
+from eddyline_runtime.moments import Moment
+from eddyline_runtime.prompts import MAX_EVENTS, MAX_PENDING, Words
+from eddyline_runtime.view import NoiseKey, Unshown
+from eddyline_runtime.weights import WorldCard
+
+FORMAT = "eddyline-snapshot"
+VERSION = 1
+MAX_BYTES = 64 * 2**20
+"""Larger ones are refused before they are read."""
+
+_Text = Annotated[str, msgspec.Meta(max_length=4096)]
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A moment, and the frames before it that nobody saw, oldest first."""
+
+    moment: Moment
+    unshown: tuple[Unshown, ...] = ()
+
+
+class _Part(msgspec.Struct, frozen=True):
+    """Unshown frames of one chunk."""
+
+    frames: Annotated[int, msgspec.Meta(ge=1)]
+    prompt: _Text
+    events: Annotated[tuple[_Text, ...], msgspec.Meta(max_length=MAX_EVENTS)]
+
+
+class _Moment(msgspec.Struct, frozen=True):
+    """The metadata's `moment`."""
+
+    version: int
+    world: str
+    weights: str
+    profile: Profile
+    stride: int
+    noise: NoiseKey
+    words: Words
+    actions: tuple[Annotated[float, msgspec.Meta(ge=-1, le=1)], ...]
+    unshown: tuple[_Part, ...]
+
+
+def write_snapshot(snapshot: Snapshot, card: WorldCard) -> bytes:
+    """A snapshot of a view of the world with this card, as the bytes of a file."""
+    moment = snapshot.moment
+    told = _Moment(
+        version=VERSION,
+        world=card.name,
+        weights=_weights(card),
+        profile=moment.profile,
+        stride=moment.stride,
+        noise=moment.noise,
+        words=moment.words,
+        actions=moment.actions,
+        unshown=tuple(_Part(len(part.frames), part.prompt, part.events) for part in snapshot.unshown),
+    )
+    none = np.zeros((0, card.height, card.width, 3), np.uint8)
+    tensors = {
+        "latents": moment.latents,
+        "decoded": moment.decoded,
+        "frames": torch.from_numpy(np.concatenate([none, *(part.frames for part in snapshot.unshown)])),
+    }
+    encoded = msgspec.json.encode(told).decode()
+    return save(tensors, {"format": FORMAT, "moment": encoded, "sha256": _digest(encoded, tensors)})
+
+
+def read_snapshot(data: bytes, card: WorldCard) -> Snapshot:
+    """A snapshot for the world with this card.
+
+    Raises:
+        SnapshotError: it is too large, cut, changed, foreign, of another version or of another world.
+    """
+    if len(data) > MAX_BYTES:
+        raise SnapshotError(f"a snapshot of {len(data)} bytes; the limit is {MAX_BYTES}")
+    metadata, tensors = _opened(data)
+    if metadata.get("format") != FORMAT or set(tensors) != {"latents", "decoded", "frames"}:
+        raise SnapshotError(f"this is no snapshot of a view (format {metadata.get('format')!r}, expected {FORMAT!r})")
+    encoded = metadata.get("moment", "")
+    version = _version(encoded)
+    if version != VERSION:
+        raise SnapshotError(f"the snapshot is of version {version}, this runtime reads {VERSION}; take it anew")
+    if metadata.get("sha256") != _digest(encoded, tensors):
+        raise SnapshotError("the snapshot was changed after it was taken; take it anew")
+    try:
+        told = msgspec.json.decode(encoded, type=_Moment)
+    except (msgspec.MsgspecError, ConfigError) as error:
+        raise SnapshotError(f"the snapshot says what none says ({error}); take it anew") from error
+    if told.weights != _weights(card):
+        raise SnapshotError(
+            f"the snapshot is of the world {told.world!r}, with other weights than {card.name!r} has here; serve those"
+        )
+    _check_fits(told, tensors, card)
+    moment = Moment(
+        profile=told.profile,
+        stride=told.stride,
+        noise=told.noise,
+        words=told.words,
+        actions=told.actions,
+        latents=tensors["latents"],
+        decoded=tensors["decoded"],
+    )
+    return Snapshot(moment, _unshown(told.unshown, tensors["frames"].numpy()))
+
+
+def _opened(data: bytes) -> tuple[dict[str, str], dict[str, Tensor]]:
+    try:
+        tensors = load(data)
+        length = int.from_bytes(data[:8], "little")
+        header: dict[str, Any] = msgspec.json.decode(data[8 : 8 + length])
+    except (SafetensorError, msgspec.MsgspecError, ValueError, KeyError) as error:
+        raise SnapshotError(f"the snapshot cannot be read ({error}); it is cut or none") from error
+    metadata = header.get("__metadata__", {})
+    return metadata, tensors
+
+
+def _version(encoded: str) -> object:
+    try:
+        told = msgspec.json.decode(encoded)
+    except msgspec.MsgspecError:
+        return None
+    return told.get("version") if isinstance(told, dict) else None
+
+
+def _check_fits(told: _Moment, tensors: dict[str, Tensor], card: WorldCard) -> None:
+    """What a digest cannot tell: somebody may have written a file of numbers that fit nowhere."""
+    sizes = card.model
+    frame = (sizes.latent_channels, sizes.latent_height, sizes.latent_width)
+    partition, words = told.profile.partition, told.words
+    wanted = {
+        "latents": (partition.buffer_frames, *frame),
+        "decoded": (1, 1, *frame),
+        "frames": (sum(part.frames for part in told.unshown), card.height, card.width, 3),
+    }
+    wrong = [name for name, shape in wanted.items() if tuple(tensors[name].shape) != shape]
+    numbers = all(bool(tensors[name].isfinite().all()) for name in ("latents", "decoded"))
+    fits = (
+        len(words.slots) == partition.buffer_frames
+        and (words.reference_frames, words.chunk_frames) == (partition.reference_frames, partition.chunk_frames)
+        and len(words.pending) <= MAX_PENDING
+        and len(words.live) <= MAX_EVENTS
+        and len(told.actions) == len(card.action_names)
+        and told.stride in STRIDES
+        and told.profile in card.profiles.values()
+        and min(told.noise.seed, told.noise.epoch, told.noise.index) >= 0
+    )
+    if wrong or not numbers or not fits or tensors["frames"].dtype != torch.uint8:
+        what = (
+            f"its {wrong[0]} have the shape {tuple(tensors[wrong[0]].shape)}"
+            if wrong
+            else "its parts do not fit together"
+        )
+        raise SnapshotError(f"the snapshot is none of this world: {what}; take it anew")
+
+
+def _unshown(parts: Sequence[_Part], frames: NDArray[np.uint8]) -> tuple[Unshown, ...]:
+    ends = np.cumsum([part.frames for part in parts]).tolist()
+    return tuple(
+        Unshown(frames[end - part.frames : end], part.prompt, part.events)
+        for part, end in zip(parts, ends, strict=True)
+    )
+
+
+def _weights(card: WorldCard) -> str:
+    """What two worlds share exactly where a moment of one means the same in the other."""
+    return hashlib.sha256(msgspec.json.encode([card.model, card.codec, sorted(card.sha256.items())])).hexdigest()
+
+
+def _digest(encoded: str, tensors: dict[str, Tensor]) -> str:
+    digest = hashlib.sha256(encoded.encode())
+    for name in sorted(tensors):
+        tensor = tensors[name].contiguous()
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
