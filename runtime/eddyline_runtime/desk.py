@@ -7,6 +7,8 @@ import importlib.metadata
 from collections.abc import Callable, Iterator
 from itertools import count
 
+from msgspec.structs import replace
+
 from eddyline import protocol
 from eddyline.errors import ConfigError, OptionError, ProtocolError
 from eddyline.protocol import ClientMessage, ErrorMessage, ReceiptUpdate
@@ -142,6 +144,8 @@ class Desk:
                 client.tell(protocol.Pong(sent_s=sent_s, runtime_s=now_s, ticks=self._runner.ticks, tick_age_s=age_s))
             case protocol.OpenView():
                 self._open(client, message)
+            case protocol.ForkView():
+                self._fork(client, message)
             case protocol.CloseView(view=number):
                 if number in client.views:
                     for receipt in client.views[number].cancelled("the view was closed"):
@@ -186,34 +190,21 @@ class Desk:
         if message.view in client.views:
             client.tell(client.views[message.view].opened)
             return
-        refusal = self._refusal(message)
+        refusal = self._refusal(message) or self._no_room(message.view)
         if refusal is not None:
             client.tell(refusal)
             return
         card, profile_name = self._card, message.profile or self._card.default_profile
-        partition = card.profiles[profile_name].partition
-        chunk_frames = partition.chunk_frames * card.codec.frames_per_latent
         opened = protocol.ViewOpened(
             view=message.view,
             epoch=message.epoch,
             profile=profile_name,
             fps=card.fps / message.stride,
-            chunk_frames=chunk_frames,
+            chunk_frames=card.profiles[profile_name].partition.chunk_frames * card.codec.frames_per_latent,
             height=card.height,
             width=card.width,
         )
-        view = ClientView(
-            number=message.view,
-            handle=next(self._handles),
-            opened=opened,
-            ring=FrameRing((self._config.lead_chunks + 1) * chunk_frames),
-            fps=opened.fps,
-            credits=message.credits,
-            asked_s=self._clock(),
-            max_receipts=self._config.max_receipts,
-        )
-        client.views[view.number] = view
-        self._views[view.handle] = (client, view)
+        view = self._enter(client, opened, message.credits)
 
         def command(engine: Engine) -> Iterator[Outcome]:
             engine.open_view(
@@ -229,18 +220,54 @@ class Desk:
         self._runner.post(command)
         client.tell(opened)
 
+    def _fork(self, client: Client, message: protocol.ForkView) -> None:
+        if message.view in client.views:
+            client.tell(client.views[message.view].opened)
+            return
+        source, refusal = client.views.get(message.source), self._no_room(message.view)
+        if source is None:
+            text = f"view {message.source}, which view {message.view} was to go on from, is not open"
+            client.tell(ErrorMessage(code="unknown_view", message=text, view=message.view))
+            return
+        if refusal is not None:
+            client.tell(refusal)
+            return
+        view = self._enter(client, replace(source.opened, view=message.view, epoch=0), message.credits)
+        handles, at_s = (source.handle, view.handle), self._clock()
+
+        self._runner.post(lambda engine: engine.fork_view(*handles, at_s=at_s))
+        client.tell(view.opened)
+
+    def _enter(self, client: Client, opened: protocol.ViewOpened, credits: int) -> ClientView:
+        view = ClientView(
+            number=opened.view,
+            handle=next(self._handles),
+            opened=opened,
+            ring=FrameRing((self._config.lead_chunks + 1) * opened.chunk_frames),
+            fps=opened.fps,
+            credits=credits,
+            asked_s=self._clock(),
+            max_receipts=self._config.max_receipts,
+        )
+        client.views[view.number] = view
+        self._views[view.handle] = (client, view)
+        return view
+
     def _refusal(self, message: protocol.OpenView) -> ErrorMessage | None:
         if message.profile and message.profile not in self._card.profiles:
             known = ", ".join(sorted(self._card.profiles))
             text = f"profile {message.profile!r} is unknown; this world has {known}"
             return ErrorMessage(code="unknown_profile", message=text, view=message.view)
-        if len(self._views) >= self._max_views:
-            text = f"{len(self._views)} views are open, the limit is {self._max_views}; close one first"
-            return ErrorMessage(code="too_many_views", message=text, view=message.view)
         if message.prompt.isspace():
             text = "the prompt is empty; say in words what is to be seen"
             return ErrorMessage(code="bad_message", message=text, view=message.view)
         return None
+
+    def _no_room(self, view: int) -> ErrorMessage | None:
+        if len(self._views) < self._max_views:
+            return None
+        text = f"{len(self._views)} views are open, the limit is {self._max_views}; close one first"
+        return ErrorMessage(code="too_many_views", message=text, view=view)
 
     def _close(self, client: Client, view: ClientView) -> None:
         del client.views[view.number], self._views[view.handle]

@@ -35,6 +35,9 @@ from eddyline_runtime.weights import World
 WARM_UP_CHUNKS = 3
 """Chunks made in each profile before anyone is let in: the first is slow, the others say what a tick costs."""
 
+NEWEST_CHUNKS = 4
+"""Chunks of a view that are kept in case they are not shown yet when it is saved or forked."""
+
 FRESH_PER_TICK = 4
 """Words of one view whose text a tick encodes only to say how well they are understood; of more it does not say."""
 
@@ -95,6 +98,14 @@ class _Past:
     moment: Moment
 
 
+@dataclass(frozen=True)
+class _Made:
+    """A chunk, and its first frame on the view's timeline."""
+
+    frame: int
+    chunk: Chunk
+
+
 @dataclass
 class _Costs:
     """What a view's last tick took, and the time between its last two chunks."""
@@ -120,6 +131,7 @@ class Engine:
         self._views: dict[int, ViewState] = {}
         self._costs: dict[int, _Costs] = {}
         self._history: dict[int, deque[_Past]] = {}
+        self._newest: dict[int, deque[_Made]] = {}
         self._memory: dict[tuple[Profile, bool], deque[float]] = {}
         self._encode_s = 0.0
         """What encoding a text took last."""
@@ -179,6 +191,7 @@ class Engine:
         chunk_s = state.chunk_frames / self._fps(state)
         # besides: the chunk being shown, the one made ahead of it, and the moment after that
         self._history[state.view] = deque(maxlen=math.ceil(self.config.history_s / chunk_s) + 3)
+        self._newest[state.view] = deque(maxlen=NEWEST_CHUNKS)
         return state
 
     def moment(self, view: int) -> Moment:
@@ -205,14 +218,42 @@ class Engine:
             OptionError: the number is taken, or there are `max_views`.
         """
         self._check_room(view)
-        pending = tuple(replace(wish, id=prompts.NOBODY) for wish in moment.words.pending)
+        pending = prompts.without_receipts(moment.words).pending
         frames = sum(len(part.frames) for part in unshown)
         state = self._revived(moment, view=view, epoch=epoch, shown_again=frames, pending=pending)
         if frames:
             state.timeline = Timeline(fps=self._fps(state), start_s=at_s, made=frames)
         self._enter(state)
         self._remember(state)
-        return _as_chunks(state, unshown, at_s)
+        chunks = _as_chunks(state, unshown, at_s)
+        self._newest[view].extend(_Made(chunk.first_frame, chunk) for chunk in chunks)
+        return chunks
+
+    def fork_view(self, source: int, view: int, *, at_s: float, epoch: int = 0) -> list[Chunk]:
+        """Open a view that goes on from where another one is on the screen at `at_s`: under its words and keys, from
+        its noise. Each then goes its own way.
+
+        Returns:
+            what the source has made and not shown yet, as chunks of the new view.
+
+        Raises:
+            OptionError: the number is taken, or there are `max_views`.
+        """
+        state = self._views[source]
+        if state.opening is not None:
+            self._check_room(view)
+            self._enter(moments.begin_alike(state, view=view, epoch=epoch))
+            return []
+        return self.revive_view(view, self.moment(source), at_s=at_s, epoch=epoch, unshown=self.unshown(source, at_s))
+
+    def unshown(self, view: int, at_s: float) -> tuple[Unshown, ...]:
+        """The frames of a view that are made and not due at `at_s`."""
+        timeline = self._views[view].timeline
+        if timeline is None:
+            return ()
+        first = timeline.playhead(at_s) + 1
+        parts = ((made.chunk, made.chunk.frames[max(0, first - made.frame) :]) for made in self._newest[view])
+        return tuple(Unshown(frames, chunk.prompt, chunk.events) for chunk, frames in parts if len(frames))
 
     def _revived(
         self, moment: Moment, *, view: int, epoch: int, pending: tuple[Wish, ...], shown_again: int = 0
@@ -254,6 +295,7 @@ class Engine:
         revived.last_epoch, revived.epoch_start = (state.epoch, state.epoch_start), revived.timeline.made
         later = revived.timeline.made - kept[-1].frame
         self._views[view] = revived
+        self._newest[view].clear()
         self._history[view] = deque((replace(then, frame=then.frame + later) for then in kept), past.maxlen)
         return Rewound(view, revived.epoch, (shown - kept[-1].frame) / timeline.fps)
 
@@ -267,7 +309,7 @@ class Engine:
 
     def close_view(self, view: int) -> None:
         """Forget a view."""
-        del self._views[view], self._costs[view], self._history[view]
+        del self._views[view], self._costs[view], self._history[view], self._newest[view]
 
     def say(self, view: int, wish: Wish) -> Told:
         """Take in a prompt, event or cut: accepted or rejected."""
@@ -464,7 +506,10 @@ class Engine:
         kept = clean.float().cpu()
         for row, state in enumerate(batch):
             state.latents, state.decoder = latents[row], decoders[row]
-            outcomes.append(self._emit(state, decoded[row], kept[row], made_s))
+            chunk = self._emit(state, decoded[row], kept[row], made_s)
+            assert state.timeline is not None
+            self._newest[state.view].append(_Made(state.timeline.made - len(chunk.frames), chunk))
+            outcomes.append(chunk)
             self._remember(state)
             costs = self._costs[state.view]
             costs.denoise_s, costs.decode_s, costs.tick_s = denoised_s - begin_s, made_s - denoised_s, made_s - begin_s

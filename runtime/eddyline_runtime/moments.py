@@ -56,6 +56,22 @@ def take(state: ViewState) -> Moment:
     )
 
 
+def begin_alike(state: ViewState, *, view: int, epoch: int) -> ViewState:
+    """A view whose scene begins as that of another view, from where that one's beginning stands."""
+    assert state.opening is not None
+    return ViewState(
+        view=view,
+        profile=state.profile,
+        stride=state.stride,
+        frames_per_latent=state.frames_per_latent,
+        words=prompts.without_receipts(state.words),
+        actions=state.actions,
+        epoch=epoch,
+        noise=state.noise,
+        opening=state.opening.copy(),
+    )
+
+
 def revive(
     moment: Moment,
     *,

@@ -268,6 +268,11 @@ def due_at_once(wish: Wish) -> Wish:
     return replace(wish, at="now") if isinstance(wish.at, int) else wish
 
 
+def without_receipts(words: Words) -> Words:
+    """The same words for another view: what waits still applies, and tells nobody."""
+    return replace(words, pending=tuple(replace(wish, id=NOBODY) for wish in words.pending))
+
+
 def replace_pending(words: Words, pending: tuple[Wish, ...]) -> Words:
     """The same words in force, with other wishes waiting."""
     return replace(words, pending=pending)

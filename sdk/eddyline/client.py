@@ -15,7 +15,7 @@ from eddyline.errors import ClosedError, OptionError
 from eddyline.link import Link, World
 from eddyline.notes import Note, Progress
 from eddyline.transport import check_endpoint
-from eddyline.view import View, check_seed, check_text
+from eddyline.view import View, check_name, check_seed, check_text
 
 _open_runtimes: set[Runtime] = set()
 """Closed when the program ends; also those that the game has dropped, so that no launched process stays behind."""
@@ -118,8 +118,7 @@ class Runtime:
         check_seed(plan.seed)
         if plan.stride not in (1, 2, 4):
             raise OptionError(f"stride={plan.stride!r}; give 1, 2 or 4")
-        if len(plan.name) > 128:
-            raise OptionError(f"a name of {len(plan.name)} characters; the limit is 128")
+        check_name(plan.name)
         world, profile = self._link.world, self._profile if plan.profile is None else plan.profile
         if profile is not None and world is not None and profile not in world.profiles:
             raise OptionError(f"profile={profile!r} is not known; {world.model} has {', '.join(world.profiles)}")

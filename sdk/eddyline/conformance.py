@@ -352,6 +352,22 @@ def _check_rewind(endpoint: str, prompt: str, patience_s: float) -> None:
         _require(header.index == 0, f"the new epoch begins with frame {header.index}")
 
 
+def _check_fork(endpoint: str, prompt: str, patience_s: float) -> None:
+    """A fork shows frames of its own from index 0 on, its source goes on; a fork of nothing is refused."""
+    with Peer(endpoint, patience_s=patience_s) as peer:
+        _open(peer, prompt, credits=200)
+        peer.expect(FrameHeader)
+        peer.send(protocol.ForkView(view=3, source=2))
+        _require(_error(peer, "unknown_view").view == 3, "the view that was not opened was not named")
+        peer.send(protocol.ForkView(view=2, source=1, credits=64))
+        peer.expect(protocol.ViewOpened, lambda opened: opened.view == 2)
+        first = peer.expect(FrameHeader, lambda header: header.view == 2)
+        _require((first.index, first.prompt) == (0, prompt), f"it begins with frame {first.index} of {first.prompt!r}")
+        peer.send(protocol.CloseView(view=2))
+        peer.inbox.clear()
+        peer.expect(FrameHeader, lambda header: header.view == 1)
+
+
 def _check_pause(endpoint: str, prompt: str, patience_s: float) -> None:
     """PAUSE stops the frames, RESUME lets them come again, STATUS tells both."""
     with Peer(endpoint, patience_s=patience_s) as peer:
@@ -400,6 +416,7 @@ CHECKS: tuple[Callable[[str, str, float], None], ...] = (
     _check_late,
     _check_cut,
     _check_rewind,
+    _check_fork,
     _check_pause,
     _check_reconnect,
 )

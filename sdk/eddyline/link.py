@@ -116,6 +116,17 @@ class Link:
 
         self._transport.post(command)
 
+    def fork_view(self, view: View, source_id: int) -> None:
+        """Open a view that goes on from another one."""
+
+        def command() -> None:
+            self._views[view.id] = view
+            if not self._outbox.fork_view(source_id, view.id, view.name):
+                del self._views[view.id]
+                view.receive_closed(f"view {source_id}, which it was to go on from, is closed")
+
+        self._transport.post(command)
+
     def close_view(self, view_id: int) -> None:
         """Close a view; its unanswered words are cancelled."""
 

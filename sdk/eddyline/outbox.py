@@ -33,6 +33,8 @@ class _View:
     """What the runtime has to know about one view. `opening` is the message that would open it as it is now."""
 
     opening: protocol.OpenView
+    fork_of: int | None = None
+    """The view it goes on from, until it was opened as its fork."""
     opened: bool = False
     reopening: bool = False
     newest_epoch: int = 0
@@ -64,6 +66,18 @@ class Outbox:
         self._views[message.view] = view
         if self._connected:
             self._send_opening(view, known=False)
+
+    def fork_view(self, source_id: int, view_id: int, name: str) -> bool:
+        """Open a view that goes on from another. Returns False when that one is not there any more."""
+        source = self._views.get(source_id)
+        if source is None:
+            return False
+        opening = replace(source.opening, view=view_id, name=name, epoch=0, credits=0)
+        view = _View(opening=opening, fork_of=source_id, keys=source.keys)
+        self._views[view_id] = view
+        if self._connected:
+            self._send_opening(view, known=False)
+        return True
 
     def close_view(self, view_id: int) -> list[Receipt]:
         """Forget a view, and tell the runtime if it is connected. Returns the receipts that nobody will answer now."""
@@ -132,6 +146,7 @@ class Outbox:
         if view is None or view.opened:
             return False, False
         again, view.opened, view.reopening = view.reopening, True, False
+        view.fork_of = None
         view.newest_epoch = max(view.newest_epoch, message.epoch)
         return True, again
 
@@ -169,6 +184,8 @@ class Outbox:
         for view_id, view in self._views.items():
             view.granted = 0
             known = view_id in open_views
+            if view.fork_of not in open_views:
+                view.fork_of = None  # there is nothing to go on from: it opens as the source did
             if not (known and view.opened):
                 self._send_opening(view, known=known)
             if known:
@@ -193,7 +210,12 @@ class Outbox:
             view.opened, view.reopening = False, True
             view.newest_epoch += 1
             view.opening = replace(view.opening, epoch=view.newest_epoch)
-        self._send(replace(view.opening, credits=0 if known else view.grant()))
+        credits = 0 if known else view.grant()
+        if view.fork_of is None:
+            self._send(replace(view.opening, credits=credits))
+        else:
+            numbers = view.opening.view, view.fork_of
+            self._send(protocol.ForkView(view=numbers[0], source=numbers[1], name=view.opening.name, credits=credits))
 
     def _send_credit(self, view: _View) -> None:
         frames = view.grant() if self._connected else 0

@@ -120,6 +120,19 @@ class OpenView(Message, frozen=True, tag="open_view"):
         check_text_bytes(self.prompt)
 
 
+class ForkView(Message, frozen=True, tag="fork_view"):
+    """Open the view `view` as one that goes on from where the view `source` of the same client is on the screen.
+
+    It has the source's profile, rate, words and keys. Answered as OPEN_VIEW; ERROR `unknown_view` when the source is
+    not open.
+    """
+
+    view: ViewId
+    source: ViewId
+    name: Name = ""
+    credits: Annotated[int, Meta(ge=0, le=MAX_CREDITS)] = 0
+
+
 class CloseView(Message, frozen=True, tag="close_view"):
     """Close a view. Answered by VIEW_CLOSED, also when it is not open."""
 
@@ -363,7 +376,21 @@ ERROR_CODES = (
 )
 
 ClientMessage: TypeAlias = (
-    Hello | OpenView | CloseView | Prompt | Event | Cut | Rewind | Act | Cancel | Pause | Resume | Credit | Ping | Bye
+    Hello
+    | OpenView
+    | ForkView
+    | CloseView
+    | Prompt
+    | Event
+    | Cut
+    | Rewind
+    | Act
+    | Cancel
+    | Pause
+    | Resume
+    | Credit
+    | Ping
+    | Bye
 )
 RuntimeMessage: TypeAlias = (
     Welcome | ViewOpened | ViewClosed | ReceiptUpdate | FrameHeader | StatusUpdate | Pong | ErrorMessage

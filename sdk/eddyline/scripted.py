@@ -66,7 +66,7 @@ class ScriptedView:
         self.epoch = opening.epoch
         self.credits = opening.credits
         self._view = opening.view
-        self._prompt = opening.prompt
+        self.prompt = opening.prompt
         self._next_prompt: tuple[int, str] | None = None
         self._chunk_frames, self._num_chunks = chunk_frames, num_chunks
         self._height, self._width = height, width
@@ -201,7 +201,7 @@ class ScriptedView:
     def _cut(self, words: protocol.Cut) -> None:
         self._origin_s = self._due_s(self._chunk * self._chunk_frames)
         self._begin_epoch()
-        self._prompt = words.text
+        self.prompt = words.text
         self._date(words, epoch=self.epoch, influenced=0, full=0)
 
     def _begin_epoch(self) -> None:
@@ -228,10 +228,10 @@ class ScriptedView:
 
     def _make_chunk(self, now_s: float) -> None:
         if self._next_prompt is not None and self._next_prompt[0] <= self._chunk:
-            self._prompt, self._next_prompt = self._next_prompt[1], None
+            self.prompt, self._next_prompt = self._next_prompt[1], None
         self._events = [event for event in self._events if event.end > self._chunk]
         events = tuple(event.text for event in self._events if event.first <= self._chunk)
-        ground = np.full((self._height, self._width, 3), colour_of(self._prompt, events), dtype=np.uint8)
+        ground = np.full((self._height, self._width, 3), colour_of(self.prompt, events), dtype=np.uint8)
         steering = self._keys.get("ArrowRight", 0.0) - self._keys.get("ArrowLeft", 0.0)
         for index in range(self._chunk * self._chunk_frames, (self._chunk + 1) * self._chunk_frames):
             pixels = ground.copy()
@@ -246,7 +246,7 @@ class ScriptedView:
                 width=self._width,
                 due_s=0.0,
                 made_s=now_s,
-                prompt=self._prompt,
+                prompt=self.prompt,
                 events=events,
             )
             self._ring.append((header, pixels.tobytes()))

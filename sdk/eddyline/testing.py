@@ -319,6 +319,8 @@ class ScriptedRuntime:
                 del self._clients[token], self._tokens[route]
             case protocol.OpenView():
                 self._open_view(client, message)
+            case protocol.ForkView():
+                self._fork_view(client, message)
             case protocol.CloseView(view=view_id):
                 client.views.pop(view_id, None)
                 self._send(route, protocol.ViewClosed(view=view_id))
@@ -380,6 +382,17 @@ class ScriptedRuntime:
                 runtime_s=time.monotonic(),
             ),
         )
+
+    def _fork_view(self, client: _Client, message: protocol.ForkView) -> None:
+        source = client.views.get(message.source)
+        if source is None:
+            text = f"view {message.source} is not open"
+            self._send(client.route, protocol.ErrorMessage(code="unknown_view", message=text, view=message.view))
+        else:
+            opening = protocol.OpenView(
+                view=message.view, prompt=source.prompt, name=message.name, credits=message.credits
+            )
+            self._open_view(client, opening)
 
     def _open_view(self, client: _Client, message: protocol.OpenView) -> None:
         view = client.views.get(message.view)

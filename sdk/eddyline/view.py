@@ -93,6 +93,13 @@ def check_seed(seed: int) -> int:
     return seed
 
 
+def check_name(name: str) -> str:
+    """Return `name`. Raises OptionError when it is longer than 128 characters."""
+    if len(name) > 128:
+        raise OptionError(f"a name of {len(name)} characters; the limit is 128")
+    return name
+
+
 class View:
     """One stream of frames. Made by `Runtime.open_view()`; a context manager that closes the view."""
 
@@ -169,6 +176,18 @@ class View:
         if not (isinstance(seconds, _NUMBER) and 0.0 < seconds <= MAX_REWIND_S):
             raise OptionError(f"seconds={seconds!r}; give seconds, over 0 and up to {MAX_REWIND_S:g}")
         return self._say("rewind", "", {"seconds": float(seconds)})
+
+    def fork(self, name: str = "") -> View:
+        """Open another view that goes on from where this one is: same words, keys and noise. Each then goes its own way.
+
+        Returns at once, as `Runtime.open_view`. Words that wait here apply there, too, without a receipt. name: for
+        notes and logs, up to 128 characters. Raises OptionError or ClosedError.
+        """
+        self._check_open()
+        forked = View(self._link, self._link.next_id(), check_name(name), self._rate)
+        forked._held = self._held
+        self._link.fork_view(forked, self.id)
+        return forked
 
     # ---- keys and time
 

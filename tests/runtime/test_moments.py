@@ -131,6 +131,34 @@ def test_one_can_go_back_again_and_beyond_a_cut(start):
     assert torch.equal(last[0].latents, first[1].latents)
 
 
+@pytest.mark.parametrize("chunks", [0, 1, 4])
+def test_a_fork_shows_what_its_source_shows_until_one_of_them_is_told_something(start, chunks):
+    """Also one of a scene that is still beginning."""
+    run = start()
+    run.engine.open_view(1, prompt="a red fox", seed=7)
+    run.engine.tick(run.clock.now_s)
+    run.until_chunks(chunks) if chunks else None
+    run.engine.act(1, {"ArrowLeft": 1.0})
+    run.engine.say(1, replace(NIGHT, at="next"))
+    run.clock.now_s += 0.3
+    unseen = run.engine.fork_view(1, 2, at_s=run.clock.now_s)
+    made = [frame for chunk in run.chunks() for frame in chunk.frames]
+    shown = len(made) - sum(len(chunk.frames) for chunk in unseen)
+    while len(run.chunks(2)) < 5 or len(run.chunks(1)) < chunks + 5:
+        run.until_chunks(1, view=2)
+    source = [frame for chunk in run.chunks(1) for frame in chunk.frames][shown:]
+    fork = [frame for chunk in [*unseen, *run.chunks(2)] for frame in chunk.frames]
+    for ours, theirs in zip(source, fork, strict=False):
+        assert np.abs(ours.astype(int) - theirs).max() <= 1, "rows of one batch differ by rounding"
+    assert run.chunks(2)[0].first_frame == sum(len(chunk.frames) for chunk in unseen)
+    assert run.chunks(2)[-1].prompt == NIGHT.text
+    assert {told.view for told in run.told(2)} == {1}
+    run.engine.say(2, replace(RAIN, id=9))
+    run.until_chunks(8, view=2)
+    assert run.chunks(2)[-1].events == ("it rains",)
+    assert run.chunks(1)[-1].events == ()
+
+
 def test_history_is_bounded_and_the_rest_is_refused_with_how_far_it_goes(start):
     run = start(history_s=1.0)
     run.engine.open_view(1, prompt="a red fox", seed=7)

@@ -277,3 +277,35 @@ def test_a_rewind_beyond_what_is_remembered_is_rejected_with_the_reason(view: Vi
     wait_until(lambda: receipt.is_final)
     assert receipt.state == "rejected"
     assert receipt.reason
+
+
+def test_a_fork_goes_on_from_its_source_and_both_are_open(runtime: eddyline.Runtime, view: View) -> None:
+    wait_until(lambda: view.frame() is not None)
+    view.act(["ArrowLeft"])
+    fork = view.fork("what if")
+    wait_until(lambda: fork.frame() is not None)
+    assert (shown(fork).prompt, fork.name) == (shown(view).prompt, "what if")
+    fork.prompt("a green meadow")
+    wait_until(lambda: shown(fork).prompt == "a green meadow")
+    assert shown(view).prompt != "a green meadow"
+
+
+def test_the_keys_that_a_fork_holds_are_let_go_when_it_holds_none(
+    scripted: ScriptedRuntime, runtime: eddyline.Runtime, view: View
+) -> None:
+    wait_until(lambda: view.frame() is not None)
+    view.act(["ArrowLeft"])
+    fork = view.fork()
+    fork.act([])
+    acts = [message for message in scripted.wait_for(protocol.Act, 2) if isinstance(message, protocol.Act)]
+    assert [(act.view == fork.id, act.keys) for act in acts] == [(False, {"ArrowLeft": 1.0}), (True, {})]
+
+
+def test_a_view_forked_and_closed_at_once_is_no_trouble(runtime: eddyline.Runtime, view: View) -> None:
+    fork = view.fork()
+    view.close()
+    with pytest.raises(eddyline.errors.ClosedError):
+        view.fork()
+    wait_until(lambda: fork.frame() is not None)
+    with pytest.raises(eddyline.errors.OptionError, match="129 characters"):
+        fork.fork("x" * 129)

@@ -77,6 +77,12 @@ class Opening:
         )
         return len(self.cached) > steps
 
+    def copy(self) -> "Opening":
+        """Another scene on the same way; each goes on by itself."""
+        other = Opening(self.noise, self.partition)
+        other.cached = [*self.cached]
+        return other
+
     def advance(self, velocity: Float[Tensor, "F C Y X"]) -> None:
         """Take one Euler step."""
         self.cached.append(self.latents + velocity / self.partition.denoise_steps)
