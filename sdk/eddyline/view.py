@@ -178,7 +178,7 @@ class View:
         return self._say("rewind", "", {"seconds": float(seconds)})
 
     def fork(self, name: str = "") -> View:
-        """Open another view that goes on from where this one is: same words, keys and noise. Each then goes its own way.
+        """Open another view that goes on from where this one is: same words, keys, noise. Each then goes its own way.
 
         Returns at once, as `Runtime.open_view`. Words that wait here apply there, too, without a receipt. name: for
         notes and logs, up to 128 characters. Raises OptionError or ClosedError.
