@@ -26,6 +26,8 @@ class ClientView:
     parked: bool = False
     resting: bool = False
     """As the engine last said."""
+    saving: bool = False
+    """Whether a snapshot was asked for and the engine has not answered."""
     max_receipts: int = 1024
     waiting: set[int] = field(default_factory=set)
     """Words that came and have no receipt yet."""
@@ -68,15 +70,15 @@ class Client:
     routing: bytes | None
     """The connection it is reached by; None while it is away."""
     views: dict[int, ClientView] = field(default_factory=dict)
-    outbox: deque[bytes] = field(default_factory=deque)
-    """Headers that could not be sent yet, oldest first."""
+    outbox: deque[tuple[bytes, bytes | None]] = field(default_factory=deque)
+    """Headers that could not be sent yet, oldest first, and the binary part of a snapshot's."""
     away_s: float | None = None
     """Since when it is away."""
 
-    def tell(self, message: RuntimeMessage) -> None:
+    def tell(self, message: RuntimeMessage, payload: bytes | None = None) -> None:
         """Put a message into the outbox; a client that is away is told nothing but what it asks for again."""
         if self.routing is not None:
-            self.outbox.append(protocol.encode(message))
+            self.outbox.append((protocol.encode(message), payload))
 
     def leave(self, now_s: float) -> None:
         """The connection is gone: nothing can be told, nothing may be sent."""

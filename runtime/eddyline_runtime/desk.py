@@ -10,13 +10,14 @@ from itertools import count
 from msgspec.structs import replace
 
 from eddyline import protocol
-from eddyline.errors import ConfigError, OptionError, ProtocolError
+from eddyline.errors import ConfigError, OptionError, ProtocolError, SnapshotError
 from eddyline.protocol import ClientMessage, ErrorMessage, ReceiptUpdate
 from eddyline_runtime.clients import Client, ClientView
 from eddyline_runtime.config import ServerConfig
-from eddyline_runtime.engine import Engine, Outcome, Rested, Rewound, Told, ViewStatus
+from eddyline_runtime.engine import Engine, Outcome, Rested, Rewound, Saved, Told, ViewStatus
 from eddyline_runtime.prompts import Note, Wish
 from eddyline_runtime.runner import Runner
+from eddyline_runtime.snapshot import read_snapshot, write_snapshot
 from eddyline_runtime.view import Chunk, FrameRing
 from eddyline_runtime.weights import WorldCard
 
@@ -154,8 +155,8 @@ class Desk:
                 client.tell(protocol.ViewClosed(view=number))
             case protocol.Bye():
                 self.forget(client)
-            case protocol.Hello():
-                raise AssertionError("HELLO is taken by welcome()")
+            case protocol.Hello() | protocol.RestoreView():
+                raise AssertionError("HELLO is taken by welcome(), RESTORE_VIEW by restore()")
             case _:
                 view = client.views.get(message.view)
                 if view is None:
@@ -181,6 +182,8 @@ class Desk:
                     self._runner.post(
                         lambda engine: [engine.rest(handle, at_s=at_s, paused=pause), engine.status(handle)]
                     )
+            case protocol.SaveView(id=number):
+                self._save(client, view, number)
             case protocol.Cancel(id=word):
                 self._cancel(client, view, word)
             case protocol.Prompt() | protocol.Event() | protocol.Cut() | protocol.Rewind():
@@ -237,6 +240,40 @@ class Desk:
 
         self._runner.post(lambda engine: engine.fork_view(*handles, at_s=at_s))
         client.tell(view.opened)
+
+    def restore(self, client: Client, message: protocol.RestoreView, data: bytes) -> None:
+        """Open a view that goes on from a snapshot, or say why it cannot be one."""
+        if message.view in client.views:
+            client.tell(client.views[message.view].opened)
+            return
+        refusal = self._no_room(message.view)
+        if refusal is not None:
+            client.tell(refusal)
+            return
+        card = self._card
+        try:
+            snapshot = read_snapshot(data, card)
+        except SnapshotError as error:
+            client.tell(ErrorMessage(code="bad_snapshot", message=str(error)[:4096], view=message.view))
+            return
+        moment = snapshot.moment
+        opened = protocol.ViewOpened(
+            view=message.view,
+            epoch=message.epoch,
+            profile=next(name for name, profile in card.profiles.items() if profile == moment.profile),
+            fps=card.fps / moment.stride,
+            chunk_frames=moment.profile.partition.chunk_frames * card.codec.frames_per_latent,
+            height=card.height,
+            width=card.width,
+        )
+        view = self._enter(client, opened, message.credits)
+        at_s = self._clock()
+        self._runner.post(
+            lambda engine: engine.revive_view(
+                view.handle, moment, at_s=at_s, epoch=message.epoch, unshown=snapshot.unshown
+            )
+        )
+        client.tell(opened)
 
     def _enter(self, client: Client, opened: protocol.ViewOpened, credits: int) -> ClientView:
         view = ClientView(
@@ -297,6 +334,14 @@ class Desk:
             wish = _wish(message, view.fps)
             self._runner.post(lambda engine: [engine.say(handle, wish)])
 
+    def _save(self, client: Client, view: ClientView, number: int) -> None:
+        if view.saving or any(payload is not None for _, payload in client.outbox):
+            text = "a snapshot is on its way already; ask again when it has come"
+            client.tell(ErrorMessage(code="not_yet", message=text, view=view.number, id=number))
+            return
+        view.saving, handle, at_s = True, view.handle, self._clock()
+        self._runner.post(lambda engine: [engine.save_view(handle, number, at_s=at_s)])
+
     def _cancel(self, client: Client, view: ClientView, word: int) -> None:
         if not view.knows(word):
             text = f"words {word} never came, so they cannot be taken back"
@@ -329,6 +374,14 @@ class Desk:
                 view.resting = resting
             case Rewound():
                 view.ring.clear()
+            case Saved(id=number, snapshot=snapshot):
+                view.saving = False
+                if snapshot is None:
+                    text = "the scene is still beginning; ask again once it shows its first frame"
+                    client.tell(ErrorMessage(code="not_yet", message=text, view=view.number, id=number))
+                else:
+                    header = protocol.SnapshotHeader(id=number, view=view.number)
+                    client.tell(header, write_snapshot(snapshot, self._card))
             case Told():
                 receipt = _receipt(view.number, outcome)
                 view.remember(receipt)

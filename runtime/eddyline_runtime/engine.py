@@ -28,15 +28,13 @@ from eddyline_runtime.model.streamdit import STRIDES
 from eddyline_runtime.moments import Moment
 from eddyline_runtime.prompts import Note, Wish
 from eddyline_runtime.scheduling import Candidate, Timeline
+from eddyline_runtime.snapshot import NEWEST_CHUNKS, Snapshot
 from eddyline_runtime.understanding import KnownPhrases, Understanding
 from eddyline_runtime.view import Chunk, NoiseKey, Unshown, ViewState, action_vector
 from eddyline_runtime.weights import World
 
 WARM_UP_CHUNKS = 3
 """Chunks made in each profile before anyone is let in: the first is slow, the others say what a tick costs."""
-
-NEWEST_CHUNKS = 4
-"""Chunks of a view that are kept in case they are not shown yet when it is saved or forked."""
 
 FRESH_PER_TICK = 4
 """Words of one view whose text a tick encodes only to say how well they are understood; of more it does not say."""
@@ -87,7 +85,16 @@ class Rewound:
     """Seconds of video from the frame that was due to the one that is made next."""
 
 
-Outcome = Chunk | Told | Rested | Rewound | ViewStatus
+@dataclass(frozen=True)
+class Saved:
+    """A snapshot of a view, asked for under a number; without one its scene is still beginning."""
+
+    view: int
+    id: int
+    snapshot: Snapshot | None
+
+
+Outcome = Chunk | Told | Rested | Rewound | Saved | ViewStatus
 
 
 @dataclass(frozen=True)
@@ -191,7 +198,7 @@ class Engine:
         chunk_s = state.chunk_frames / self._fps(state)
         # besides: the chunk being shown, the one made ahead of it, and the moment after that
         self._history[state.view] = deque(maxlen=math.ceil(self.config.history_s / chunk_s) + 3)
-        self._newest[state.view] = deque(maxlen=NEWEST_CHUNKS)
+        self._newest[state.view] = deque(maxlen=NEWEST_CHUNKS)  # they may be unshown when it is saved or forked
         return state
 
     def moment(self, view: int) -> Moment:
@@ -245,6 +252,12 @@ class Engine:
             self._enter(moments.begin_alike(state, view=view, epoch=epoch))
             return []
         return self.revive_view(view, self.moment(source), at_s=at_s, epoch=epoch, unshown=self.unshown(source, at_s))
+
+    def save_view(self, view: int, number: int, *, at_s: float) -> Saved:
+        """A snapshot of a view as it is on the screen at `at_s`."""
+        if self._views[view].opening is not None:
+            return Saved(view, number, None)
+        return Saved(view, number, Snapshot(self.moment(view), self.unshown(view, at_s)))
 
     def unshown(self, view: int, at_s: float) -> tuple[Unshown, ...]:
         """The frames of a view that are made and not due at `at_s`."""

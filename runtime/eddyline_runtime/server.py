@@ -23,6 +23,7 @@ from eddyline_runtime.config import ServerConfig
 from eddyline_runtime.desk import Desk
 from eddyline_runtime.engine import Engine
 from eddyline_runtime.runner import Runner
+from eddyline_runtime.snapshot import max_snapshot_bytes
 from eddyline_runtime.view import WaitingFrame
 
 POLL_MS = 50
@@ -30,7 +31,8 @@ POLL_MS = 50
 BATCH = 256
 """Messages taken in before frames are sent again."""
 MAX_PART_BYTES = 1 << 20
-"""The socket cuts the connection of whoever sends a larger part; what is smaller and still too large is answered."""
+"""The socket cuts the connection of whoever sends a larger part, unless a snapshot of the world may be larger; what is
+smaller and still too large is answered."""
 SEND_QUEUE = 64
 """Messages in the socket for one client; more wait in its outbox, or in its views' rings."""
 STOP_S = 5.0
@@ -56,6 +58,7 @@ class Server:
         self._wake_in, self._wake_out = socket.socketpair()
         for end in (self._wake_in, self._wake_out):
             end.setblocking(False)
+        self._max_part_bytes = max(MAX_PART_BYTES, max_snapshot_bytes(engine.world.card))
         self._runner = Runner(engine, clock=clock, wake=self._wake)
         self._desk = Desk(
             engine.world.card,
@@ -81,7 +84,7 @@ class Server:
         router = self._router
         router.setsockopt(zmq.ROUTER_MANDATORY, 1)
         router.setsockopt(zmq.SNDHWM, SEND_QUEUE)
-        router.setsockopt(zmq.MAXMSGSIZE, MAX_PART_BYTES)
+        router.setsockopt(zmq.MAXMSGSIZE, self._max_part_bytes)
         router.setsockopt(zmq.LINGER, LINGER_MS)
         try:
             return bind(router, self._config.bind)
@@ -133,9 +136,11 @@ class Server:
             except zmq.Again:
                 return
             try:
-                if len(parts) != 1:
-                    raise TooLargeError(f"a message of {len(parts)} parts; a client's message has one")
                 message = protocol.decode_client_message(parts[0])
+                wanted = 2 if isinstance(message, protocol.RestoreView) else 1
+                if len(parts) != wanted:
+                    kind = message.__struct_config__.tag
+                    raise TooLargeError(f"a message of {len(parts)} parts; {kind} has {wanted}")
             except (ProtocolError, VersionError) as error:
                 self.bad_messages += 1
                 self._answer(routing, protocol.error_of(error))
@@ -149,7 +154,10 @@ class Server:
                 self._answer(routing, ErrorMessage(code="hello_first", message=text))
                 continue
             client.heard_s = self._clock()
-            self._desk.take(client, message)
+            if isinstance(message, protocol.RestoreView):
+                self._desk.restore(client, message, parts[1])
+            else:
+                self._desk.take(client, message)
 
     def _let_in(self, routing: bytes, hello: protocol.Hello) -> None:
         known = self._desk.clients.get(hello.token)
@@ -176,7 +184,8 @@ class Server:
     def _flush(self, client: Client) -> bool:
         """Send a client what waits for it; False when it cannot take all of it now."""
         while client.outbox and client.routing is not None:
-            if not self._try_send(client.routing, client.outbox[0]):
+            header, payload = client.outbox[0]
+            if not self._try_send(client.routing, header, payload):
                 if len(client.outbox) > self._config.outbox:
                     log.warning("a client reads nothing and %d messages wait: it is let go", len(client.outbox))
                     self._desk.vanish(client)
@@ -197,7 +206,7 @@ class Server:
         if routing is not None:
             self._try_send(routing, protocol.encode(message))
 
-    def _try_send(self, routing: bytes, header: bytes, payload: memoryview | None = None) -> bool:
+    def _try_send(self, routing: bytes, header: bytes, payload: memoryview | bytes | None = None) -> bool:
         try:
             self._router.send(routing, zmq.NOBLOCK | zmq.SNDMORE)
             if payload is None:

@@ -28,8 +28,10 @@ from eddyline_runtime.weights import WorldCard
 
 FORMAT = "eddyline-snapshot"
 VERSION = 1
-MAX_BYTES = 64 * 2**20
-"""Larger ones are refused before they are read."""
+MAX_WORDS_BYTES = 1 << 20
+"""What the words of a moment may take; the rest of a snapshot's size is known."""
+NEWEST_CHUNKS = 4
+"""Chunks of which frames may be unshown."""
 
 _Text = Annotated[str, msgspec.Meta(max_length=4096)]
 
@@ -64,6 +66,17 @@ class _Moment(msgspec.Struct, frozen=True):
     unshown: tuple[_Part, ...]
 
 
+def max_snapshot_bytes(card: WorldCard) -> int:
+    """No snapshot of the world with this card is larger."""
+    sizes = card.model
+    latent = 4 * sizes.latent_channels * sizes.latent_height * sizes.latent_width
+    picture = 3 * card.height * card.width * card.codec.frames_per_latent
+    return MAX_WORDS_BYTES + max(
+        latent * (profile.partition.buffer_frames + 1) + picture * NEWEST_CHUNKS * profile.partition.chunk_frames
+        for profile in card.profiles.values()
+    )
+
+
 def write_snapshot(snapshot: Snapshot, card: WorldCard) -> bytes:
     """A snapshot of a view of the world with this card, as the bytes of a file."""
     moment = snapshot.moment
@@ -94,8 +107,9 @@ def read_snapshot(data: bytes, card: WorldCard) -> Snapshot:
     Raises:
         SnapshotError: it is too large, cut, changed, foreign, of another version or of another world.
     """
-    if len(data) > MAX_BYTES:
-        raise SnapshotError(f"a snapshot of {len(data)} bytes; the limit is {MAX_BYTES}")
+    limit = max_snapshot_bytes(card)
+    if len(data) > limit:
+        raise SnapshotError(f"a snapshot of {len(data)} bytes; those of this world have {limit} at most")
     metadata, tensors = _opened(data)
     if metadata.get("format") != FORMAT or set(tensors) != {"latents", "decoded", "frames"}:
         raise SnapshotError(f"this is no snapshot of a view (format {metadata.get('format')!r}, expected {FORMAT!r})")

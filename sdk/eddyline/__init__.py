@@ -29,10 +29,12 @@ from eddyline.notes import (
     RuntimeGone,
     RuntimeStalled,
     RuntimeStopped,
+    SnapshotTaken,
     ViewClosed,
     ViewOpened,
 )
 from eddyline.receipts import Receipt
+from eddyline.snapshots import Snapshot
 from eddyline.view import View, ViewStatus
 
 __all__ = [
@@ -50,6 +52,8 @@ __all__ = [
     "RuntimeGone",
     "RuntimeStalled",
     "RuntimeStopped",
+    "Snapshot",
+    "SnapshotTaken",
     "View",
     "ViewClosed",
     "ViewOpened",

@@ -14,6 +14,7 @@ from eddyline import protocol
 from eddyline.errors import ClosedError, OptionError
 from eddyline.link import Link, World
 from eddyline.notes import Note, Progress
+from eddyline.snapshots import snapshot_info
 from eddyline.transport import check_endpoint
 from eddyline.view import View, check_name, check_seed, check_text
 
@@ -112,6 +113,22 @@ class Runtime:
         messages = [self._checked(plan) for plan in plans]
         return [self._opened(message) for message in messages]
 
+    def restore_view(self, data: bytes, *, name: str = "") -> View:
+        """Open a view that goes on from a snapshot: `Snapshot.data`, or a file of `Snapshot.save()`. Returns at once.
+
+        It begins with the frames that were not shown when the snapshot was taken, and then goes on as that view did,
+        bit for bit on one build, device and batch. Where the runtime is of another world, or the snapshot was changed,
+        `poll()` tells by ViewClosed. name: as for `open_view`.
+
+        Raises SnapshotError when it is cut or something else, OptionError or ClosedError.
+        """
+        self._check_open()
+        info, name = snapshot_info(data), check_name(name)
+        message = protocol.OpenView(
+            view=self._link.next_id(), prompt=info.prompt, seed=info.seed, stride=info.stride, name=name
+        )
+        return self._opened(message, data)
+
     def _checked(self, plan: ViewPlan) -> protocol.OpenView:
         """A plan as the message that opens its view."""
         check_text(plan.prompt)
@@ -131,10 +148,10 @@ class Runtime:
             name=plan.name,
         )
 
-    def _opened(self, message: protocol.OpenView) -> View:
+    def _opened(self, message: protocol.OpenView, snapshot: bytes | None = None) -> View:
         world = self._link.world
         view = View(self._link, message.view, message.name, 0.0 if world is None else world.fps / message.stride)
-        self._link.open_view(view, message)
+        self._link.open_view(view, message, snapshot)
         return view
 
     def poll(self) -> list[Note]:

@@ -19,6 +19,7 @@ import zmq
 from eddyline import protocol
 from eddyline.errors import ConformanceError
 from eddyline.protocol import ClientMessage, FrameHeader, ReceiptUpdate, RuntimeMessage
+from eddyline.snapshots import snapshot_info
 from eddyline.transport import check_endpoint
 
 _Found = TypeVar("_Found", bound=protocol.Message)
@@ -43,9 +44,9 @@ class Peer:
             self.send(protocol.Hello(version=protocol.VERSION, token=self.token, client="check_runtime"))
             self.welcome = self.expect(protocol.Welcome)
 
-    def send(self, message: ClientMessage) -> None:
+    def send(self, message: ClientMessage, payload: bytes | None = None) -> None:
         """Send a message."""
-        self._socket.send(protocol.encode(message))
+        self._socket.send_multipart([protocol.encode(message), *([] if payload is None else [payload])])
 
     def send_raw(self, *parts: bytes) -> None:
         """Send bytes as they are."""
@@ -58,14 +59,26 @@ class Peer:
 
         Raises ConformanceError when it does not come in time.
         """
-        deadline_s = time.monotonic() + (self.patience_s if within_s is None else within_s)
+        return self._expect(kind, fits, self.patience_s if within_s is None else within_s)[0]
+
+    def expect_payload(self, kind: type[_Found], fits: Callable[[_Found], bool] = lambda _: True) -> bytes:
+        """Like `expect`, but return the binary part. Raises ConformanceError also when there is none."""
+        _, payload = self._expect(kind, fits, self.patience_s)
+        if payload is None:
+            raise ConformanceError(f"a {kind.__name__} came without its binary part")
+        return payload
+
+    def _expect(
+        self, kind: type[_Found], fits: Callable[[_Found], bool], within_s: float
+    ) -> tuple[_Found, bytes | None]:
+        deadline_s = time.monotonic() + within_s
         position = 0
         while True:
             while position < len(self.inbox):
-                message = self.inbox[position][0]
+                message, payload = self.inbox[position]
                 if isinstance(message, kind) and fits(message):
                     del self.inbox[position]
-                    return message
+                    return message, payload
                 position += 1
             if not self._receive(deadline_s - time.monotonic()):
                 came = ", ".join(sorted({type(message).__name__ for message, _ in self.inbox})) or "nothing"
@@ -117,8 +130,9 @@ class Peer:
 def check_runtime(endpoint: str, *, prompt: str = "a red room", patience_s: float = 10.0) -> list[str]:
     """Check a runtime against the protocol, and return the rules that it keeps.
 
-    Uses up to one view at a time. `patience_s` is how long it waits for any one answer. Raises ConformanceError, naming
-    the rule, at the first one that is broken; EndpointError or KeysNeededError for an endpoint that cannot be used.
+    Uses up to two views at a time. `patience_s` is how long it waits for any one answer. Raises ConformanceError,
+    naming the rule, at the first one that is broken; EndpointError or KeysNeededError for an endpoint that cannot be
+    used.
     """
     endpoint = check_endpoint(endpoint)
     kept: list[str] = []
@@ -368,6 +382,21 @@ def _check_fork(endpoint: str, prompt: str, patience_s: float) -> None:
         peer.expect(FrameHeader, lambda header: header.view == 1)
 
 
+def _check_snapshot(endpoint: str, prompt: str, patience_s: float) -> None:
+    """A snapshot says what its view shows, and another view goes on from it; what is none is refused."""
+    with Peer(endpoint, patience_s=patience_s) as peer:
+        _open(peer, prompt, credits=64)
+        peer.expect(FrameHeader)
+        peer.send(protocol.SaveView(id=13, view=1))
+        data = peer.expect_payload(protocol.SnapshotHeader, lambda header: header.id == 13)
+        _require(snapshot_info(data).prompt == prompt, f"it says {snapshot_info(data)}")
+        peer.send(protocol.RestoreView(view=4), data[: len(data) // 2])
+        _require(_error(peer, "bad_snapshot").view == 4, "the view that was not opened was not named")
+        peer.send(protocol.RestoreView(view=5, credits=64), data)
+        first = peer.expect(FrameHeader, lambda header: header.view == 5)
+        _require((first.index, first.prompt) == (0, prompt), f"it begins with frame {first.index} of {first.prompt!r}")
+
+
 def _check_pause(endpoint: str, prompt: str, patience_s: float) -> None:
     """PAUSE stops the frames, RESUME lets them come again, STATUS tells both."""
     with Peer(endpoint, patience_s=patience_s) as peer:
@@ -417,6 +446,7 @@ CHECKS: tuple[Callable[[str, str, float], None], ...] = (
     _check_cut,
     _check_rewind,
     _check_fork,
+    _check_snapshot,
     _check_pause,
     _check_reconnect,
 )

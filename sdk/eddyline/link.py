@@ -23,6 +23,7 @@ from eddyline.frames import Frame
 from eddyline.outbox import Outbox
 from eddyline.protocol import ReceiptUpdate, RuntimeMessage, Words
 from eddyline.receipts import Receipt, WordKind
+from eddyline.snapshots import Snapshot
 from eddyline.transport import Transport
 
 if TYPE_CHECKING:
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
 
 MAX_NOTES = 1024
 """Notes that wait for `poll()`; when there are more, the oldest go."""
+
+_ENDS_A_VIEW = ("unknown_view", "unknown_profile", "too_many_views", "bad_snapshot")
+"""Errors after which a view is not open."""
 
 _WORDS: dict[WordKind, Callable[..., Words]] = {
     "prompt": protocol.Prompt,
@@ -98,21 +102,21 @@ class Link:
         """Returns a number that this client never used before."""
         self._instance: str | None = None
         self._views: dict[int, View] = {}
-        self._outbox = Outbox(lambda message: self._transport.send(message))
+        self._outbox = Outbox(lambda message, payload: self._transport.send(message, payload))
         hello = protocol.Hello(version=protocol.VERSION, token=secrets.token_urlsafe(24), client="eddyline")
         self._transport = Transport(self, hello, endpoint, clock=clock)
 
     # ---- any thread
 
-    def open_view(self, view: View, message: protocol.OpenView) -> None:
-        """Open a view."""
+    def open_view(self, view: View, message: protocol.OpenView, snapshot: bytes | None = None) -> None:
+        """Open a view; one that goes on from a snapshot, if that is given."""
 
         def command() -> None:
             if self.gone is not None:
                 view.receive_closed(str(self.gone))
                 return
             self._views[view.id] = view
-            self._outbox.open_view(message)
+            self._outbox.open_view(message, snapshot)
 
         self._transport.post(command)
 
@@ -124,6 +128,16 @@ class Link:
             if not self._outbox.fork_view(source_id, view.id, view.name):
                 del self._views[view.id]
                 view.receive_closed(f"view {source_id}, which it was to go on from, is closed")
+
+        self._transport.post(command)
+
+    def save_view(self, snapshot: Snapshot) -> None:
+        """Ask for a snapshot."""
+
+        def command() -> None:
+            if not self._outbox.save_view(snapshot):
+                snapshot.fail(f"the view was closed: {snapshot.view.closed_reason or 'the game closed it'}")
+                self.note(notes.SnapshotTaken(snapshot))
 
         self._transport.post(command)
 
@@ -302,6 +316,11 @@ class Link:
                 view = self._views.get(message.view)
                 if view is not None:
                     view.receive_status(message)
+            case protocol.SnapshotHeader(view=view_id, id=number):
+                snapshot = self._outbox.snapshot(view_id, number)
+                if snapshot is not None:
+                    snapshot.fail("it came without its file") if payload is None else snapshot.take(payload)
+                    self.note(notes.SnapshotTaken(snapshot))
             case protocol.ErrorMessage():
                 self._take_error(message)
 
@@ -347,7 +366,12 @@ class Link:
             rejected = ReceiptUpdate(id=message.id, view=message.view, state="rejected", reason=message.message)
             if self._take_receipt(rejected):
                 return
-        if message.view is not None and message.code in ("unknown_view", "unknown_profile", "too_many_views"):
+            snapshot = self._outbox.snapshot(message.view, message.id)
+            if snapshot is not None:
+                snapshot.fail(message.message)
+                self.note(notes.SnapshotTaken(snapshot))
+                return
+        if message.view is not None and message.code in _ENDS_A_VIEW:
             self._end_view(message.view, message.message)
             return
         view = None if message.view is None else self._views.get(message.view)

@@ -4,6 +4,7 @@ Note
 ├── ReceiptChanged      a receipt has news
 ├── ViewOpened          a view is open: its rate and size are known
 ├── ViewClosed          a view was closed by the runtime
+├── SnapshotTaken       a snapshot that was asked for has come, or failed
 ├── ConnectionLost      the runtime is silent, hangs up, or cannot be reached any more
 ├── ConnectionRegained  it answers again
 ├── RuntimeStalled      it answers, but its model has been in one tick for too long
@@ -21,6 +22,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from eddyline.receipts import Receipt, ReceiptState
+    from eddyline.snapshots import Snapshot
     from eddyline.view import View
 
 
@@ -38,12 +40,24 @@ class ReceiptChanged(Note):
 
     def __str__(self) -> str:
         receipt = self.receipt
-        text = f"{receipt.kind} {receipt.text[:60]!r} {self.state}"
+        said = f" {receipt.text[:60]!r}" if receipt.text else ""
+        text = f"{receipt.kind}{said} {self.state}"
         if receipt.first_influenced_frame is not None:
             text += f": shows from frame {receipt.first_influenced_frame}"
         if receipt.first_full_frame is not None:
             text += f", fully from frame {receipt.first_full_frame}"
         return f"{text}: {receipt.reason}" if receipt.reason else text
+
+
+@dataclass(frozen=True)
+class SnapshotTaken(Note):
+    """A snapshot has come, or failed: its `state` says which."""
+
+    snapshot: Snapshot
+
+    def __str__(self) -> str:
+        came = "was taken" if self.snapshot.state == "taken" else f"failed: {self.snapshot.reason}"
+        return f"the snapshot of {self.snapshot.view} {came}"
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from eddyline import protocol
 from eddyline.frames import CREDIT_FRAMES
 from eddyline.protocol import ClientMessage, ReceiptUpdate, Words
 from eddyline.receipts import Receipt
+from eddyline.snapshots import Snapshot
 
 MAX_AWAITING_FULL = 64
 """Applied words of one view whose second date is still awaited; older ones are not asked for after a reconnect."""
@@ -35,6 +36,9 @@ class _View:
     opening: protocol.OpenView
     fork_of: int | None = None
     """The view it goes on from, until it was opened as its fork."""
+    snapshot: bytes | None = None
+    """What it goes on from, until it was opened so."""
+    saves: dict[int, Snapshot] = field(default_factory=dict)
     opened: bool = False
     reopening: bool = False
     newest_epoch: int = 0
@@ -55,14 +59,14 @@ class _View:
 class Outbox:
     """The client's side of everything that is answered or remembered. `send` is called only while connected."""
 
-    def __init__(self, send: Callable[[ClientMessage], None]) -> None:
+    def __init__(self, send: Callable[[ClientMessage, bytes | None], None]) -> None:
         self._send = send
         self._connected = False
         self._views: dict[int, _View] = {}
 
-    def open_view(self, message: protocol.OpenView) -> None:
-        """Open a view now, or as soon as there is a connection."""
-        view = _View(opening=message, newest_epoch=message.epoch)
+    def open_view(self, message: protocol.OpenView, snapshot: bytes | None = None) -> None:
+        """Open a view now, or as soon as there is a connection; from a snapshot, if one is given."""
+        view = _View(opening=message, newest_epoch=message.epoch, snapshot=snapshot)
         self._views[message.view] = view
         if self._connected:
             self._send_opening(view, known=False)
@@ -85,7 +89,8 @@ class Outbox:
         if view is None:
             return []
         if self._connected:
-            self._send(protocol.CloseView(view=view_id))
+            self._tell(protocol.CloseView(view=view_id))
+        _fail_saves(view, "the view was closed")
         return _unanswered(view)
 
     def add_words(self, message: Words, receipt: Receipt) -> bool:
@@ -95,8 +100,23 @@ class Outbox:
             return False
         view.words[message.id] = _Word(message, receipt)
         if self._connected:
-            self._send(message)
+            self._tell(message)
         return True
+
+    def save_view(self, snapshot: Snapshot) -> bool:
+        """Ask for a snapshot, again after a reconnect. Returns False when the view is not there any more."""
+        view = self._views.get(snapshot.view.id)
+        if view is None:
+            return False
+        view.saves[snapshot.id] = snapshot
+        if self._connected:
+            self._tell(protocol.SaveView(id=snapshot.id, view=snapshot.view.id))
+        return True
+
+    def snapshot(self, view_id: int, number: int) -> Snapshot | None:
+        """The snapshot that was asked for under a number, which is answered now; None when nobody waits for it."""
+        view = self._views.get(view_id)
+        return None if view is None else view.saves.pop(number, None)
 
     def cancel(self, view_id: int, word_id: int) -> None:
         """Ask to take words back; asked again after a reconnect."""
@@ -104,7 +124,7 @@ class Outbox:
         if view is not None and word_id in view.words:
             view.words[word_id].cancelled = True
             if self._connected:
-                self._send(protocol.Cancel(id=word_id, view=view_id))
+                self._tell(protocol.Cancel(id=word_id, view=view_id))
 
     def act(self, view_id: int, keys: dict[str, float]) -> None:
         """Set the held state of a view; the latest wins."""
@@ -112,7 +132,7 @@ class Outbox:
         if view is not None:
             view.keys = keys
             if self._connected:
-                self._send(protocol.Act(view=view_id, keys=keys))
+                self._tell(protocol.Act(view=view_id, keys=keys))
 
     def pause(self, view_id: int, paused: bool) -> None:
         """Stop the playhead of a view or let it move again."""
@@ -120,7 +140,7 @@ class Outbox:
         if view is not None:
             view.paused = paused
             if self._connected:
-                self._send(protocol.Pause(view=view_id) if paused else protocol.Resume(view=view_id))
+                self._tell(protocol.Pause(view=view_id) if paused else protocol.Resume(view=view_id))
 
     def freed(self, view_id: int, frames: int) -> None:
         """Grant new frames for `frames` that left the view's store."""
@@ -146,7 +166,7 @@ class Outbox:
         if view is None or view.opened:
             return False, False
         again, view.opened, view.reopening = view.reopening, True, False
-        view.fork_of = None
+        view.fork_of = view.snapshot = None
         view.newest_epoch = max(view.newest_epoch, message.epoch)
         return True, again
 
@@ -180,7 +200,7 @@ class Outbox:
         self._connected = True
         for view_id in open_views:
             if view_id not in self._views:
-                self._send(protocol.CloseView(view=view_id))
+                self._tell(protocol.CloseView(view=view_id))
         for view_id, view in self._views.items():
             view.granted = 0
             known = view_id in open_views
@@ -191,36 +211,47 @@ class Outbox:
             if known:
                 self._send_credit(view)
             if view.keys is not None:
-                self._send(protocol.Act(view=view_id, keys=view.keys))
+                self._tell(protocol.Act(view=view_id, keys=view.keys))
             if view.paused or known:
-                self._send(protocol.Pause(view=view_id) if view.paused else protocol.Resume(view=view_id))
+                self._tell(protocol.Pause(view=view_id) if view.paused else protocol.Resume(view=view_id))
+            if not known:
+                _fail_saves(view, "the runtime was lost before it was taken")
+            for number in view.saves:
+                self._tell(protocol.SaveView(id=number, view=view_id))
             for word in self._words_to_repeat(view, known=known):
-                self._send(word.message)
+                self._tell(word.message)
                 if word.cancelled:
-                    self._send(protocol.Cancel(id=word.message.id, view=view_id))
+                    self._tell(protocol.Cancel(id=word.message.id, view=view_id))
 
     def abandon(self) -> list[Receipt]:
         """Forget everything. Returns all receipts that nobody will answer now."""
         receipts = [receipt for view in self._views.values() for receipt in _unanswered(view)]
+        for view in self._views.values():
+            _fail_saves(view, "the runtime is gone")
         self._views.clear()
         return receipts
+
+    def _tell(self, message: ClientMessage) -> None:
+        self._send(message, None)
 
     def _send_opening(self, view: _View, *, known: bool) -> None:
         if view.opened:
             view.opened, view.reopening = False, True
             view.newest_epoch += 1
             view.opening = replace(view.opening, epoch=view.newest_epoch)
-        credits = 0 if known else view.grant()
-        if view.fork_of is None:
-            self._send(replace(view.opening, credits=credits))
+        opening, credits = view.opening, 0 if known else view.grant()
+        if view.fork_of is not None:
+            self._tell(protocol.ForkView(view=opening.view, source=view.fork_of, name=opening.name, credits=credits))
+        elif view.snapshot is not None:
+            restoring = protocol.RestoreView(view=opening.view, name=opening.name, epoch=opening.epoch, credits=credits)
+            self._send(restoring, view.snapshot)
         else:
-            numbers = view.opening.view, view.fork_of
-            self._send(protocol.ForkView(view=numbers[0], source=numbers[1], name=view.opening.name, credits=credits))
+            self._tell(replace(opening, credits=credits))
 
     def _send_credit(self, view: _View) -> None:
         frames = view.grant() if self._connected else 0
         if frames:
-            self._send(protocol.Credit(view=view.opening.view, frames=frames))
+            self._tell(protocol.Credit(view=view.opening.view, frames=frames))
 
     def _words_to_repeat(self, view: _View, *, known: bool) -> Iterator[_Word]:
         """To a runtime that knows the view, all words without a final receipt; to a new one, those not yet applied.
@@ -246,3 +277,9 @@ class Outbox:
 
 def _unanswered(view: _View) -> list[Receipt]:
     return [word.receipt for word in view.words.values() if word.receipt.state in ("sent", "accepted")]
+
+
+def _fail_saves(view: _View, reason: str) -> None:
+    for snapshot in view.saves.values():
+        snapshot.fail(reason)
+    view.saves.clear()

@@ -1,7 +1,7 @@
 """The wire: every message as a struct, the version, encode and decode. The only home of the wire's numbers.
 
 `sdk/PROTOCOL.md` is the normative text; the bytes in `tests/golden` freeze it. A message is one MessagePack map (the
-header, tagged by `kind`) and, for a frame, one binary part with the pixels. Bytes are packed and unpacked with
+header, tagged by `kind`) and, for a frame or a snapshot, one binary part. Bytes are packed and unpacked with
 `msgpack` under its limits and checked by `msgspec.convert`: a closed set of kinds, every length and range bounded. No
 float is without bounds, for an unbounded one would let NaN through.
 
@@ -131,6 +131,23 @@ class ForkView(Message, frozen=True, tag="fork_view"):
     source: ViewId
     name: Name = ""
     credits: Annotated[int, Meta(ge=0, le=MAX_CREDITS)] = 0
+
+
+class RestoreView(Message, frozen=True, tag="restore_view"):
+    """Open the view `view` as one that goes on from a snapshot, the second part of the message. Answered as OPEN_VIEW;
+    ERROR `bad_snapshot` says why it cannot be one of this world."""
+
+    view: ViewId
+    name: Name = ""
+    epoch: Index = 0
+    credits: Annotated[int, Meta(ge=0, le=MAX_CREDITS)] = 0
+
+
+class SaveView(Message, frozen=True, tag="save_view"):
+    """Ask for a snapshot of a view. Answered by SNAPSHOT, or ERROR `not_yet` while its scene is beginning."""
+
+    id: WordId
+    view: ViewId
 
 
 class CloseView(Message, frozen=True, tag="close_view"):
@@ -336,6 +353,13 @@ class StatusUpdate(Message, frozen=True, tag="status"):
     tick_ms: Milliseconds = 0.0
 
 
+class SnapshotHeader(Message, frozen=True, tag="snapshot"):
+    """The header of a snapshot of a view, the answer to SAVE_VIEW `id`; the second part of the message is the file."""
+
+    id: WordId
+    view: ViewId
+
+
 class Pong(Message, frozen=True, tag="pong"):
     """The answer to PING, with progress: `ticks` done since the start and the age of the one being computed (0: none).
 
@@ -369,6 +393,8 @@ ERROR_CODES = (
     "unknown_word",  # CANCEL of words that never came
     "unknown_profile",  # OPEN_VIEW with a profile that WELCOME did not offer
     "too_many_views",  # OPEN_VIEW beyond max_views
+    "not_yet",  # SAVE_VIEW while the scene is beginning
+    "bad_snapshot",  # RESTORE_VIEW with something that is no snapshot of this world
     "too_many_words",  # more words waiting in one view than the runtime keeps
     "replaced",  # another connection said HELLO with this token
     "shutting_down",  # the runtime is about to end
@@ -379,6 +405,8 @@ ClientMessage: TypeAlias = (
     Hello
     | OpenView
     | ForkView
+    | RestoreView
+    | SaveView
     | CloseView
     | Prompt
     | Event
@@ -393,7 +421,15 @@ ClientMessage: TypeAlias = (
     | Bye
 )
 RuntimeMessage: TypeAlias = (
-    Welcome | ViewOpened | ViewClosed | ReceiptUpdate | FrameHeader | StatusUpdate | Pong | ErrorMessage
+    Welcome
+    | ViewOpened
+    | ViewClosed
+    | ReceiptUpdate
+    | FrameHeader
+    | StatusUpdate
+    | SnapshotHeader
+    | Pong
+    | ErrorMessage
 )
 Words: TypeAlias = Prompt | Event | Cut | Rewind
 """The messages that are never lost: client-made ids, at least once, de-duplicated, answered by receipts."""

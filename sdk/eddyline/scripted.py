@@ -8,11 +8,13 @@ import zlib
 from collections import deque
 from dataclasses import dataclass
 
+import msgspec
 import numpy as np
 from msgspec.structs import replace
 
 from eddyline import protocol
 from eddyline.protocol import ClientMessage, ReceiptUpdate, RuntimeMessage, Words
+from eddyline.snapshots import FORMAT
 
 COLOURS = {
     "red": (200, 40, 40),
@@ -67,6 +69,7 @@ class ScriptedView:
         self.credits = opening.credits
         self._view = opening.view
         self.prompt = opening.prompt
+        self.seed = opening.seed
         self._next_prompt: tuple[int, str] | None = None
         self._chunk_frames, self._num_chunks = chunk_frames, num_chunks
         self._height, self._width = height, width
@@ -134,6 +137,14 @@ class ScriptedView:
                     self._paused_s = None
                     return [self._status(now_s)]
         return []
+
+    def snapshot(self) -> bytes:
+        """A file that says what this view shows, without any latents."""
+        words = {"prompt": self.prompt}
+        moment = {"world": "scripted", "stride": 1, "noise": {"seed": self.seed}, "words": words}
+        metadata = {"format": FORMAT, "moment": msgspec.json.encode(moment).decode()}
+        header = msgspec.json.encode({"__metadata__": metadata})
+        return len(header).to_bytes(8, "little") + header
 
     def advance(self, now_s: float, *, slowness: float) -> int:
         """Make the chunks that are to be made by now, MARGIN_S before they are due. Returns how many."""

@@ -33,10 +33,11 @@ import zmq
 from eddyline import protocol
 from eddyline.client import Runtime
 from eddyline.conformance import check_runtime
-from eddyline.errors import BindError, ConformanceError, ProtocolError, TooLargeError, VersionError
+from eddyline.errors import BindError, ConformanceError, ProtocolError, SnapshotError, TooLargeError, VersionError
 from eddyline.notes import Note
 from eddyline.protocol import ClientMessage, RuntimeMessage
 from eddyline.scripted import ScriptedView
+from eddyline.snapshots import snapshot_info
 
 __all__ = ["NoteLog", "ScriptedRuntime", "check_runtime", "wait_until"]
 
@@ -293,9 +294,10 @@ class ScriptedRuntime:
 
     def _answer(self, route: bytes, parts: list[bytes]) -> None:
         try:
-            if len(parts) != 1:
-                raise TooLargeError(f"a message of {len(parts)} parts; a client sends one")
             message = protocol.decode_client_message(parts[0])
+            wanted = 2 if isinstance(message, protocol.RestoreView) else 1
+            if len(parts) != wanted:
+                raise TooLargeError(f"a message of {len(parts)} parts; {message.__struct_config__.tag} has {wanted}")
         except (ProtocolError, VersionError) as error:
             self._send(route, protocol.error_of(error))
             return
@@ -321,6 +323,11 @@ class ScriptedRuntime:
                 self._open_view(client, message)
             case protocol.ForkView():
                 self._fork_view(client, message)
+            case protocol.RestoreView():
+                self._restore_view(client, message, parts[1])
+            case protocol.SaveView(view=view_id, id=number) if view_id in client.views:
+                header = protocol.SnapshotHeader(id=number, view=view_id)
+                self._send(route, header, client.views[view_id].snapshot())
             case protocol.CloseView(view=view_id):
                 client.views.pop(view_id, None)
                 self._send(route, protocol.ViewClosed(view=view_id))
@@ -382,6 +389,17 @@ class ScriptedRuntime:
                 runtime_s=time.monotonic(),
             ),
         )
+
+    def _restore_view(self, client: _Client, message: protocol.RestoreView, data: bytes) -> None:
+        try:
+            prompt = snapshot_info(data).prompt
+        except SnapshotError as error:
+            self._send(client.route, protocol.ErrorMessage(code="bad_snapshot", message=str(error), view=message.view))
+            return
+        opening = protocol.OpenView(
+            view=message.view, prompt=prompt, name=message.name, epoch=message.epoch, credits=message.credits
+        )
+        self._open_view(client, opening)
 
     def _fork_view(self, client: _Client, message: protocol.ForkView) -> None:
         source = client.views.get(message.source)

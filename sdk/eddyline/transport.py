@@ -162,12 +162,13 @@ class Transport:
 
     # ---- the socket thread
 
-    def send(self, message: ClientMessage) -> None:
+    def send(self, message: ClientMessage, payload: bytes | None = None) -> None:
         """Send a message, if there is a connection. Only for the socket thread."""
         if self._socket is None:
             return
+        header = protocol.encode(message)
         try:
-            self._socket.send(protocol.encode(message), zmq.NOBLOCK)
+            self._socket.send_multipart([header] if payload is None else [header, payload], zmq.NOBLOCK)
         except zmq.Again:
             self._lose("the runtime takes no more messages")
 

@@ -22,6 +22,7 @@ from eddyline.notes import Progress
 from eddyline.pacing import Playout, delay_at, observe_arrival
 from eddyline.protocol import MAX_HOLD_S, MAX_INDEX, MAX_REWIND_S, MAX_SEED, MAX_TEXT_BYTES
 from eddyline.receipts import Receipt, WordKind
+from eddyline.snapshots import Snapshot
 
 if TYPE_CHECKING:
     from eddyline.link import Link
@@ -188,6 +189,17 @@ class View:
         forked._held = self._held
         self._link.fork_view(forked, self.id)
         return forked
+
+    def snapshot(self) -> Snapshot:
+        """Ask for this view as it is now, as a file; `Runtime.restore_view` goes on from it, in any process that serves
+        this world. Returns at once; `poll()` tells by SnapshotTaken when it has come.
+
+        It fails while the scene is beginning, and while another one is on its way. Raises ClosedError.
+        """
+        self._check_open()
+        snapshot = Snapshot(self._link.next_id(), self)
+        self._link.save_view(snapshot)
+        return snapshot
 
     # ---- keys and time
 

@@ -80,7 +80,7 @@ with eddyline.connect({endpoint!r}, timeout_s={DEADLINE_S}) as runtime:
 
 
 def test_the_runtime_keeps_the_protocol(served):
-    assert len(check_runtime(served.endpoint, patience_s=DEADLINE_S)) >= 16
+    assert len(check_runtime(served.endpoint, patience_s=DEADLINE_S)) >= 17
 
 
 def test_words_change_the_stream_from_the_named_frame_on_and_nothing_before_it(served):

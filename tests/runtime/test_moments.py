@@ -164,6 +164,7 @@ def test_history_is_bounded_and_the_rest_is_refused_with_how_far_it_goes(start):
     run.engine.open_view(1, prompt="a red fox", seed=7)
     with pytest.raises(OptionError, match="still beginning"):
         run.engine.moment(1)
+    assert run.engine.save_view(1, 5, at_s=0.0).snapshot is None
     with pytest.raises(OptionError, match=r"remembers the last 0\.0 s"):
         run.engine.rewind(1, 1.0, at_s=run.clock.now_s)
     run.until_chunks(10)

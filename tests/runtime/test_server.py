@@ -35,6 +35,8 @@ class RawClient:
         self._socket.setsockopt(zmq.LINGER, 0)
         self._socket.connect(endpoint)
         self.heard: list[Any] = []
+        self.binary = b""
+        """The binary part of the last message."""
 
     def close(self) -> None:
         self._socket.close()
@@ -63,6 +65,7 @@ class RawClient:
         if isinstance(message, protocol.FrameHeader):
             assert len(parts[1]) == message.height * message.width * 3
         self.heard.append(message)
+        self.binary = parts[1] if len(parts) == 2 else b""
         return message
 
     def wait(self, kind: type, fits: Callable[[Any], bool] = lambda message: True) -> Any:
@@ -517,3 +520,23 @@ def test_addresses_that_others_can_reach_need_keys(endpoint):
 def test_what_is_no_address_is_refused(endpoint):
     with pytest.raises(EndpointError, match=r"tcp://127\.0\.0\.1:7860"):
         check_endpoint(endpoint)
+
+
+def test_a_snapshot_saved_here_is_restored_by_another_runtime_and_goes_on_from_the_frames_unseen(served, client, tiny):
+    client.open()
+    client.frame(20)
+    client.send(protocol.SaveView(id=1, view=1), protocol.SaveView(id=2, view=1))
+    assert client.error("not_yet").id == 2, "one at a time"
+    client.wait(protocol.SnapshotHeader)
+    data = client.binary
+    with serving(tiny, QUICK) as elsewhere:
+        other = elsewhere.client("another-token-0123456789")
+        other.hello()
+        other.send_parts(protocol.encode(protocol.RestoreView(view=9, credits=64)), data)
+        opened = other.wait(protocol.ViewOpened)
+        assert (opened.view, opened.profile) == (9, tiny.card.default_profile)
+        assert other.frame(30).prompt == client.frame(40).prompt
+        other.send_parts(protocol.encode(protocol.RestoreView(view=10)), data[:-1])
+        assert other.error("bad_snapshot").view == 10
+        other.send_parts(protocol.encode(protocol.RestoreView(view=11)))
+        other.error("too_large")

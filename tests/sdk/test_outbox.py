@@ -22,7 +22,7 @@ class Wire:
 
     def __init__(self) -> None:
         self.sent: list[protocol.ClientMessage] = []
-        self.outbox = Outbox(self.sent.append)
+        self.outbox = Outbox(lambda message, _: self.sent.append(message))
 
     def words(self, message: Words) -> Receipt:
         paper = Receipt(

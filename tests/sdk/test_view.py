@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 import eddyline
 from eddyline import protocol
-from eddyline.errors import BackpressureError
+from eddyline.errors import BackpressureError, SnapshotError
 from eddyline.frames import CREDIT_BATCH, CREDIT_FRAMES
 from eddyline.scripted import ScriptedView, colour_of
 from eddyline.testing import NoteLog, ScriptedRuntime, wait_until
@@ -309,3 +310,52 @@ def test_a_view_forked_and_closed_at_once_is_no_trouble(runtime: eddyline.Runtim
     wait_until(lambda: fork.frame() is not None)
     with pytest.raises(eddyline.errors.OptionError, match="129 characters"):
         fork.fork("x" * 129)
+
+
+def test_a_snapshot_comes_with_a_note_and_another_view_goes_on_from_its_file(
+    runtime: eddyline.Runtime, view: View, notes: NoteLog, tmp_path: Path
+) -> None:
+    wait_until(lambda: view.frame() is not None)
+    snapshot = view.snapshot()
+    with pytest.raises(SnapshotError, match="has not come yet"):
+        eddyline.Snapshot(1, view).save(tmp_path / "none")
+    note = notes.wait(lambda note: isinstance(note, eddyline.SnapshotTaken))
+    assert str(note) == f"the snapshot of {view} was taken"
+    snapshot.save(tmp_path / "courtyard.eddyline")
+    restored = runtime.restore_view((tmp_path / "courtyard.eddyline").read_bytes(), name="again")
+    wait_until(lambda: restored.frame() is not None)
+    assert (shown(restored).prompt, restored.name) == (shown(view).prompt, "again")
+    assert list(tmp_path.iterdir()) == [tmp_path / "courtyard.eddyline"]
+
+
+def test_a_closed_view_gives_no_snapshot(view: View) -> None:
+    wait_until(lambda: view.frame() is not None)
+    view.close()
+    with pytest.raises(eddyline.errors.ClosedError):
+        view.snapshot()
+
+
+@pytest.mark.parametrize("data", [b"", b"x" * 7, b"\xff" * 100, b"\x02\x00\x00\x00\x00\x00\x00\x00{}"])
+def test_what_is_no_snapshot_is_refused_before_it_is_sent(runtime: eddyline.Runtime, data: bytes) -> None:
+    with pytest.raises(SnapshotError, match=r"Snapshot\.save"):
+        runtime.restore_view(data)
+
+
+def test_a_snapshot_asked_for_before_the_connection_was_lost_comes_after_it(
+    scripted: ScriptedRuntime, view: View, notes: NoteLog
+) -> None:
+    wait_until(lambda: view.frame() is not None)
+    scripted.hang()
+    snapshot = view.snapshot()
+    scripted.drop_connections()
+    scripted.recover()
+    wait_until(lambda: snapshot.state == "taken")
+
+
+def test_snapshots_of_a_runtime_that_was_lost_fail(scripted: ScriptedRuntime, view: View) -> None:
+    wait_until(lambda: view.frame() is not None)
+    scripted.kill()
+    snapshot = view.snapshot()
+    scripted.restart()
+    wait_until(lambda: snapshot.state == "failed")
+    assert "lost" in snapshot.reason

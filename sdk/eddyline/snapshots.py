@@ -1,0 +1,128 @@
+"""Snapshots: a view as it was at one moment, as a file that a runtime goes on from, also in another process.
+
+    snapshot = view.snapshot()                       # returns at once; the file comes with `poll()`
+    ...
+    if snapshot.state == "taken":
+        snapshot.save("courtyard.eddyline")
+    ...
+    view = runtime.restore_view(Path("courtyard.eddyline").read_bytes())
+
+The file is of the runtime: a safetensors file whose metadata is JSON. Here only its words are read.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
+
+import msgspec
+
+from eddyline.errors import SnapshotError
+
+if TYPE_CHECKING:
+    from eddyline.view import View
+
+SnapshotState: TypeAlias = Literal["asked", "taken", "failed"]
+
+FORMAT = "eddyline-snapshot"
+MAX_WORDS_BYTES = 1 << 20
+"""The longest header of the file."""
+
+
+class Snapshot:
+    """A view as it was when `View.snapshot()` was called; the socket thread fills it in."""
+
+    def __init__(self, id: int, view: View) -> None:
+        self.id = id
+        self.view = view
+        self.state: SnapshotState = "asked"
+        self.data: bytes | None = None
+        """The file, once it is taken."""
+        self.reason = ""
+        """Why it failed; else empty."""
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the file; what was there stays until all is written.
+
+        Raises SnapshotError while there is nothing to write, OSError when the disk does not take it.
+        """
+        if self.data is None:
+            why = self.reason or "it has not come yet; `poll()` tells by SnapshotTaken"
+            raise SnapshotError(f"the snapshot of {self.view} cannot be saved: {why}")
+        target = Path(path)
+        part = target.with_name(f"{target.name}.{os.getpid()}.part")
+        try:
+            part.write_bytes(self.data)
+            part.replace(target)
+        finally:
+            part.unlink(missing_ok=True)
+
+    def take(self, data: bytes) -> None:
+        """The file came. Called by the socket thread only."""
+        self.data, self.state = data, "taken"
+
+    def fail(self, reason: str) -> None:
+        """It will not come. Called by the socket thread only."""
+        self.reason, self.state = reason, "failed"
+
+    def __repr__(self) -> str:
+        size = "" if self.data is None else f", {len(self.data)} bytes"
+        return f"<Snapshot {self.id} of {self.view}: {self.state}{size}{f', {self.reason}' if self.reason else ''}>"
+
+
+@dataclass(frozen=True)
+class SnapshotInfo:
+    """What a snapshot says of itself: the world, the standing prompt, the seed, the frame stride."""
+
+    world: str
+    prompt: str
+    seed: int
+    stride: Literal[1, 2, 4]
+
+
+class _Words(msgspec.Struct, frozen=True):
+    prompt: Annotated[str, msgspec.Meta(min_length=1, max_length=4096)]
+
+
+class _Noise(msgspec.Struct, frozen=True):
+    seed: Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+
+
+class _Moment(msgspec.Struct, frozen=True):
+    """Of the metadata's `moment`, what is of interest here."""
+
+    world: str
+    stride: Literal[1, 2, 4]
+    noise: _Noise
+    words: _Words
+
+
+class _Metadata(msgspec.Struct, frozen=True):
+    format: str
+    moment: str
+
+
+class _Header(msgspec.Struct, frozen=True):
+    metadata: _Metadata = msgspec.field(name="__metadata__")
+
+
+def snapshot_info(data: bytes) -> SnapshotInfo:
+    """What a snapshot says of itself; whether a runtime can go on from it, that runtime says.
+
+    Raises SnapshotError when it is cut or something else.
+    """
+    size = int.from_bytes(data[:8], "little")
+    if len(data) < 8 or not 0 < size <= min(MAX_WORDS_BYTES, len(data) - 8):
+        raise SnapshotError(
+            f"these {len(data)} bytes are no snapshot, or one that was cut; give a file of Snapshot.save()"
+        )
+    try:
+        metadata = msgspec.json.decode(data[8 : 8 + size], type=_Header).metadata
+        moment = msgspec.json.decode(metadata.moment, type=_Moment)
+    except (msgspec.MsgspecError, UnicodeError) as error:
+        raise SnapshotError(f"this is no snapshot ({error}); give a file of Snapshot.save()") from error
+    if metadata.format != FORMAT:
+        raise SnapshotError(f"this is no snapshot (format {metadata.format!r}, expected {FORMAT!r})")
+    return SnapshotInfo(moment.world, moment.words.prompt, moment.noise.seed, moment.stride)
