@@ -47,6 +47,7 @@ print(len(shown) >= 10, len(keys))
         ("hello_view.py", []),
         ("steer.py", ["K_1", "K_2", "K_3", "K_4", "K_SPACE", "K_c", "K_p", "K_p"]),
         ("npc_views.py", ["K_SPACE", "K_b", "K_r", "K_f"]),
+        ("what_if.py", ["K_f", "K_s", "K_l", "K_BACKSPACE", "K_f"]),
     ],
 )
 def test_an_example_runs_until_its_window_is_closed(example: str, keys: list[str]) -> None:
