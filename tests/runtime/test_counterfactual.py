@@ -1,0 +1,93 @@
+"""The counterfactual, for any script: two runs in lockstep that differ by one event are equal bit for bit before the
+frame that its receipt names, their latents differ from there on, and another view of the batch does not notice."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from eddyline_runtime.config import Partition, Profile
+from eddyline_runtime.prompts import Wish
+
+PROFILES = {
+    "smooth": Profile(partition=Partition(num_chunks=4, chunk_frames=2)),
+    "responsive": Profile(partition=Partition(reference_frames=4, num_chunks=4, chunk_frames=1)),
+    "two micro steps": Profile(partition=Partition(num_chunks=3, chunk_frames=2, micro_steps=2)),
+    "events guided": Profile(partition=Partition(num_chunks=4, chunk_frames=2), event_guidance_scale=2.5),
+    "one chunk": Profile(partition=Partition(reference_frames=1, num_chunks=1, chunk_frames=3, micro_steps=2)),
+}
+CHUNKS = 8
+TEXTS = ("it rains", "night falls", "a castle", "fireworks go off")
+THE_EVENT = 99
+
+
+@dataclass(frozen=True)
+class Said:
+    """Something that is said once `chunk` chunks were made; `ahead`: frames from there, for an `at`."""
+
+    chunk: int
+    verb: str
+    text: str
+    ahead: int | str
+    hold: int
+    cancelled: bool
+    view: int
+
+
+said = st.builds(
+    Said,
+    chunk=st.integers(0, CHUNKS - 2),
+    verb=st.sampled_from(["event", "event", "prompt"]),
+    text=st.sampled_from(TEXTS),
+    ahead=st.one_of(st.sampled_from(["now", "next"]), st.integers(0, 40)),
+    hold=st.integers(1, 40),
+    cancelled=st.booleans(),
+    view=st.sampled_from([1, 1, 2]),
+)
+
+
+def played(start, profile, script, event):
+    """A run of two views in one batch; `event` is said last of what is said at its time."""
+    run = start(profile=profile, paced=False)
+    for view, prompt in ((1, "a red fox"), (2, "a pig at night")):
+        run.engine.open_view(view, prompt=prompt, seed=7)
+    everything = [*enumerate(script), *([(THE_EVENT, event)] if event else [])]
+    while len(run.chunks(1)) < CHUNKS:
+        made = len(run.chunks(1))
+        head = made * (len(run.chunks(1)[0].frames) if made else 0)
+        due = [(number, words) for number, words in everything if words.chunk == made]
+        everything = [entry for entry in everything if entry not in due]
+        for number, words in due:
+            at = head + words.ahead if isinstance(words.ahead, int) else words.ahead
+            wish = Wish(id=number, verb=words.verb, text=words.text, at=at, hold_frames=words.hold)
+            told = run.engine.say(words.view, wish)
+            assert told.note.state == "accepted"
+            if words.cancelled:
+                run.engine.cancel(words.view, number)
+        run.until_chunks(1)
+    return run
+
+
+@pytest.mark.parametrize("name", PROFILES)
+@settings(max_examples=4, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(script=st.lists(said, max_size=4), event=said)
+def test_runs_that_differ_by_one_event_are_equal_before_the_frame_its_receipt_names(start, name, script, event):
+    event = Said(**{**vars(event), "verb": "event", "view": 1, "text": "a ghost appears"})
+    steered, plain = (played(start, PROFILES[name], script, said) for said in (event, None))
+    dates = [told.note.first_influenced_frame for told in steered.told(THE_EVENT) if told.note.state == "applied"]
+    first = dates[0] if dates else None
+    assert (first is None) == (event.cancelled or not steered.told(THE_EVENT)), "an event that nobody took back applies"
+    for one, other in zip(steered.chunks(1), plain.chunks(1), strict=True):
+        untouched = first is None or one.first_frame < first
+        assert torch.equal(one.latents, other.latents) == untouched
+        assert not untouched or np.array_equal(one.frames, other.frames)
+    guided = PROFILES[name].event_guidance_scale is not None  # second rows change the shape of the batch
+    for one, other in zip(steered.chunks(2), plain.chunks(2), strict=True):
+        assert one.events == other.events
+        if guided:
+            torch.testing.assert_close(one.latents, other.latents, rtol=1e-3, atol=1e-4)
+        else:
+            assert torch.equal(one.latents, other.latents)
