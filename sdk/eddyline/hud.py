@@ -77,7 +77,7 @@ class Writer:
 
 def receipt_line(receipt: Receipt) -> str:
     """What became of some words, short enough for one line over a picture."""
-    parts = [f"{receipt.kind}  {receipt.text[:50]}"]
+    parts = [f"{receipt.kind}  {receipt.text[:50]}".rstrip()]
     if receipt.shown_s is None:
         parts.append(receipt.state)
     if receipt.reason:

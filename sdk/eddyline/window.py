@@ -6,6 +6,7 @@ type, Ctrl+Enter     a cut: a new scene from fresh noise
 Tab, click           complete with what this world knows
 arrow keys           held input; all other keys too once the text line is left (Esc, or a click on the picture)
 F1                   overlay: rates, lead, latency, words in force, receipts
+Ctrl+Z               go five seconds back; the world goes on from there
 F12                  save a picture
 R, Ctrl+R            record an mp4, until pressed again (R alone is a letter while the text line has the focus)
 Ctrl+Q               leave
@@ -63,10 +64,12 @@ REDRAW_S = 0.25
 TOAST_S = 7.0
 """How long what became of some words stays over the picture."""
 EVENT_HOLD_S = 6.0
+REWIND_S = 5.0
 SAVED_SCALE = 4
 """Saved pictures are enlarged this many times."""
 KEYS_TYPING = (
-    "Enter event   Shift+Enter prompt   Ctrl+Enter new scene   Tab complete   F1 overlay   Ctrl+R record   Esc keys"
+    "Enter event   Shift+Enter prompt   Ctrl+Enter new scene   Tab complete   F1 overlay   Ctrl+Z back   "
+    "Ctrl+R record   Esc keys"
 )
 KEYS_PLAYING = "arrows and letters act   R record   F1 overlay   F12 picture   Enter type"
 ARROWS = frozenset(("ArrowLeft", "ArrowRight", "ArrowUp", "ArrowDown"))
@@ -220,6 +223,8 @@ class Window:
             self._save_picture()
         elif key == pygame.K_r and (control or not self.line.has_focus):
             self._toggle_film()
+        elif key == pygame.K_z and control:
+            self._rewind()
         elif key in (pygame.K_RETURN, pygame.K_KP_ENTER):
             self._enter(shift=bool(mod & pygame.KMOD_SHIFT), control=control)
         elif key == pygame.K_ESCAPE:
@@ -250,6 +255,13 @@ class Window:
             self._toast(str(error), ALARM)
             return
         self._receipts.append(receipt)
+
+    def _rewind(self) -> None:
+        if self.view is not None and not self.view.is_closed:
+            try:
+                self._receipts.append(self.view.rewind(REWIND_S))
+            except EddylineError as error:
+                self._toast(str(error), ALARM)
 
     def _click(self, position: tuple[int, int]) -> None:
         for rect, phrase in self.chips:

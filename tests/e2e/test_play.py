@@ -50,10 +50,12 @@ def typed(text: str) -> list[pygame.event.Event]:
     return [pygame.event.Event(pygame.TEXTINPUT, text=letter) for letter in text]
 
 
-def texts_of(scripted: ScriptedRuntime, kind: type[protocol.Words], count: int = 1) -> list[str]:
+def texts_of(
+    scripted: ScriptedRuntime, kind: type[protocol.Event | protocol.Prompt | protocol.Cut], count: int = 1
+) -> list[str]:
     """The texts of the words of one kind that came, once there are `count`."""
     came = scripted.wait_for(kind, count, PATIENCE_S)
-    return [message.text for message in came if isinstance(message, protocol.Words)]
+    return [message.text for message in came if isinstance(message, protocol.Event | protocol.Prompt | protocol.Cut)]
 
 
 @pytest.fixture
@@ -98,6 +100,16 @@ def test_the_picture_follows_the_words(window: Window) -> None:
         return green > red and green > blue
 
     wait_until(is_green)
+
+
+def test_control_z_goes_back_and_says_what_became_of_it(window: Window, scripted: ScriptedRuntime) -> None:
+    window.turn([key(pygame.K_z), *typed("z"), key_up(pygame.K_z)])
+    assert window.line.text == "z", "without Ctrl it is a letter"
+    window.turn([key(pygame.K_z, pygame.KMOD_LCTRL), key_up(pygame.K_z)])
+    (rewind,) = scripted.wait_for(protocol.Rewind)
+    assert isinstance(rewind, protocol.Rewind)
+    assert rewind.seconds == 5.0
+    wait_until(lambda: window.turn([]) and any(text.startswith("rewind") for text in window.news()))
 
 
 def test_an_empty_line_sends_nothing(window: Window, scripted: ScriptedRuntime) -> None:
