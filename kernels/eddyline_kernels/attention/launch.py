@@ -136,8 +136,6 @@ def _arguments(windows: Windows, chosen: Plan, blocks: Blocks, tokens: int, box:
         "BLOCK_K": blocks.keys,
         "Q_BOX": blocks.query_box,
         "K_BOX": blocks.key_box,
-        # full float32 products for float32 inputs, as torch multiplies by default
-        "PRECISION": "ieee",
         "num_warps": blocks.num_warps,
         "num_stages": blocks.num_stages,
     }

@@ -67,6 +67,9 @@ _BOXES = {
     ),
 }
 
+_GATHERED_WARPS = {16: (2, 2), 32: (4, 4), 64: (4, 8)}
+"""Warps for a gathered block of so many tokens: of the kernels with one sum, and of the one with two."""
+
 
 def plan(windows: Windows, *, head_dim: int, itemsize: int, tma: bool) -> Plan:
     """Choose the blocks for one call.
@@ -84,12 +87,12 @@ def plan(windows: Windows, *, head_dim: int, itemsize: int, tma: bool) -> Plan:
         )
         if forward and dq and dkdv:
             return Plan(True, forward, dq, dkdv)
-    # a block of 16 is the least that tl.dot takes
-    tokens = max(16, min(64, 1 << (windows.tokens - 1).bit_length()))
-    if itemsize > 2:
-        tokens = min(tokens, 32)
-    blocks = Blocks(tokens, tokens, num_warps=max(1, tokens // 16), num_stages=2 if itemsize == 2 else 1)
-    return Plan(False, blocks, blocks, blocks)
+    # a block of 16 is the least that tl.dot takes; float32 takes twice the registers
+    tokens = max(16, min(64 if itemsize == 2 else 32, 1 << (windows.tokens - 1).bit_length()))
+    narrow, wide = _GATHERED_WARPS[tokens]
+    stages = 2 if itemsize == 2 else 1
+    queries = Blocks(tokens, tokens, num_warps=narrow, num_stages=stages)
+    return Plan(False, queries, queries, Blocks(tokens, tokens, num_warps=wide, num_stages=stages))
 
 
 def box(windows: Windows, tokens: int) -> Triple | None:

@@ -19,6 +19,8 @@ import triton.language as tl
 
 LN_2 = tl.constexpr(0.6931471805599453)
 LOG2_E = tl.constexpr(1.4426950408889634)
+PRECISION = tl.constexpr("tf32x3")
+"""How float32 is multiplied: three products of its parts on the tensor cores, nearly as exact as float32."""
 
 
 @triton.jit
@@ -155,7 +157,7 @@ def forward_kernel(
     q, k, v, out, lse,
     q_strides, k_strides, v_strides, out_strides, size, window, shift, counts, scale,
     WRAP: tl.constexpr, D: tl.constexpr, BOX: tl.constexpr, BLOCK_Q: tl.constexpr, BLOCK_K: tl.constexpr,
-    Q_BOX: tl.constexpr, K_BOX: tl.constexpr, PRECISION: tl.constexpr,
+    Q_BOX: tl.constexpr, K_BOX: tl.constexpr,
 ):  # fmt: skip
     """out = softmax(q k' / sqrt(D)) v inside each window, and lse = log(sum(exp(q k' / sqrt(D)))).
 
@@ -196,7 +198,7 @@ def dq_kernel(
     q, k, v, out, grad, lse, lse_grad, delta, dq,
     q_strides, k_strides, v_strides, out_strides, grad_strides, size, window, shift, counts, scale,
     WRAP: tl.constexpr, D: tl.constexpr, BOX: tl.constexpr, BLOCK_Q: tl.constexpr, BLOCK_K: tl.constexpr,
-    Q_BOX: tl.constexpr, K_BOX: tl.constexpr, PRECISION: tl.constexpr,
+    Q_BOX: tl.constexpr, K_BOX: tl.constexpr,
 ):  # fmt: skip
     """Gradient of the queries, and delta = sum(out * grad) - lse_grad for the kernel of keys and values.
 
@@ -240,7 +242,7 @@ def dkdv_kernel(
     q, k, v, grad, lse, delta, dk, dv,
     q_strides, k_strides, v_strides, out_strides, grad_strides, size, window, shift, counts, scale,
     WRAP: tl.constexpr, D: tl.constexpr, BOX: tl.constexpr, BLOCK_Q: tl.constexpr, BLOCK_K: tl.constexpr,
-    Q_BOX: tl.constexpr, K_BOX: tl.constexpr, PRECISION: tl.constexpr,
+    Q_BOX: tl.constexpr, K_BOX: tl.constexpr,
 ):  # fmt: skip
     """Gradients of keys and values: dv = p' grad, dk = ds' q / sqrt(D), with p and ds as in `dq_kernel`.
 
