@@ -10,6 +10,10 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 
+# Triton asks when it is imported, and much of torch imports it: kernels run in its interpreter, on the CPU. Where there
+# is a GPU, TRITON_INTERPRET=0 runs what tests the compiled kernels instead.
+os.environ.setdefault("TRITON_INTERPRET", "1")
+
 
 @pytest.fixture(scope="session", autouse=True)
 def surroundings() -> Iterator[None]:

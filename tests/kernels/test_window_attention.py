@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import itertools
-
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.kernels.naive import Triple, Wrap, naive, visible
 from torch import Tensor
 
-from eddyline_kernels.attention import window_attention
+from eddyline_kernels.attention import window_attention, window_attention_with_lse
+from eddyline_kernels.errors import KernelInputError
 
-Triple = tuple[int, int, int]
-Wrap = tuple[bool, bool, bool]
 NO_WRAP = (False, False, False)
 
 CASES = {
@@ -31,35 +29,6 @@ CASES = {
 }
 
 
-def window_of(position: int, size: int, window: int, shift: int, wrap: bool) -> int:
-    """The number of the window that a position on one axis is in."""
-    window = min(window, size)
-    if wrap:
-        return (position - shift) % size // window
-    return 0 if position < shift else 1 + (position - shift) // window
-
-
-def visible(size: Triple, window: Triple, shift: Triple, wrap: Wrap) -> Tensor:
-    """[tokens, tokens], True where both are in one window."""
-    windows = [
-        tuple(window_of(*axis) for axis in zip(token, size, window, shift, wrap, strict=True))
-        for token in itertools.product(*(range(n) for n in size))
-    ]
-    return torch.tensor([[a == b for b in windows] for a in windows])
-
-
-def naive(q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
-    """Attention over all tokens with a mask, one batch row and one head after the other."""
-    batch, frames, height, width, heads, dim = q.shape
-    rows = []
-    for row in range(batch):
-        for head in range(heads):
-            one_q, one_k, one_v = (t[row, ..., head, :].reshape(-1, dim) for t in (q, k, v))
-            scores = (one_q @ one_k.T / dim**0.5).masked_fill(~mask, float("-inf"))
-            rows.append(scores.softmax(-1) @ one_v)
-    return torch.stack(rows).view(batch, heads, frames, height, width, dim).permute(0, 2, 3, 4, 1, 5)
-
-
 def draw(
     size: Triple, *, dtype: torch.dtype = torch.float64, batch: int = 2, heads: int = 2, dim: int = 4
 ) -> list[Tensor]:
@@ -71,7 +40,7 @@ def draw(
 def test_it_equals_masked_attention_over_all_tokens(size: Triple, window: Triple, shift: Triple, wrap: Wrap) -> None:
     q, k, v = draw(size)
     out = window_attention(q, k, v, window=window, shift=shift, wrap=wrap)
-    torch.testing.assert_close(out, naive(q, k, v, visible(size, window, shift, wrap)), rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(out, naive(q, k, v, visible(size, window, shift, wrap))[0], rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize(("size", "window", "shift", "wrap"), CASES.values(), ids=CASES.keys())
@@ -81,7 +50,7 @@ def test_its_gradients_equal_those_of_masked_attention(size: Triple, window: Tri
     ours = torch.autograd.grad(
         (window_attention(*inputs, window=window, shift=shift, wrap=wrap) * weights).sum(), inputs
     )
-    plain = torch.autograd.grad((naive(*inputs, visible(size, window, shift, wrap)) * weights).sum(), inputs)
+    plain = torch.autograd.grad((naive(*inputs, visible(size, window, shift, wrap))[0] * weights).sum(), inputs)
     for name, a, b in zip("qkv", ours, plain, strict=True):
         torch.testing.assert_close(
             a, b, rtol=1e-10, atol=1e-12, msg=lambda text, name=name: f"gradient of {name}: {text}"
@@ -100,7 +69,7 @@ def test_any_volume_window_and_shift_gives_masked_attention(data: st.DataObject)
         wrap.append(size[-1] % clipped == 0 and data.draw(st.booleans()))
     q, k, v = draw(tuple(size), batch=1, heads=1)
     out = window_attention(q, k, v, window=tuple(window), shift=tuple(shift), wrap=tuple(wrap))
-    torch.testing.assert_close(out, naive(q, k, v, visible(size, window, shift, wrap)), rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(out, naive(q, k, v, visible(size, window, shift, wrap))[0], rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("wrap", [NO_WRAP, (True, True, True)], ids=["ends apart", "wrapped"])
@@ -116,6 +85,14 @@ def test_a_token_never_sees_another_window(wrap: Wrap) -> None:
         )
         seen = mask[token].nonzero()[:, 0]
         assert torch.equal(poisoned.flatten(1, 3)[:, seen], clean[:, seen])
+
+
+def test_it_gives_the_log_sum_exp_of_the_scores_too() -> None:
+    size, window, shift = (3, 5, 7), (2, 4, 3), (1, 3, 1)
+    q, k, v = draw(size)
+    out, lse = window_attention_with_lse(q, k, v, window=window, shift=shift)
+    torch.testing.assert_close(lse, naive(q, k, v, visible(size, window, shift, NO_WRAP))[1], rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(out, window_attention(q, k, v, window=window, shift=shift))
 
 
 def test_windows_of_one_token_return_the_values() -> None:
@@ -138,12 +115,12 @@ def test_in_bf16_it_errs_no_more_than_twice_as_much_as_plain_attention_in_bf16()
     size, window, shift = (4, 6, 10), (2, 4, 6), (1, 2, 3)
     q, k, v = draw(size, dim=32)
     mask = visible(size, window, shift, NO_WRAP)
-    exact = naive(q, k, v, mask)
+    exact, _ = naive(q, k, v, mask)
     low = [t.bfloat16() for t in (q, k, v)]
     ours = window_attention(*low, window=window, shift=shift)
     assert ours.dtype == torch.bfloat16
     error = (ours.double() - exact).abs().max()
-    plain = (naive(*low, mask).double() - exact).abs().max()
+    plain = (naive(*low, mask)[0].double() - exact).abs().max()
     assert 0 < error <= 2 * plain
 
 
@@ -162,6 +139,18 @@ def test_windows_that_cannot_be_cut_are_refused(options: dict[str, Triple], mess
     q, k, v = draw((4, 4, 6))
     with pytest.raises(ValueError, match=message):
         window_attention(q, k, v, **options)
+
+
+def test_dtypes_and_devices_that_differ_are_refused_by_name() -> None:
+    q, k, v = draw((4, 4, 6))
+    with pytest.raises(
+        KernelInputError, match=r"q \(2, 4, 4, 6, 2, 4\) is torch.float64, k torch.float32.*one floating"
+    ):
+        window_attention(q, k.float(), v, window=(2, 2, 2))
+    with pytest.raises(KernelInputError, match=r"is torch.int64.*one floating dtype"):
+        window_attention(q.long(), k.long(), v.long(), window=(2, 2, 2))
+    with pytest.raises(KernelInputError, match=r"is on cpu, k on meta.*one device"):
+        window_attention(q, k.to("meta"), v, window=(2, 2, 2))
 
 
 def test_shapes_that_differ_are_refused_by_name() -> None:

@@ -10,6 +10,7 @@ window sizes than torch's fused attention.
 Shapes: B batch, F frames, Y X token rows and columns, H heads, D head dimension.
 """
 
+from collections.abc import Callable
 from functools import lru_cache
 from itertools import pairwise
 
@@ -17,9 +18,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-Triple = tuple[int, int, int]
-"""Frames, rows, columns."""
-Wrap = tuple[bool, bool, bool]
+from eddyline_kernels.attention.geometry import Triple, Windows, Wrap, check_tensors
 
 
 def window_attention(
@@ -31,76 +30,86 @@ def window_attention(
     shift: Triple = (0, 0, 0),
     wrap: Wrap = (False, False, False),
 ) -> Float[Tensor, "B F Y X H D"]:
-    """Softmax attention, scaled by 1/sqrt(D), inside 3-D windows.
+    """Softmax attention, scaled by 1/sqrt(D), inside 3-D windows: as `eddyline_kernels.attention.window_attention`."""
+    check_tensors(q, k, v)
+    return _in_windows(_attend, (q, k, v), Windows.cut(_volume(q), window, shift, wrap))
 
-    Args:
-        q, k, v: queries, keys and values in raster order, any strides, one floating dtype and device.
-        window: tokens per window along frames, rows, columns; clipped to the axis. Ragged edges are allowed.
-        shift: where the first whole window starts on each axis, 0 <= shift < window.
-        wrap: per axis, whether a shifted window wraps around the end (then the window must divide the axis).
 
-    Returns:
-        a weighted mean of the values of its window for every token, in the dtype of `v`, in raster order.
+def window_log_sum_exp(
+    q: Float[Tensor, "B F Y X H D"],
+    k: Float[Tensor, "B F Y X H D"],
+    *,
+    window: Triple,
+    shift: Triple = (0, 0, 0),
+    wrap: Wrap = (False, False, False),
+) -> Float[Tensor, "B H F Y X"]:
+    """log(sum(exp(q k' / sqrt(D)))) over the window of every token, in float32 or wider."""
+    check_tensors(q, k, k)
+    lse = _in_windows(_log_sum_exp, (q, k), Windows.cut(_volume(q), window, shift, wrap))
+    return lse[..., 0].permute(0, 4, 1, 2, 3)
 
-    Raises:
-        ValueError: shapes differ or are not six-dimensional, a window is not positive, a shift lies outside its window,
-            or a wrapped axis is not divisible by its window.
-    """
-    if not q.shape == k.shape == v.shape or q.ndim != 6:
-        raise ValueError(
-            f"q {tuple(q.shape)}, k {tuple(k.shape)} and v {tuple(v.shape)} are not one shape [B, F, Y, X, H, D]; "
-            "pass equal shapes of six axes"
-        )
-    batch, frames, height, width, heads, dim = q.shape
-    groups = _window_groups((frames, height, width), window, shift, wrap)
-    flat_q, flat_k, flat_v = (t.flatten(1, 3) for t in (q, k, v))
+
+def _in_windows(
+    function: Callable[..., Float[Tensor, "B W T H E"]],
+    tensors: tuple[Float[Tensor, "B F Y X H D"], ...],
+    windows: Windows,
+) -> Float[Tensor, "B F Y X H E"]:
+    """Apply a function of W windows of T tokens to all windows of a volume."""
+    batch, frames, height, width, heads, dim = tensors[0].shape
+    groups = _window_groups(windows)
+    flat = [t.flatten(1, 3) for t in tensors]
     if len(groups) == 1 and len(groups[0]) == 1:
-        return _attend(flat_q[:, None], flat_k[:, None], flat_v[:, None])[:, 0].view(
-            batch, frames, height, width, heads, dim
-        )
+        return function(*(t[:, None] for t in flat))[:, 0].view(batch, frames, height, width, heads, -1)
     pieces, order = [], []
     for group in groups:
         count, tokens = len(group), len(group[0])
-        index = torch.tensor(group, device=q.device).flatten()
-        picked = (t.index_select(1, index).view(batch, count, tokens, heads, dim) for t in (flat_q, flat_k, flat_v))
-        pieces.append(_attend(*picked).flatten(1, 2))
+        index = torch.tensor(group, device=flat[0].device).flatten()
+        picked = (t.index_select(1, index).view(batch, count, tokens, heads, dim) for t in flat)
+        pieces.append(function(*picked).flatten(1, 2))
         order.append(index)
     inverse = torch.argsort(torch.cat(order))
-    out = torch.cat(pieces, dim=1).index_select(1, inverse)
-    return out.view(batch, frames, height, width, heads, dim)
+    return torch.cat(pieces, dim=1).index_select(1, inverse).view(batch, frames, height, width, heads, -1)
 
 
 def _attend(
     q: Float[Tensor, "B W T H D"], k: Float[Tensor, "B W T H D"], v: Float[Tensor, "B W T H D"]
 ) -> Float[Tensor, "B W T H D"]:
     """Attention among the T tokens of each of W windows."""
-    scores = torch.matmul(q.transpose(2, 3) * q.shape[-1] ** -0.5, k.permute(0, 1, 3, 4, 2))
-    return torch.matmul(scores.softmax(dim=-1).to(v.dtype), v.transpose(2, 3)).transpose(2, 3)
+    return torch.matmul(_scores(q, k).softmax(dim=-1).to(v.dtype), v.transpose(2, 3)).transpose(2, 3)
+
+
+def _log_sum_exp(q: Float[Tensor, "B W T H D"], k: Float[Tensor, "B W T H D"]) -> Float[Tensor, "B W T H 1"]:
+    scores = _scores(q, k)
+    return scores.to(torch.promote_types(scores.dtype, torch.float32)).logsumexp(dim=-1, keepdim=True).transpose(2, 3)
+
+
+def _scores(q: Float[Tensor, "B W T H D"], k: Float[Tensor, "B W T H D"]) -> Float[Tensor, "B W H T T"]:
+    return torch.matmul(q.transpose(2, 3) * q.shape[-1] ** -0.5, k.permute(0, 1, 3, 4, 2))
+
+
+def _volume(q: Float[Tensor, "B F Y X H D"]) -> Triple:
+    _, frames, height, width, _, _ = q.shape
+    return frames, height, width
 
 
 @lru_cache(maxsize=256)
-def _window_groups(size: Triple, window: Triple, shift: Triple, wrap: Wrap) -> tuple[tuple[tuple[int, ...], ...], ...]:
+def _window_groups(windows: Windows) -> tuple[tuple[tuple[int, ...], ...], ...]:
     """Token indices of every window, the windows grouped by how many tokens they hold: [group][window][token]."""
-    axes = [_axis_windows(*axis) for axis in zip(size, window, shift, wrap, strict=True)]
+    axes = [
+        _axis_windows(*axis) for axis in zip(windows.size, windows.window, windows.shift, windows.wrap, strict=True)
+    ]
     by_size: dict[int, list[tuple[int, ...]]] = {}
-    _, height, width = size
+    _, height, width = windows.size
     for frame_window in axes[0]:
         for row_window in axes[1]:
             for column_window in axes[2]:
                 tokens = [(f * height + y) * width + x for f in frame_window for y in row_window for x in column_window]
                 by_size.setdefault(len(tokens), []).append(tuple(tokens))
-    return tuple(tuple(windows) for windows in by_size.values())
+    return tuple(tuple(group) for group in by_size.values())
 
 
 def _axis_windows(size: int, window: int, shift: int, wrap: bool) -> list[list[int]]:
     """Positions along one axis of every window, in the order in which the windows start."""
-    if window < 1:
-        raise ValueError(f"a window of {window} tokens is empty; use at least 1")
-    window = min(window, size)
-    if not 0 <= shift < window:
-        raise ValueError(f"shift {shift} lies outside the window of {window} tokens; use 0 to {window - 1}")
-    if wrap and size % window:
-        raise ValueError(f"a window of {window} does not divide the wrapped axis of {size}; turn wrap off for it")
     if wrap or shift == 0:
         starts = range(0, size, window)
         return [[(shift + start + i) % size for i in range(min(window, size - start))] for start in starts]

@@ -1,0 +1,186 @@
+"""Window attention as callers use it: checked, and run by Triton or by the reference.
+
+The Triton side is an operator of `torch.library` with a fake and an autograd implementation, so that `torch.compile`
+(fullgraph too) and CUDA graphs take it as one node; Triton itself is imported when it is launched first.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from eddyline_kernels import backend
+from eddyline_kernels.attention import reference
+from eddyline_kernels.attention.geometry import Triple, Windows, Wrap, check_tensors
+from eddyline_kernels.attention.plan import HEAD_DIMS, TMA_CAPABILITY
+from eddyline_kernels.errors import KernelInputError
+
+DTYPES = (torch.bfloat16, torch.float16, torch.float32)
+"""What there are Triton kernels for."""
+
+
+def window_attention(
+    q: Float[Tensor, "B F Y X H D"],
+    k: Float[Tensor, "B F Y X H D"],
+    v: Float[Tensor, "B F Y X H D"],
+    *,
+    window: Triple,
+    shift: Triple = (0, 0, 0),
+    wrap: Wrap = (False, False, False),
+) -> Float[Tensor, "B F Y X H D"]:
+    """Softmax attention, scaled by 1/sqrt(D), inside 3-D windows (StreamDiT, arXiv 2507.03745, sec. 3.3).
+
+    Reference frames are the first frames of F. On a GPU this runs in Triton for head dimensions 32, 64 and 128 in bf16,
+    fp16 and fp32, and otherwise in plain torch; see `eddyline_kernels.backend`.
+
+    Args:
+        q, k, v: queries, keys and values in raster order, any strides (a packed QKV needs no split), one floating dtype
+            and device.
+        window: tokens per window along frames, rows, columns; clipped to the axis. Ragged edges are allowed.
+        shift: where the first whole window starts on each axis, 0 <= shift < window.
+        wrap: per axis, whether a shifted window wraps around the end (then the window must divide the axis).
+
+    Returns:
+        a weighted mean of the values of its window for every token, in the dtype of `v`, in raster order.
+
+    Raises:
+        KernelInputError: shapes, dtypes or devices differ, there are not six axes, a window is not positive, a shift
+            lies outside its window, or a wrapped axis is not divisible by its window; a ValueError.
+        KernelChoiceError: the environment asks for Triton, and it cannot run.
+    """
+    check_tensors(q, k, v)
+    if backend.runs_triton("window attention", q.device, _obstacle(q)):
+        out: Tensor = triton_window_attention(q, k, v, window, shift, wrap)[0]
+        return out
+    return reference.window_attention(q, k, v, window=window, shift=shift, wrap=wrap)
+
+
+def window_attention_with_lse(
+    q: Float[Tensor, "B F Y X H D"],
+    k: Float[Tensor, "B F Y X H D"],
+    v: Float[Tensor, "B F Y X H D"],
+    *,
+    window: Triple,
+    shift: Triple = (0, 0, 0),
+    wrap: Wrap = (False, False, False),
+) -> tuple[Float[Tensor, "B F Y X H D"], Float[Tensor, "B H F Y X"]]:
+    """As `window_attention`, and the natural log-sum-exp of the scores of every token, in float32 or wider.
+
+    Two results over different keys join by it: weigh each with exp(lse), divide by the sum. Both have gradients.
+    """
+    check_tensors(q, k, v)
+    if backend.runs_triton("window attention", q.device, _obstacle(q)):
+        out, lse = triton_window_attention(q, k, v, window, shift, wrap)
+        return out, lse
+    return (
+        reference.window_attention(q, k, v, window=window, shift=shift, wrap=wrap),
+        reference.window_log_sum_exp(q, k, window=window, shift=shift, wrap=wrap),
+    )
+
+
+def _obstacle(q: Tensor) -> str | None:
+    """Why there is no Triton kernel for a tensor, or None."""
+    if q.dtype not in DTYPES:
+        return "there are kernels for bfloat16, float16 and float32 only"
+    if q.shape[-1] not in HEAD_DIMS:
+        return f"there are kernels for head dimensions {', '.join(map(str, HEAD_DIMS))} only"
+    return None
+
+
+@torch.library.custom_op("eddyline::window_attention", mutates_args=())
+def triton_window_attention(
+    q: Tensor, k: Tensor, v: Tensor, window: Sequence[int], shift: Sequence[int], wrap: Sequence[bool]
+) -> tuple[Tensor, Tensor]:
+    """The Triton operator: [B, F, Y, X, H, D] three times to the means and the log-sum-exp [B, H, F, Y, X]."""
+    from eddyline_kernels.attention import launch
+
+    windows = _windows(q, window, shift, wrap)
+    if q.numel() == 0:
+        return torch.empty(q.shape, dtype=q.dtype, device=q.device), _empty_statistics(q)
+    backend.launches["window_attention"] += 1
+    with torch.cuda.device_of(q):
+        return launch.forward(q, k, v, windows, _capability(q))
+
+
+@torch.library.custom_op("eddyline::window_attention_backward", mutates_args=())
+def _triton_backward(
+    grad: Tensor,
+    lse_grad: Tensor | None,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    out: Tensor,
+    lse: Tensor,
+    window: Sequence[int],
+    shift: Sequence[int],
+    wrap: Sequence[bool],
+) -> tuple[Tensor, Tensor, Tensor]:
+    from eddyline_kernels.attention import launch
+
+    windows = _windows(q, window, shift, wrap)
+    if q.numel() == 0:
+        return _like(q), _like(q), _like(q)
+    backend.launches["window_attention_backward"] += 1
+    with torch.cuda.device_of(q):
+        return launch.backward(grad, lse_grad, q, k, v, out, lse, windows, _capability(q))
+
+
+@triton_window_attention.register_fake
+def _(
+    q: Tensor, k: Tensor, v: Tensor, window: Sequence[int], shift: Sequence[int], wrap: Sequence[bool]
+) -> tuple[Tensor, Tensor]:
+    return _like(q), _empty_statistics(q)
+
+
+@_triton_backward.register_fake
+def _(grad: Tensor, lse_grad: Tensor | None, q: Tensor, *_: Any) -> tuple[Tensor, Tensor, Tensor]:
+    return _like(q), _like(q), _like(q)
+
+
+def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+    q, k, v, *ctx.cut = inputs
+    ctx.set_materialize_grads(False)
+    ctx.save_for_backward(q, k, v, *output)
+
+
+def _differentiate(ctx: Any, grad: Tensor | None, lse_grad: Tensor | None) -> tuple[Tensor | None, ...]:
+    q, k, v, out, lse = ctx.saved_tensors
+    if grad is None:
+        grad = torch.zeros_like(out)
+    return (*_triton_backward(grad, lse_grad, q, k, v, out, lse, *ctx.cut), None, None, None)
+
+
+def _refuse_second_gradient(ctx: Any, *grads: Tensor | None) -> None:
+    raise KernelInputError(
+        f"window attention over {ctx.shape} has no second gradient in Triton; set {backend.VARIABLE}=reference for it"
+    )
+
+
+def _keep_shape(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+    ctx.shape = tuple(output[0].shape)
+
+
+triton_window_attention.register_autograd(_differentiate, setup_context=_keep)
+_triton_backward.register_autograd(_refuse_second_gradient, setup_context=_keep_shape)
+
+
+def _windows(q: Tensor, window: Sequence[int], shift: Sequence[int], wrap: Sequence[bool]) -> Windows:
+    _, frames, height, width, _, _ = q.shape
+    (wf, wy, wx), (sf, sy, sx), (rf, ry, rx) = window, shift, wrap
+    return Windows.cut((frames, height, width), (wf, wy, wx), (sf, sy, sx), (rf, ry, rx))
+
+
+def _capability(q: Tensor) -> tuple[int, int]:
+    """Compute capability of the GPU; Triton's interpreter can do what the newest can."""
+    return torch.cuda.get_device_capability(q.device) if q.is_cuda else TMA_CAPABILITY
+
+
+def _like(q: Tensor) -> Tensor:
+    return torch.empty(q.shape, dtype=q.dtype, device=q.device)
+
+
+def _empty_statistics(q: Tensor) -> Tensor:
+    batch, frames, height, width, heads, _ = q.shape
+    return q.new_empty((batch, heads, frames, height, width), dtype=torch.float32)

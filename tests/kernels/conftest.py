@@ -1,0 +1,70 @@
+"""What the tests of the kernels share: Triton's interpreter on the CPU, and scratch memory full of NaN."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from importlib.util import find_spec
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from eddyline_kernels import backend
+
+
+@pytest.fixture(scope="module")
+def interpreter() -> Iterator[None]:
+    """In this module kernels run in Triton's interpreter, and operators choose Triton on the CPU."""
+    if find_spec("triton") is None or os.environ["TRITON_INTERPRET"] != "1":
+        pytest.skip("needs Triton and TRITON_INTERPRET=1")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(backend.VARIABLE, "triton")
+        _mend_bf16(patch)
+        yield
+
+
+@pytest.fixture
+def nan_scratch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """New tensors hold NaN instead of whatever was there, so that what a kernel forgets to write shows."""
+    for name in ("empty", "empty_like"):
+        monkeypatch.setattr(torch, name, _filled(getattr(torch, name)))
+
+
+def _filled(make: Any) -> Any:
+    def made(*args: Any, **options: Any) -> Tensor:
+        tensor: Tensor = make(*args, **options)
+        return tensor.fill_(float("nan")) if tensor.is_floating_point() else tensor
+
+    return made
+
+
+def _mend_bf16(patch: pytest.MonkeyPatch) -> None:
+    """Give the interpreter the GPU's bf16: it holds such numbers as integers, multiplies those, and cuts off digits."""
+    import numpy as np
+    import triton.language as tl
+    from triton.runtime import interpreter
+
+    builder = interpreter.InterpreterBuilder
+    plain_dot, plain_cast = builder.create_dot, builder.cast_impl
+
+    def values(handle: Any) -> Any:
+        if handle.dtype.scalar != tl.bfloat16:
+            return handle.data
+        return (handle.data.astype(np.uint32) << 16).view(np.float32)
+
+    def create_dot(self: Any, a: Any, b: Any, total: Any, *options: Any) -> Any:
+        if tl.bfloat16 not in (a.dtype.scalar, b.dtype.scalar):
+            return plain_dot(self, a, b, total, *options)
+        product = np.matmul(values(a), values(b), dtype=total.data.dtype)
+        return interpreter.TensorHandle(product + total.data, total.dtype.scalar)
+
+    def cast(self: Any, source: Any, target: Any) -> Any:
+        if (source.dtype.scalar, target.scalar) != (tl.float32, tl.bfloat16):
+            return plain_cast(self, source, target)
+        rounded = torch.from_numpy(np.ascontiguousarray(source.data)).bfloat16().view(torch.int16)
+        return interpreter.TensorHandle(rounded.numpy().view(np.uint16), tl.bfloat16)
+
+    patch.setattr(builder, "create_dot", create_dot)
+    patch.setattr(builder, "cast_impl", cast)

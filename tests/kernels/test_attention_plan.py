@@ -1,0 +1,75 @@
+"""How windows are cut into the blocks of the kernels: pure arithmetic."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from eddyline_kernels.attention.geometry import Windows
+from eddyline_kernels.attention.plan import HEAD_DIMS, box, plan
+from eddyline_kernels.attention.reference import _axis_windows
+
+NO_WRAP = (False, False, False)
+
+
+@st.composite
+def cuts(draw: st.DrawFn) -> Windows:
+    """Any windows, with sizes that share factors often enough for boxes to exist."""
+    axes = []
+    for _ in range(3):
+        unit = draw(st.sampled_from([1, 2, 4, 8]))
+        window = unit * draw(st.integers(1, 4))
+        size = unit * draw(st.integers(1, 8))
+        shift = unit * draw(st.integers(0, min(window, size) // unit - 1))
+        axes.append((size, window, shift, size % min(window, size) == 0 and draw(st.booleans())))
+    size, window, shift, wrap = zip(*axes, strict=True)
+    return Windows.cut(size, window, shift, wrap)
+
+
+@given(windows=cuts())
+def test_the_windows_of_every_axis_are_counted(windows: Windows) -> None:
+    axes = zip(windows.size, windows.window, windows.shift, windows.wrap, strict=True)
+    assert windows.counts == tuple(len(_axis_windows(*axis)) for axis in axes)
+
+
+@given(windows=cuts(), tokens=st.sampled_from([64, 128]))
+def test_every_window_is_a_list_of_whole_boxes(windows: Windows, tokens: int) -> None:
+    sides = box(windows, tokens)
+    common = [math.gcd(*axis) for axis in zip(windows.size, windows.window, windows.shift, strict=True)]
+    if sides is None:
+        assert math.prod(n & -n for n in common) < tokens
+        return
+    assert math.prod(sides) == tokens
+    for side, *axis in zip(sides, windows.size, windows.window, windows.shift, windows.wrap, strict=True):
+        for positions in _axis_windows(*axis):
+            firsts = positions[::side]
+            assert positions == [first + i for first in firsts for i in range(side)]
+
+
+@pytest.mark.parametrize("head_dim", HEAD_DIMS)
+def test_the_window_of_the_large_models_is_read_in_boxes(head_dim: int) -> None:
+    windows = Windows.cut((16, 32, 32), (8, 16, 16), (4, 8, 8), (True, True, True))
+    chosen = plan(windows, head_dim=head_dim, itemsize=2, tma=True)
+    assert chosen.boxes
+    for blocks in (chosen.forward, chosen.dq, chosen.dkdv):
+        assert math.prod(blocks.query_box) == blocks.queries
+        assert math.prod(blocks.key_box) == blocks.keys
+
+
+@pytest.mark.parametrize(
+    ("size", "itemsize", "tma"), [((16, 32, 32), 4, True), ((16, 32, 32), 2, False), ((15, 31, 33), 2, True)]
+)
+def test_wide_numbers_old_gpus_and_odd_sizes_are_gathered(size: tuple[int, int, int], itemsize: int, tma: bool) -> None:
+    windows = Windows.cut(size, (8, 16, 16), (4, 8, 8), NO_WRAP)
+    assert not plan(windows, head_dim=128, itemsize=itemsize, tma=tma).boxes
+
+
+@given(windows=cuts(), itemsize=st.sampled_from([2, 4]))
+def test_gathered_blocks_are_powers_of_two_that_a_dot_takes(windows: Windows, itemsize: int) -> None:
+    blocks = plan(windows, head_dim=64, itemsize=itemsize, tma=False).forward
+    for tokens in (blocks.queries, blocks.keys):
+        assert tokens >= 16
+        assert tokens & (tokens - 1) == 0

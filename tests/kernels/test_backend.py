@@ -1,0 +1,79 @@
+"""Who runs an operator: Triton or plain torch. Decided without a GPU, because only its name is looked at."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+import torch
+
+from eddyline_kernels import backend
+from eddyline_kernels.errors import KernelChoiceError
+
+CPU, GPU = torch.device("cpu"), torch.device("cuda")
+
+
+@pytest.fixture(autouse=True)
+def forgetful(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No choice in the environment, and nothing was warned of yet."""
+    monkeypatch.delenv(backend.VARIABLE, raising=False)
+    backend._warn_once.cache_clear()
+
+
+def test_the_cpu_runs_plain_torch_and_says_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    assert not backend.runs_triton("attention", CPU)
+    assert not caplog.records
+
+
+def test_a_gpu_without_triton_falls_back_and_says_why_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(backend, "find_spec", lambda name: None)
+    for _ in range(3):
+        assert not backend.runs_triton("attention", GPU)
+    assert [(r.levelno, r.getMessage()) for r in caplog.records] == [
+        (logging.WARNING, "attention runs in plain torch, which is slower: Triton is not installed")
+    ]
+
+
+def test_every_operator_and_every_reason_is_warned_of(caplog: pytest.LogCaptureFixture) -> None:
+    for operator, obstacle in [("attention", "of this"), ("attention", "of that"), ("modulation", "of this")]:
+        assert not backend.runs_triton(operator, GPU, obstacle)
+    assert len(caplog.records) == 3
+
+
+def test_a_triton_that_is_too_old_falls_back(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    monkeypatch.setattr(backend, "find_spec", lambda name: object())
+    monkeypatch.setattr(backend, "triton_version", lambda: (3, 5))
+    assert not backend.runs_triton("attention", GPU)
+    assert "Triton 3.5 is older than 3.6" in caplog.text
+
+
+@pytest.mark.parametrize(("capability", "runs"), [((7, 5), False), ((8, 0), True), ((9, 0), True)])
+def test_a_gpu_runs_triton_when_it_multiplies_bf16(
+    capability: tuple[int, int], runs: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backend, "find_spec", lambda name: object())
+    monkeypatch.setattr(backend, "triton_version", lambda: (3, 6))
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    assert backend.runs_triton("attention", GPU) == runs
+
+
+def test_the_variable_forces_plain_torch_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(backend.VARIABLE, "reference")
+    assert not backend.runs_triton("attention", GPU)
+
+
+def test_triton_that_is_demanded_and_cannot_run_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(backend.VARIABLE, "triton")
+    with pytest.raises(KernelChoiceError, match="attention cannot run in Triton: of this; unset EDDYLINE_KERNELS"):
+        backend.runs_triton("attention", GPU, "of this")
+    monkeypatch.setenv("TRITON_INTERPRET", "0")
+    with pytest.raises(KernelChoiceError, match="cannot run in Triton"):
+        backend.runs_triton("attention", CPU)
+
+
+def test_a_choice_that_does_not_exist_is_an_error_with_the_choices(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(backend.VARIABLE, "fast")
+    with pytest.raises(KernelChoiceError, match=r"EDDYLINE_KERNELS=fast.*auto, reference, triton"):
+        backend.runs_triton("attention", CPU)

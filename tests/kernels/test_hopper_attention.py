@@ -1,0 +1,84 @@
+"""Window attention compiled ahead of time for an H100: every configuration of every kernel, without a GPU."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+
+import pytest
+from tests.kernels.hopper import SHARED_LIMIT, Kernel, compiled
+
+# compiling takes more than half a minute on two cores
+pytestmark = pytest.mark.timeout(900)
+
+PRELUDE = """
+import torch
+from eddyline_kernels.attention import launch
+from eddyline_kernels.attention.geometry import Windows
+
+def attend(dtype, dim, size, window, shift, wrap):
+    q, k, v = torch.empty(2, *size, 3, 4, dim, dtype=dtype).unbind(4)
+    windows = Windows.cut(size, window, shift, (wrap,) * 3)
+    out, lse = launch.forward(q, k, v, windows, (9, 0))
+    launch.backward(out, lse, q, k, v, out, lse, windows, (9, 0))
+"""
+LARGE = "(16, 32, 32), (8, 16, 16), (4, 8, 8), True"
+CALLS = {
+    "boxes of 128, bf16, 128": f"attend(torch.bfloat16, 128, {LARGE})",
+    "boxes of 128, fp16, 64": f"attend(torch.float16, 64, {LARGE})",
+    "boxes of 128, bf16, 32": f"attend(torch.bfloat16, 32, {LARGE})",
+    "boxes of 128, bf16, 128, ends apart": f"attend(torch.bfloat16, 128, {LARGE.replace('True', 'False')})",
+    "boxes of 64, bf16, 128": "attend(torch.bfloat16, 128, (8, 16, 16), (4, 8, 8), (2, 4, 0), False)",
+    "boxes of 64, bf16, 64": "attend(torch.bfloat16, 64, (8, 16, 16), (4, 8, 8), (2, 4, 0), False)",
+    "gathered 64, bf16, 128": "attend(torch.bfloat16, 128, (15, 31, 33), (8, 16, 16), (4, 8, 8), False)",
+    "gathered 64, fp16, 32": "attend(torch.float16, 32, (16, 33, 33), (8, 11, 11), (4, 5, 5), True)",
+    "gathered 32, bf16, 128": "attend(torch.bfloat16, 128, (9, 9, 9), (3, 3, 3), (1, 1, 1), False)",
+    "gathered 16, bf16, 64": "attend(torch.bfloat16, 64, (4, 4, 4), (2, 2, 2), (1, 1, 1), True)",
+    "gathered 32, fp32, 128": f"attend(torch.float32, 128, {LARGE})",
+    "gathered 32, fp32, 64": f"attend(torch.float32, 64, {LARGE})",
+}
+# bytes that do not fit the registers beside sums, keys and values; most are stored and loaded outside the loop
+STACK_LIMITS = {
+    ("boxes of 128, bf16, 128", "dkdv_kernel"): 160,
+    ("boxes of 128, bf16, 128, ends apart", "dkdv_kernel"): 160,
+    ("boxes of 64, bf16, 128", "dkdv_kernel"): 160,
+    ("gathered 64, bf16, 128", "dkdv_kernel"): 64,
+    ("gathered 32, fp32, 128", "dq_kernel"): 96,
+    ("gathered 32, fp32, 128", "dkdv_kernel"): 320,
+    ("gathered 32, fp32, 64", "dq_kernel"): 64,
+    ("gathered 32, fp32, 64", "dkdv_kernel"): 96,
+}
+
+
+@pytest.fixture(scope="module")
+def kernels() -> list[Kernel]:
+    if find_spec("triton") is None:
+        pytest.skip("needs Triton")
+    return compiled(CALLS, PRELUDE)
+
+
+def test_every_call_compiles_its_three_kernels(kernels: list[Kernel]) -> None:
+    names = [(kernel.call, kernel.name) for kernel in kernels]
+    assert sorted(names) == sorted((c, n) for c in CALLS for n in ("forward_kernel", "dq_kernel", "dkdv_kernel"))
+
+
+def test_every_kernel_fits_the_shared_memory_and_the_registers(kernels: list[Kernel]) -> None:
+    for kernel in kernels:
+        assert kernel.shared <= SHARED_LIMIT, kernel
+        assert kernel.stack <= STACK_LIMITS.get((kernel.call, kernel.name), 0), kernel
+
+
+def test_boxes_go_by_tma_from_memory_to_the_tensor_cores(kernels: list[Kernel]) -> None:
+    loads = {"forward_kernel": 3, "dq_kernel": 4, "dkdv_kernel": 4}
+    for kernel in kernels:
+        if kernel.call.startswith("boxes"):
+            assert kernel.count("UTMALDG.5D") >= loads[kernel.name], kernel
+            assert kernel.count("HGMMA") > 0, kernel
+            assert kernel.count("HMMA") == 0, kernel
+
+
+def test_gathered_blocks_use_the_tensor_cores_and_wide_loads(kernels: list[Kernel]) -> None:
+    for kernel in kernels:
+        if kernel.call.startswith("gathered"):
+            assert kernel.count("HGMMA") + kernel.count("HMMA") > 0, kernel
+            assert kernel.count(r"(LDGSTS|LDG)\..*128") > 0, kernel
+            assert kernel.count("UTMALDG") == 0, kernel

@@ -1,0 +1,46 @@
+"""The network on the Triton kernels: the same answer as on plain torch, and proof that it went through them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from eddyline_kernels import backend
+from eddyline_runtime import config
+from eddyline_runtime.model.streamdit import Conditioning, StreamDiT
+
+FRAMES = 3
+
+
+@pytest.mark.usefixtures("interpreter")
+def test_every_block_of_the_network_launches_the_kernel_and_answers_as_on_plain_torch(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    generator = torch.Generator().manual_seed(0)
+    sizes = replace(config.tiny(), width=64)
+    model = StreamDiT(sizes).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.normal_(std=0.1, generator=generator)
+    latents = torch.randn(1, FRAMES, 4, 4, 6, generator=generator)
+    words = Conditioning(
+        text=torch.randn(1, 2, 32, generator=generator),
+        text_mask=torch.ones(1, 2, dtype=torch.bool),
+        text_index=torch.zeros(1, FRAMES, dtype=torch.int64),
+        actions=torch.zeros(1, FRAMES, 5),
+        stride=torch.ones(1, FRAMES, dtype=torch.int64),
+    )
+    tau = torch.rand(1, FRAMES, generator=generator)
+
+    before = backend.launches["window_attention"]
+    with torch.no_grad():
+        ours = model(latents, tau, words)
+    assert backend.launches["window_attention"] - before == sizes.depth
+
+    monkeypatch.setenv(backend.VARIABLE, "reference")
+    with torch.no_grad():
+        plain = model(latents, tau, words)
+    assert plain.std() > 0.01
+    torch.testing.assert_close(ours, plain, rtol=1e-4, atol=1e-5)

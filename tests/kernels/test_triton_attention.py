@@ -1,0 +1,186 @@
+"""Window attention in Triton, run by Triton's interpreter, against the naive way in float64."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pytest
+import torch
+from tests.kernels.naive import Triple, Wrap, naive, visible
+from torch import Tensor
+
+from eddyline_kernels import backend, errors
+from eddyline_kernels.attention import operator, reference, window_attention, window_attention_with_lse
+from eddyline_kernels.attention.geometry import Windows
+
+pytestmark = pytest.mark.usefixtures("interpreter")
+NO_WRAP = (False, False, False)
+
+
+@dataclass(frozen=True)
+class Case:
+    """One call: how the volume is cut, and what the tensors are."""
+
+    size: Triple
+    window: Triple
+    shift: Triple
+    wrap: Wrap
+    dtype: torch.dtype
+    batch: int = 1
+    heads: int = 1
+    dim: int = 32
+
+    @property
+    def cut(self) -> dict[str, Triple | Wrap]:
+        return {"window": self.window, "shift": self.shift, "wrap": self.wrap}
+
+
+HALF, BRAIN, FULL = torch.float16, torch.bfloat16, torch.float32
+BOXES = {
+    "boxes, one window of two": Case((2, 8, 16), (2, 8, 16), (0, 0, 0), NO_WRAP, HALF),
+    "boxes, shifted frames, wrapped": Case((4, 8, 8), (2, 8, 8), (1, 0, 0), (True, False, True), BRAIN, batch=2),
+    "boxes, shifted columns, ends apart": Case((1, 8, 24), (1, 8, 16), (0, 0, 8), NO_WRAP, HALF, heads=2),
+    "boxes, shifted rows, wrapped": Case((2, 16, 4), (2, 16, 4), (0, 8, 0), (False, True, False), BRAIN, dim=64),
+    "boxes, an end window of half a size": Case((3, 8, 8), (2, 8, 8), (0, 0, 0), NO_WRAP, HALF, dim=128),
+}
+GATHERED = {
+    "plain, ragged edges": Case((3, 2, 5), (2, 2, 3), (0, 0, 0), NO_WRAP, FULL, batch=2),
+    "shifted, ends apart, ragged": Case((2, 3, 5), (2, 2, 3), (0, 1, 2), NO_WRAP, HALF, heads=2),
+    "shifted on all axes, ends apart": Case((3, 3, 3), (2, 3, 2), (1, 2, 1), NO_WRAP, BRAIN),
+    "shifted, wrapped": Case((4, 3, 4), (2, 3, 2), (1, 2, 1), (True, True, True), FULL),
+    "wrapped along columns only": Case((2, 3, 6), (2, 2, 3), (0, 1, 2), (False, False, True), HALF),
+    "a window of several blocks": Case((3, 5, 5), (8, 8, 8), (0, 0, 0), NO_WRAP, FULL, dim=64),
+    "axes of one token": Case((1, 7, 1), (2, 3, 2), (0, 2, 0), NO_WRAP, BRAIN),
+}
+CASES = {**BOXES, **GATHERED}
+cases = pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
+
+
+def draw(case: Case) -> tuple[Tensor, Tensor, Tensor]:
+    """Queries, keys and values in one packed tensor, as a linear layer makes them."""
+    generator = torch.Generator().manual_seed(sum(case.size))
+    packed = torch.randn(case.batch, *case.size, 3, case.heads, case.dim, generator=generator)
+    return packed.to(case.dtype).unbind(4)  # type: ignore[return-value]
+
+
+def weights_like(t: Tensor) -> Tensor:
+    return torch.randn(t.shape, generator=torch.Generator().manual_seed(1)).to(t.dtype)
+
+
+def error(value: Tensor, exact: Tensor) -> float:
+    return float((value.detach().double() - exact.detach()).norm())
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
+@pytest.mark.usefixtures("nan_scratch")
+def test_results_and_gradients_err_at_most_twice_as_much_as_those_of_plain_torch(case: Case) -> None:
+    inputs = [t.detach().requires_grad_() for t in draw(case)]
+    doubles = [t.detach().double().requires_grad_() for t in inputs]
+    weights = weights_like(inputs[0])
+    ours, our_lse = window_attention_with_lse(*inputs, **case.cut)
+    plain = reference.window_attention(*inputs, **case.cut)
+    exact, exact_lse = naive(*doubles, visible(case.size, **case.cut))
+    assert ours.dtype == case.dtype
+    assert error(ours, exact) <= 2 * error(plain, exact)
+    assert error(our_lse, exact_lse) <= 2 * error(reference.window_log_sum_exp(*inputs[:2], **case.cut), exact_lse)
+
+    gradients = torch.autograd.grad(ours, inputs, weights), torch.autograd.grad(plain, inputs, weights)
+    for name, a, b, c in zip("qkv", *gradients, torch.autograd.grad(exact, doubles, weights.double()), strict=True):
+        assert error(a, c) <= 2 * error(b, c), f"gradient of {name}"
+
+
+@pytest.mark.parametrize(
+    "case", [CASES["axes of one token"], BOXES["boxes, one window of two"]], ids=["gathered", "boxes"]
+)
+def test_the_log_sum_exp_has_a_gradient_too(case: Case) -> None:
+    inputs = [t.detach().requires_grad_() for t in draw(case)]
+    out, lse = window_attention_with_lse(*inputs, **case.cut)
+    ours = torch.autograd.grad([out, lse], inputs, [weights_like(out), weights_like(lse)])
+    doubles = [t.detach().double().requires_grad_() for t in inputs]
+    exact_out, exact_lse = naive(*doubles, visible(case.size, **case.cut))
+    grads = [weights_like(out).double(), weights_like(lse).double()]
+    for a, b in zip(ours, torch.autograd.grad([exact_out, exact_lse], doubles, grads), strict=True):
+        torch.testing.assert_close(a.double(), b, rtol=2e-2, atol=2e-2)
+
+
+def test_the_cases_are_read_in_both_ways() -> None:
+    from eddyline_kernels.attention import launch
+
+    for name, case in CASES.items():
+        chosen = launch._plan(Windows.cut(case.size, **case.cut), draw(case), (9, 0))
+        assert chosen.boxes == (name in BOXES), name
+
+
+def test_strides_that_no_descriptor_can_describe_are_gathered() -> None:
+    case = BOXES["boxes, one window of two"]
+    plain = window_attention(*draw(case), **case.cut)
+    strided = [torch.stack([t, torch.full_like(t, 7.0)], dim=-1)[..., 0] for t in draw(case)]
+    torch.testing.assert_close(window_attention(*strided, **case.cut), plain, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("name", ["plain, ragged edges", "boxes, shifted frames, wrapped"])
+def test_torch_takes_it_as_an_operator(name: str) -> None:
+    case = CASES[name]
+    inputs = [t.detach().requires_grad_() for t in draw(case)]
+    checks = ("test_schema", "test_autograd_registration", "test_faketensor")
+    torch.library.opcheck(
+        operator.triton_window_attention, (*inputs, case.window, case.shift, case.wrap), test_utils=checks
+    )
+
+
+@pytest.mark.parametrize("dynamic", [False, True])
+def test_it_compiles_into_one_graph_with_its_gradient(dynamic: bool) -> None:
+    case = CASES["axes of one token"]
+    inputs = [t.detach().requires_grad_() for t in draw(case)]
+
+    def loss(*tensors: Tensor) -> Tensor:
+        return window_attention(*tensors, **case.cut).float().square().sum()
+
+    compiled = torch.compile(loss, fullgraph=True, backend="aot_eager", dynamic=dynamic)
+    ours = torch.autograd.grad(compiled(*inputs), inputs)
+    for a, b in zip(ours, torch.autograd.grad(loss(*inputs), inputs), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_every_call_and_every_gradient_is_counted() -> None:
+    case = CASES["axes of one token"]
+    inputs = [t.detach().requires_grad_() for t in draw(case)]
+    before = backend.launches.copy()
+    window_attention(*inputs, **case.cut).sum().backward()
+    assert backend.launches - before == {"window_attention": 1, "window_attention_backward": 1}
+
+
+def test_no_batch_gives_no_output() -> None:
+    q, k, v = (t[:0] for t in draw(CASES["axes of one token"]))
+    assert window_attention(q, k, v, window=(1, 1, 1)).shape == q.shape
+
+
+def test_windows_that_cannot_be_cut_are_refused_as_the_reference_refuses_them() -> None:
+    q, k, v = draw(CASES["plain, ragged edges"])
+    with pytest.raises(errors.KernelInputError, match="does not divide the wrapped axis of 5"):
+        window_attention(q, k, v, window=(1, 1, 2), wrap=(False, False, True))
+
+
+def test_a_second_gradient_is_refused_with_the_shape() -> None:
+    case = CASES["axes of one token"]
+    inputs = [t.detach().float().requires_grad_() for t in draw(case)]
+    first = torch.autograd.grad(window_attention(*inputs, **case.cut).square().sum(), inputs, create_graph=True)
+    with pytest.raises(errors.KernelInputError, match=r"\(1, 1, 7, 1, 1, 32\) has no second gradient"):
+        torch.autograd.grad(first[0].sum(), inputs)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"dtype": torch.float64}, "bfloat16, float16 and float32 only"),
+        ({"dim": 48}, "head dimensions 32, 64, 128 only"),
+    ],
+)
+def test_what_has_no_kernel_is_refused_when_triton_is_demanded(change: dict[str, object], message: str) -> None:
+    q, k, v = draw(
+        Case(
+            **{"size": (1, 2, 2), "window": (1, 2, 2), "shift": (0, 0, 0), "wrap": NO_WRAP, **{"dtype": FULL, **change}}
+        )
+    )
+    with pytest.raises(errors.KernelChoiceError, match=message):
+        window_attention(q, k, v, window=(1, 2, 2))
