@@ -54,10 +54,14 @@ def compiled(calls: dict[str, str], prelude: str) -> list[Kernel]:
         for part in range(2)
     ]
     kernels = []
-    for child in children:
-        answer, _ = child.communicate()
-        assert child.returncode == 0, "compilation failed; its error is in the captured stderr"
-        kernels += [Kernel(**kernel) for kernel in json.loads(answer)]
+    try:
+        for child in children:
+            answer, _ = child.communicate()
+            assert child.returncode == 0, "compilation failed; its error is in the captured stderr"
+            kernels += [Kernel(**kernel) for kernel in json.loads(answer)]
+    finally:
+        for child in children:
+            child.kill()
     return kernels
 
 
