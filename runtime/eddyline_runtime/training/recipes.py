@@ -289,6 +289,10 @@ def diorama_student() -> Recipe:
         learning_rate=1e-3,
         early_text_share=0.4,
         change_share=0.5,
+        profiles={
+            "smooth": config.smooth(event_guidance_scale=2.0),
+            "responsive": config.responsive(event_guidance_scale=2.0),
+        },
         save_every=55,
         held_out_every=110,
     )
