@@ -20,7 +20,8 @@ PROFILES = {
     "one chunk": Profile(partition=Partition(reference_frames=1, num_chunks=1, chunk_frames=3, micro_steps=2)),
 }
 CHUNKS = 8
-TEXTS = ("it rains", "night falls", "a castle", "fireworks go off")
+TEXTS = ("ab", "cd", "ef", "gh")
+"""So short that all of them fit into what the tiny world's encoder takes in: what is cut off influences nothing."""
 THE_EVENT = 99
 
 
@@ -52,7 +53,7 @@ said = st.builds(
 def played(start, profile, script, event):
     """A run of two views in one batch; `event` is said last of what is said at its time."""
     run = start(profile=profile, paced=False)
-    for view, prompt in ((1, "a red fox"), (2, "a pig at night")):
+    for view, prompt in ((1, "fox"), (2, "pig")):
         run.engine.open_view(view, prompt=prompt, seed=7)
     everything = [*enumerate(script), *([(THE_EVENT, event)] if event else [])]
     while len(run.chunks(1)) < CHUNKS:
@@ -73,9 +74,9 @@ def played(start, profile, script, event):
 
 @pytest.mark.parametrize("name", PROFILES)
 @settings(max_examples=4, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(script=st.lists(said, max_size=4), event=said)
+@given(script=st.lists(said, max_size=3), event=said)
 def test_runs_that_differ_by_one_event_are_equal_before_the_frame_its_receipt_names(start, name, script, event):
-    event = Said(**{**vars(event), "verb": "event", "view": 1, "text": "a ghost appears"})
+    event = Said(**{**vars(event), "verb": "event", "view": 1, "text": "zz"})
     steered, plain = (played(start, PROFILES[name], script, said) for said in (event, None))
     dates = [told.note.first_influenced_frame for told in steered.told(THE_EVENT) if told.note.state == "applied"]
     first = dates[0] if dates else None
