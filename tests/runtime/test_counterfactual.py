@@ -1,5 +1,6 @@
 """The counterfactual, for any script: two runs in lockstep that differ by one event are equal bit for bit before the
-frame that its receipt names, their latents differ from there on, and another view of the batch does not notice."""
+frame that its receipt names, they differ by the frame that is fully under it, and another view of the batch does not
+notice beyond rounding. In so shallow a network words of the newest chunk need some ticks to reach the oldest."""
 
 from dataclasses import dataclass
 
@@ -73,22 +74,25 @@ def played(start, profile, script, event):
 
 
 @pytest.mark.parametrize("name", PROFILES)
-@settings(max_examples=4, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=3, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(script=st.lists(said, max_size=3), event=said)
 def test_runs_that_differ_by_one_event_are_equal_before_the_frame_its_receipt_names(start, name, script, event):
     event = Said(**{**vars(event), "verb": "event", "view": 1, "text": "zz"})
     steered, plain = (played(start, PROFILES[name], script, said) for said in (event, None))
-    dates = [told.note.first_influenced_frame for told in steered.told(THE_EVENT) if told.note.state == "applied"]
-    first = dates[0] if dates else None
-    assert (first is None) == (event.cancelled or not steered.told(THE_EVENT)), "an event that nobody took back applies"
+    notes = [told.note for told in steered.told(THE_EVENT) if told.note.state == "applied"]
+    assert bool(notes) == (bool(steered.told(THE_EVENT)) and not event.cancelled), "what nobody took back applies"
+    first = notes[0].first_influenced_frame if notes else None
+    full = notes[0].first_full_frame if notes else None
+    differs = []
     for one, other in zip(steered.chunks(1), plain.chunks(1), strict=True):
-        untouched = first is None or one.first_frame < first
-        assert torch.equal(one.latents, other.latents) == untouched
-        assert not untouched or np.array_equal(one.frames, other.frames)
-    guided = PROFILES[name].event_guidance_scale is not None  # second rows change the shape of the batch
-    for one, other in zip(steered.chunks(2), plain.chunks(2), strict=True):
-        assert one.events == other.events
-        if guided:
-            torch.testing.assert_close(one.latents, other.latents, rtol=1e-3, atol=1e-4)
-        else:
+        if first is None or one.first_frame < first:
             assert torch.equal(one.latents, other.latents)
+            assert np.array_equal(one.frames, other.frames)
+        elif not torch.equal(one.latents, other.latents):
+            differs.append(one.first_frame)
+    if full is not None and full <= steered.chunks(1)[-1].first_frame:
+        assert differs, "it never shows"
+        assert differs[0] <= full
+    for one, other in zip(steered.chunks(2), plain.chunks(2), strict=True):  # longer words pad the batch otherwise
+        assert one.events == other.events
+        torch.testing.assert_close(one.latents, other.latents, rtol=1e-3, atol=1e-4)
