@@ -6,7 +6,6 @@ pieces at its two ends are windows of their own (Swin's separation), or are one 
 
 from dataclasses import dataclass
 from math import prod
-from typing import Self
 
 from torch import Tensor
 
@@ -31,7 +30,7 @@ class Windows:
     """Whether windows wrap around the end of the axis."""
 
     @classmethod
-    def cut(cls, size: Triple, window: Triple, shift: Triple, wrap: Wrap) -> Self:
+    def cut(cls, size: Triple, window: Triple, shift: Triple, wrap: Wrap) -> "Windows":
         """Cut a volume into windows; a window larger than its axis is clipped to it.
 
         Raises:
