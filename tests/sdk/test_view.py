@@ -264,7 +264,7 @@ def test_the_scripted_runtime_holds_events_as_the_protocol_says(at: protocol.At,
 
 def test_a_rewind_goes_on_in_a_new_epoch_and_its_receipt_says_so(view: View, notes: NoteLog) -> None:
     wait_until(lambda: (frame := view.frame()) is not None and frame.index >= 10)
-    receipt = view.rewind(0.5)
+    receipt = view.rewind(8 / view.rate)
     wait_until(lambda: receipt.is_final)
     assert (receipt.state, receipt.first_influenced_frame, receipt.text) == ("applied", 0, "")
     wait_until(lambda: (frame := view.frame()) is not None and frame.epoch == receipt.epoch)
