@@ -59,28 +59,32 @@ class TextCache:
 
 
 @dataclass(frozen=True)
+class Away:
+    """What guidance pulls a row away from: other texts, or other actions."""
+
+    texts: tuple[str, ...]
+    """One per latent frame."""
+    actions: tuple[float, ...]
+    scales: tuple[float, ...]
+    """Guidance of each latent frame; 1 is none."""
+
+
+@dataclass(frozen=True)
 class RowWords:
     """What one row of a batch is under."""
 
     texts: tuple[str, ...]
     """One per latent frame."""
-    away_from: tuple[str, ...]
-    """What guidance pulls each latent frame away from: no text, or the standing prompt where an event is live."""
-    scales: tuple[float, ...]
-    """Guidance of each latent frame; 1 is none."""
     actions: tuple[float, ...]
     stride: int
-
-    @property
-    def guided(self) -> bool:
-        """Whether any of its latent frames is guided, so that the row takes a second one."""
-        return any(scale != 1.0 for scale in self.scales)
+    away: tuple[Away, ...] = ()
+    """Each takes a further row of the batch."""
 
 
 def conditioning(rows: Sequence[RowWords], cache: TextCache, *, device: torch.device) -> Conditioning:
-    """The conditioning of a batch: its rows, then those that are guided once more, under what guidance pulls away
-    from, so that both come from one call."""
-    every = [*rows, *(replace(row, texts=row.away_from) for row in rows if row.guided)]
+    """The conditioning of a batch: its rows, then what guidance pulls each of them away from, all for one call."""
+    further = (replace(row, texts=away.texts, actions=away.actions) for row in rows for away in row.away)
+    every = [*rows, *further]
     texts = list(dict.fromkeys(text for row in every for text in row.texts))
     held = torch.tensor([row.actions for row in every], dtype=torch.float32, device=device)
     encoded = [cache.get(text) for text in texts]

@@ -49,6 +49,9 @@ class Profile:
     event_guidance_scale: float | None = None
     """For latent frames under a live event, away from the prompt alone; None: as `guidance_scale`. Where only this is
     not 1, a view takes a second row of the network while it has a live event, and one otherwise."""
+    action_guidance_scale: float = 1.0
+    """Away from the actions held before, while the chunks that were in the buffer when they changed leave it, which
+    takes one more row."""
 
     def scale(self, *, event: bool) -> float:
         """Guidance of a latent frame that is under a live event, or not."""
@@ -185,23 +188,21 @@ def streamdit_30b() -> ModelConfig:
     )
 
 
-def smooth(*, micro_steps: int = 1, guidance_scale: float = 1.0, event_guidance_scale: float | None = None) -> Profile:
+def smooth(*, event_guidance_scale: float | None = None, action_guidance_scale: float = 1.0) -> Profile:
     """Steadier motion, half a second per chunk at 16 fps."""
     return Profile(
-        partition=Partition(num_chunks=4, chunk_frames=2, micro_steps=micro_steps),
-        guidance_scale=guidance_scale,
+        partition=Partition(num_chunks=4, chunk_frames=2),
         event_guidance_scale=event_guidance_scale,
+        action_guidance_scale=action_guidance_scale,
     )
 
 
-def responsive(
-    *, micro_steps: int = 1, guidance_scale: float = 1.0, event_guidance_scale: float | None = None
-) -> Profile:
+def responsive(*, event_guidance_scale: float | None = None, action_guidance_scale: float = 1.0) -> Profile:
     """Quicker to react, a quarter of a second per chunk at 16 fps, behind four reference frames."""
     return Profile(
-        partition=Partition(reference_frames=4, num_chunks=4, chunk_frames=1, micro_steps=micro_steps),
-        guidance_scale=guidance_scale,
+        partition=Partition(reference_frames=4, num_chunks=4, chunk_frames=1),
         event_guidance_scale=event_guidance_scale,
+        action_guidance_scale=action_guidance_scale,
     )
 
 

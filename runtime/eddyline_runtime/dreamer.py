@@ -15,7 +15,7 @@ from torch import Tensor
 
 from eddyline_runtime.conditioning import UNCONDITIONAL, RowWords, TextCache, conditioning
 from eddyline_runtime.flow.noise import noise_latents
-from eddyline_runtime.flow.sampler import VelocityFn, guided
+from eddyline_runtime.flow.sampler import VelocityFn, pull
 from eddyline_runtime.model.codec import DecoderState, stack_states
 from eddyline_runtime.prompts import Slot, merge
 from eddyline_runtime.weights import World
@@ -40,7 +40,7 @@ class Dreamer:
         return self._merge(slot)
 
     def away_from(self, slot: Slot) -> str:
-        """What guidance pulls a latent frame away from: no text, or the prompt alone while events are live.
+        """What guidance by words pulls a latent frame away from: no text, or the prompt alone while events are live.
 
         The prompt still says what the event is to change ("by day, night falls"); pulling from the prompt towards the
         prompt with its event makes the event win.
@@ -51,17 +51,16 @@ class Dreamer:
         """The network under the words of a batch; what guidance pulls away from is further rows of the same call."""
         model = self._world.model
         words = conditioning(rows, self.texts, device=self.device)
-        second = [number for number, row in enumerate(rows) if row.guided]
-        if not second:
+        further = [(number, away.scales) for number, row in enumerate(rows) for away in row.away]
+        if not further:
             return lambda latents, tau: model(latents, tau, words).float()
-        scales = torch.tensor([rows[number].scales for number in second], device=self.device)[..., None, None, None]
+        of = torch.tensor([number for number, _ in further], device=self.device)
+        scales = torch.tensor([scales for _, scales in further], device=self.device)[..., None, None, None]
 
         def guided_velocity(latents: Tensor, tau: Tensor) -> Tensor:
-            answer = model(torch.cat([latents, latents[second]]), torch.cat([tau, tau[second]]), words).float()
-            towards: Tensor = answer[: len(rows)]
-            away: Tensor = answer[len(rows) :]
-            towards[second] = guided(towards[second], away, scales)
-            return towards
+            answer = model(torch.cat([latents, latents[of]]), torch.cat([tau, tau[of]]), words).float()
+            towards, away = answer[: len(rows)], answer[len(rows) :]
+            return towards.index_add(0, of, pull(towards[of], away, scales))
 
         return guided_velocity
 

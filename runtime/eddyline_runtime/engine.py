@@ -19,7 +19,8 @@ from torch import Tensor
 
 from eddyline.errors import OptionError
 from eddyline_runtime import moments, prompts, scheduling
-from eddyline_runtime.conditioning import RowWords
+from eddyline_runtime.actions import ActionChange, action_vector
+from eddyline_runtime.conditioning import Away, RowWords
 from eddyline_runtime.config import EngineConfig, Profile
 from eddyline_runtime.dreamer import Dreamer, Progress
 from eddyline_runtime.flow.buffer import shift
@@ -30,7 +31,7 @@ from eddyline_runtime.prompts import Note, Wish
 from eddyline_runtime.scheduling import Candidate, Timeline
 from eddyline_runtime.snapshot import NEWEST_CHUNKS, Snapshot
 from eddyline_runtime.understanding import KnownPhrases, Understanding
-from eddyline_runtime.view import Chunk, NoiseKey, Unshown, ViewState, action_vector
+from eddyline_runtime.view import Chunk, NoiseKey, Unshown, ViewState
 from eddyline_runtime.weights import World
 
 WARM_UP_CHUNKS = 3
@@ -139,7 +140,8 @@ class Engine:
         self._costs: dict[int, _Costs] = {}
         self._history: dict[int, deque[_Past]] = {}
         self._newest: dict[int, deque[_Made]] = {}
-        self._memory: dict[tuple[Profile, bool], deque[float]] = {}
+        self._memory: dict[tuple[Profile, int], deque[float]] = {}
+        """What ticks took, by profile and how many further rows guidance took for a view."""
         self._encode_s = 0.0
         """What encoding a text took last."""
 
@@ -173,6 +175,7 @@ class Engine:
             num_chunks=chosen.partition.num_chunks,
             chunk_frames=chosen.partition.chunk_frames,
         )
+        no_actions = (0.0,) * len(card.action_names)
         state = ViewState(
             view=view,
             profile=chosen,
@@ -180,7 +183,8 @@ class Engine:
             epoch=epoch,
             frames_per_latent=card.codec.frames_per_latent,
             words=words,
-            actions=(0.0,) * len(card.action_names),
+            actions=no_actions,
+            action_change=ActionChange(no_actions, no_actions),
             noise=NoiseKey(seed),
         )
         self._begin_scene(state, seed)
@@ -428,8 +432,7 @@ class Engine:
                 self._advance_openings([state])
             for chunk in range(WARM_UP_CHUNKS):
                 if chunk == 1:
-                    for guided in (False, True):
-                        self._memory.pop((state.profile, guided), None)
+                    self._memory = {key: past for key, past in self._memory.items() if key[0] != state.profile}
                 self._make_chunks([state])
             self.close_view(state.view)
             on_progress((done + 1) / len(profiles))
@@ -480,17 +483,16 @@ class Engine:
     def _expected(self) -> dict[Hashable, float]:
         """What a tick of each group is expected to take: the 95th percentile of the last, plus an opening's step.
 
-        Ticks with second rows are remembered apart; while none was made, they are taken to cost twice as much.
+        Ticks with further rows are remembered apart; while none was made, rows are taken to cost alike.
         """
-        past = {key: sorted(costs)[int(0.95 * (len(costs) - 1))] for key, costs in self._memory.items()}
-        second = {state.profile for state in self._views.values() if _may_be_guided(state)}
         costs: dict[Hashable, float] = {}
-        for (profile, guided), cost in past.items():
-            wanted = profile in second
-            if guided == wanted:
-                costs[profile] = cost
-            elif (profile, wanted) not in past:
-                costs[profile] = 2 * cost if wanted else cost
+        for profile in {profile for profile, _ in self._memory}:
+            views = (state for state in self._views.values() if state.profile == profile)
+            further = max((_further_rows(state) for state in views), default=0)
+            past = {rows: costs for (of, rows), costs in self._memory.items() if of == profile}
+            known = min(past, key=lambda rows: abs(rows - further))
+            cost = sorted(past[known])[int(0.95 * (len(past[known]) - 1))]
+            costs[profile] = cost * max(1.0, (1 + further) / (1 + known))
         opening = next((state for state in self._views.values() if state.opening and not state.resting), None)
         if opening is not None:
             step_s = costs.get(opening.profile, 0.0) / opening.partition.micro_steps
@@ -508,6 +510,8 @@ class Engine:
         latents = torch.stack([state.latents for state in batch if state.latents is not None])
         decoders = [state.decoder for state in batch if state.decoder is not None]
         assert len(latents) == len(decoders) == len(batch)
+        for state in batch:
+            state.action_change = state.action_change.tick(state.actions, num_chunks=profile.partition.num_chunks)
         rows = self._rows(batch)
         latents = denoise_tick(self._dreamer.velocity(rows), latents, profile.partition)
         noise = torch.stack([self._noise(state, profile.partition.chunk_frames) for state in batch])
@@ -527,7 +531,7 @@ class Engine:
             costs = self._costs[state.view]
             costs.denoise_s, costs.decode_s, costs.tick_s = denoised_s - begin_s, made_s - denoised_s, made_s - begin_s
             costs.interval_s, costs.made_s = made_s - costs.made_s, made_s
-        key = profile, any(row.guided for row in rows)
+        key = profile, max(len(row.away) for row in rows)
         self._memory.setdefault(key, deque(maxlen=self.config.cost_memory)).append(made_s - begin_s)
         self.ticks += 1
         return outcomes
@@ -610,24 +614,33 @@ class Engine:
                 self._remember(state)
 
     def _rows(self, batch: Sequence[ViewState]) -> list[RowWords]:
-        return [
-            RowWords(
-                texts=tuple(self._dreamer.text(slot) for slot in state.words.slots),
-                away_from=tuple(self._dreamer.away_from(slot) for slot in state.words.slots),
-                scales=tuple(state.profile.scale(event=bool(slot.events)) for slot in state.words.slots),
-                actions=state.actions,
-                stride=state.stride,
-            )
-            for state in batch
-        ]
+        rows = []
+        for state in batch:
+            texts = tuple(self._dreamer.text(slot) for slot in state.words.slots)
+            away = (*self._away_from_words(state), *_away_from_actions(state, texts))
+            rows.append(RowWords(texts=texts, actions=state.actions, stride=state.stride, away=away))
+        return rows
+
+    def _away_from_words(self, state: ViewState) -> Iterator[Away]:
+        slots = state.words.slots
+        scales = tuple(state.profile.scale(event=bool(slot.events)) for slot in slots)
+        if any(scale != 1.0 for scale in scales):
+            yield Away(tuple(self._dreamer.away_from(slot) for slot in slots), state.actions, scales)
 
 
-def _may_be_guided(state: ViewState) -> bool:
-    """Whether the view's next tick may take a second row: it is guided always, or an event is live or waits."""
+def _away_from_actions(state: ViewState, texts: tuple[str, ...]) -> Iterator[Away]:
+    scale = state.profile.action_guidance_scale
+    if scale != 1.0 and state.action_change.is_new and state.opening is None:
+        yield Away(texts, state.action_change.before, (scale,) * len(texts))
+
+
+def _further_rows(state: ViewState) -> int:
+    """How many rows guidance may take in the view's next tick: words, if it is guided always or an event is live or
+    waits; actions, if they are guided, as keys may change at any moment."""
     profile, words = state.profile, state.words
-    if profile.scale(event=False) != 1.0:
-        return True
-    return profile.scale(event=True) != 1.0 and (bool(words.pending) or any(slot.events for slot in words.slots))
+    eventful = bool(words.pending) or any(slot.events for slot in words.slots)
+    by_words = profile.scale(event=False) != 1.0 or (profile.scale(event=True) != 1.0 and eventful)
+    return by_words + (profile.action_guidance_scale != 1.0)
 
 
 def _as_chunks(state: ViewState, unshown: Sequence[Unshown], made_s: float) -> list[Chunk]:

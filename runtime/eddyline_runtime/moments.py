@@ -14,6 +14,7 @@ from torch import Tensor
 
 from eddyline.errors import OptionError
 from eddyline_runtime import prompts
+from eddyline_runtime.actions import ActionChange
 from eddyline_runtime.config import Profile
 from eddyline_runtime.model.codec import DecoderState
 from eddyline_runtime.prompts import Wish, Words
@@ -31,6 +32,7 @@ class Moment:
     words: Words
     """Frames in it count from the next frame that will be made."""
     actions: tuple[float, ...]
+    action_change: ActionChange
     latents: Float[Tensor, "F C Y X"]
     """The buffer, float32 on the host."""
     decoded: Float[Tensor, "1 1 C Y X"]
@@ -51,6 +53,7 @@ def take(state: ViewState) -> Moment:
         noise=state.noise,
         words=prompts.shifted(state.words, -state.tick_frames.head),
         actions=state.actions,
+        action_change=state.action_change,
         latents=state.latents.detach().clone().cpu(),
         decoded=state.decoder.last.detach().clone().cpu(),
     )
@@ -66,6 +69,7 @@ def begin_alike(state: ViewState, *, view: int, epoch: int) -> ViewState:
         frames_per_latent=state.frames_per_latent,
         words=prompts.without_receipts(state.words),
         actions=state.actions,
+        action_change=state.action_change,
         epoch=epoch,
         noise=state.noise,
         opening=state.opening.copy(),
@@ -96,6 +100,7 @@ def revive(
         frames_per_latent=frames_per_latent,
         words=prompts.shifted(words, shown_again),
         actions=moment.actions,
+        action_change=moment.action_change,
         epoch=epoch,
         noise=moment.noise,
         frames_before=shown_again,

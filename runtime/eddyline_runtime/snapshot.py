@@ -19,6 +19,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from eddyline.errors import ConfigError, SnapshotError
+from eddyline_runtime.actions import ActionChange
 from eddyline_runtime.config import Profile
 from eddyline_runtime.model.streamdit import STRIDES
 from eddyline_runtime.moments import Moment
@@ -27,7 +28,7 @@ from eddyline_runtime.view import NoiseKey, Unshown
 from eddyline_runtime.weights import WorldCard
 
 FORMAT = "eddyline-snapshot"
-VERSION = 1
+VERSION = 2
 MAX_WORDS_BYTES = 1 << 20
 """What the words of a moment may take; the rest of a snapshot's size is known."""
 NEWEST_CHUNKS = 4
@@ -63,6 +64,7 @@ class _Moment(msgspec.Struct, frozen=True):
     noise: NoiseKey
     words: Words
     actions: tuple[Annotated[float, msgspec.Meta(ge=-1, le=1)], ...]
+    action_change: ActionChange
     unshown: tuple[_Part, ...]
 
 
@@ -89,6 +91,7 @@ def write_snapshot(snapshot: Snapshot, card: WorldCard) -> bytes:
         noise=moment.noise,
         words=moment.words,
         actions=moment.actions,
+        action_change=moment.action_change,
         unshown=tuple(_Part(len(part.frames), part.prompt, part.events) for part in snapshot.unshown),
     )
     none = np.zeros((0, card.height, card.width, 3), np.uint8)
@@ -134,6 +137,7 @@ def read_snapshot(data: bytes, card: WorldCard) -> Snapshot:
         noise=told.noise,
         words=told.words,
         actions=told.actions,
+        action_change=told.action_change,
         latents=tensors["latents"],
         decoded=tensors["decoded"],
     )
@@ -163,7 +167,7 @@ def _check_fits(told: _Moment, tensors: dict[str, Tensor], card: WorldCard) -> N
     """What a digest cannot tell: somebody may have written a file of numbers that fit nowhere."""
     sizes = card.model
     frame = (sizes.latent_channels, sizes.latent_height, sizes.latent_width)
-    partition, words = told.profile.partition, told.words
+    partition, words, change = told.profile.partition, told.words, told.action_change
     wanted = {
         "latents": (partition.buffer_frames, *frame),
         "decoded": (1, 1, *frame),
@@ -176,7 +180,9 @@ def _check_fits(told: _Moment, tensors: dict[str, Tensor], card: WorldCard) -> N
         and (words.reference_frames, words.chunk_frames) == (partition.reference_frames, partition.chunk_frames)
         and len(words.pending) <= MAX_PENDING
         and len(words.live) <= MAX_EVENTS
-        and len(told.actions) == len(card.action_names)
+        and len(told.actions) == len(change.after) == len(change.before) == len(card.action_names)
+        and all(abs(action) <= 1 for action in (*change.after, *change.before))
+        and 0 <= change.ticks_left <= partition.num_chunks
         and told.stride in STRIDES
         and told.profile in card.profiles.values()
         and min(told.noise.seed, told.noise.epoch, told.noise.index) >= 0

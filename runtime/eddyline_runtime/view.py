@@ -4,7 +4,6 @@ State is apart from the networks: everything needed to go on with a view is in i
 """
 
 from collections import deque
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -12,6 +11,7 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
+from eddyline_runtime.actions import ActionChange
 from eddyline_runtime.config import Partition, Profile
 from eddyline_runtime.flow.sampler import Opening
 from eddyline_runtime.model.codec import DecoderState
@@ -74,6 +74,8 @@ class ViewState:
     frames_per_latent: int
     words: Words
     actions: tuple[float, ...]
+    action_change: ActionChange
+    """As of the last tick."""
     noise: NoiseKey
     """Of the latent frame that enters next."""
     timeline: Timeline | None = None
@@ -187,9 +189,3 @@ class FrameRing:
     def delay(self, by_s: float) -> None:
         """The playhead stood still: every waiting frame is due later."""
         self._frames = deque(replace(frame, due_s=frame.due_s + by_s) for frame in self._frames)
-
-
-def action_vector(keys: dict[str, float], action_names: Sequence[str]) -> tuple[tuple[float, ...], int]:
-    """Held keys as one number per action of the world, and how many of the keys it does not have."""
-    known = {name: value for name, value in keys.items() if name in action_names}
-    return tuple(known.get(name, 0.0) for name in action_names), len(keys) - len(known)

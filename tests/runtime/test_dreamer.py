@@ -1,11 +1,11 @@
-"""What guidance pulls away from: the standing prompt while an event is live, else no text."""
+"""What guidance pulls away from: no text, the standing prompt while an event is live, the actions held before."""
 
 import dataclasses
 
 import pytest
 import torch
 
-from eddyline_runtime.conditioning import UNCONDITIONAL, RowWords, TextCache, conditioning
+from eddyline_runtime.conditioning import UNCONDITIONAL, Away, RowWords, TextCache, conditioning
 from eddyline_runtime.dreamer import Dreamer
 from eddyline_runtime.prompts import Slot
 from eddyline_runtime.weights import World, load_world
@@ -25,9 +25,11 @@ def test_guidance_pulls_from_the_prompt_alone_while_an_event_is_live(world: Worl
 
 def test_the_second_half_of_a_guided_batch_is_under_what_guidance_pulls_away_from(world: World) -> None:
     cache = TextCache(world.text_encoder, capacity=8, device=torch.device("cpu"), dtype=torch.float32)
-    row = RowWords(texts=("a", "b"), away_from=("", "a"), scales=(1.0, 2.0), actions=(0.0,) * 5, stride=2)
+    left, none = (1.0, 0.0, 0.0, 0.0, 0.0), (0.0,) * 5
+    row = RowWords(texts=("a", "b"), actions=left, stride=2, away=(Away(("", "a"), none, (1.0, 2.0)),))
     words = conditioning([row, dataclasses.replace(row, stride=4)], cache, device=torch.device("cpu"))
     assert words.stride.tolist() == [[2, 2], [4, 4], [2, 2], [4, 4]]
+    assert words.actions[:, 1].tolist() == [[*left], [*left], [*none], [*none]]
     assert words.text_index.shape == (4, 2)
     towards, away = words.text[words.text_index[0]], words.text[words.text_index[2]]
     assert torch.equal(towards[0], cache.get("a").states)
@@ -36,26 +38,33 @@ def test_the_second_half_of_a_guided_batch_is_under_what_guidance_pulls_away_fro
     assert not torch.equal(towards[1], away[1])
 
 
-def test_only_rows_that_are_guided_take_a_second_row_and_only_their_guided_frames_change(world: World) -> None:
+def test_only_rows_that_are_guided_take_further_rows_and_what_these_add_is_summed(world: World) -> None:
     dreamer = Dreamer(world, text_cache=8)
-    plain = RowWords(texts=("a", "b"), away_from=("", ""), scales=(1.0, 1.0), actions=(0.0,) * 5, stride=1)
-    eventful = dataclasses.replace(plain, texts=("a", "a, rain"), away_from=("", "a"), scales=(1.0, 3.0))
+    left, none = (1.0, 0.0, 0.0, 0.0, 0.0), (0.0,) * 5
+    plain = RowWords(texts=("a", "a, rain"), actions=left, stride=1)
+    by_words, by_actions = Away(("", "a"), left, (1.0, 3.0)), Away(plain.texts, none, (5.0, 5.0))
     sizes = world.card.model
     shape = (sizes.latent_channels, sizes.latent_height, sizes.latent_width)
-    latents, tau = torch.randn(2, 2, *shape, generator=torch.Generator().manual_seed(0)), torch.full((2, 2), 0.5)
+    latents, tau = torch.randn(1, 2, *shape, generator=torch.Generator().manual_seed(0)), torch.full((1, 2), 0.5)
     rows_seen = []
     watch = world.model.register_forward_pre_hook(lambda model, given: rows_seen.append(len(given[0])))
-    try:
+
+    def velocity(row: RowWords) -> torch.Tensor:
         with torch.inference_mode():
-            calm = dreamer.velocity([plain, dataclasses.replace(eventful, scales=(1.0, 1.0))])(latents, tau)
-            pulled = dreamer.velocity([plain, eventful])(latents, tau)
-            away = dreamer.velocity([plain, dataclasses.replace(eventful, texts=("", "a"), scales=(1.0, 1.0))])(
-                latents, tau
-            )
+            return dreamer.velocity([plain, row])(latents.expand(2, -1, -1, -1, -1), tau.expand(2, -1))[1]
+
+    try:
+        calm = velocity(plain)
+        without_event = velocity(dataclasses.replace(plain, texts=("", "a")))
+        without_key = velocity(dataclasses.replace(plain, actions=none))
+        eventful = velocity(dataclasses.replace(plain, away=(by_words,)))
+        both = velocity(dataclasses.replace(plain, away=(by_words, by_actions)))
     finally:
         watch.remove()
-    assert rows_seen == [2, 3, 2]
-    torch.testing.assert_close(pulled[0], calm[0], atol=1e-4, rtol=1e-3)
-    torch.testing.assert_close(pulled[1, 0], calm[1, 0], atol=1e-4, rtol=1e-3)
-    torch.testing.assert_close(pulled[1, 1], away[1, 1] + 3 * (calm[1, 1] - away[1, 1]), atol=1e-3, rtol=1e-2)
-    assert (pulled[1, 1] - calm[1, 1]).abs().max().item() > 1e-3
+    assert rows_seen == [2, 2, 2, 3, 4]
+    pulled = calm[1] + 2 * (calm[1] - without_event[1])
+    torch.testing.assert_close(eventful[0], calm[0], atol=1e-4, rtol=1e-3)
+    torch.testing.assert_close(eventful[1], pulled, atol=1e-3, rtol=1e-2)
+    torch.testing.assert_close(both[1], pulled + 4 * (calm[1] - without_key[1]), atol=2e-3, rtol=1e-2)
+    assert (eventful[1] - calm[1]).abs().max().item() > 1e-3
+    assert (both[1] - eventful[1]).abs().max().item() > 1e-3

@@ -17,6 +17,7 @@ PROFILES = {
     "responsive": Profile(partition=Partition(reference_frames=4, num_chunks=4, chunk_frames=1)),
     "guided": Profile(partition=Partition(num_chunks=3, chunk_frames=2, micro_steps=2), guidance_scale=2.5),
     "events guided": Profile(partition=Partition(num_chunks=4, chunk_frames=2), event_guidance_scale=2.5),
+    "keys guided": Profile(partition=Partition(num_chunks=3, chunk_frames=2), action_guidance_scale=3.0),
     "one chunk": Profile(partition=Partition(reference_frames=1, num_chunks=1, chunk_frames=3, micro_steps=3)),
 }
 
@@ -67,7 +68,7 @@ def test_two_runs_of_one_seed_are_equal_and_another_seed_differs(start):
     assert (streams[0] != streams[2]).any()
 
 
-@pytest.mark.parametrize("name", ["smooth", "responsive", "guided", "events guided"])
+@pytest.mark.parametrize("name", ["smooth", "responsive", "guided", "events guided", "keys guided"])
 def test_a_view_in_a_batch_dreams_what_it_dreams_alone(start, name):
     alone = start(profile=PROFILES[name])
     alone.engine.open_view(1, prompt="a red fox", seed=7)

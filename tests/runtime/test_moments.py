@@ -17,6 +17,7 @@ NIGHT = Wish(id=2, verb="prompt", text="a red fox at night")
 PROFILES = {
     "smooth": Profile(partition=Partition(num_chunks=4, chunk_frames=2)),
     "responsive": Profile(partition=Partition(reference_frames=4, num_chunks=4, chunk_frames=1)),
+    "keys guided": Profile(partition=Partition(num_chunks=3, chunk_frames=2), action_guidance_scale=3.0),
     "events guided": Profile(
         partition=Partition(num_chunks=3, chunk_frames=2, micro_steps=2), event_guidance_scale=2.5
     ),

@@ -98,7 +98,7 @@ def rewritten(data, **changes):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"version": 2}, "of version 2, this runtime reads 1"),
+        ({"version": 3}, "of version 3, this runtime reads 2"),
         ({"weights": "0" * 64, "world": "moon"}, "of the world 'moon', with other weights"),
         ({"stride": 3}, "do not fit together"),
         ({"actions": [0.0]}, "do not fit together"),

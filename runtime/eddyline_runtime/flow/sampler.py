@@ -28,7 +28,14 @@ def guided(
     towards: Float[Tensor, "B F C Y X"], away: Float[Tensor, "B F C Y X"], scale: float | Float[Tensor, "B F 1 1 1"]
 ) -> Float[Tensor, "B F C Y X"]:
     """Classifier-free guidance: scale 1 is the velocity under the words, more pulls harder from `away` to `towards`."""
-    return towards + (scale - 1) * (towards - away)
+    return towards + pull(towards, away, scale)
+
+
+def pull(
+    towards: Float[Tensor, "B F C Y X"], away: Float[Tensor, "B F C Y X"], scale: float | Float[Tensor, "B F 1 1 1"]
+) -> Float[Tensor, "B F C Y X"]:
+    """What guidance adds; what several pulls add is summed (Liu et al. 2022, composable diffusion, eq. 12)."""
+    return (scale - 1) * (towards - away)
 
 
 def denoise_tick(

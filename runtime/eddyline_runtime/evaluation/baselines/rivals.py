@@ -19,7 +19,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from eddyline.errors import ConfigError, OptionError
-from eddyline_runtime.conditioning import UNCONDITIONAL, RowWords
+from eddyline_runtime.conditioning import UNCONDITIONAL, Away, RowWords
 from eddyline_runtime.dreamer import Dreamer
 from eddyline_runtime.evaluation.baselines.clip import ClipAfterClip
 from eddyline_runtime.evaluation.baselines.fifo import Fifo
@@ -172,10 +172,11 @@ def _dream_group(
 def _words(dreamer: Dreamer, prompt: str, rival: Rival, world: World) -> RowWords:
     """A scene's row: its prompt over every latent frame of a window, guided away from no text, no key held."""
     frames = rival.method.clip_frames
+    none = (0.0,) * len(world.card.action_names)
+    away = Away((UNCONDITIONAL,) * frames, none, (rival.guidance_scale,) * frames)
     return RowWords(
         texts=(dreamer.text(Slot(prompt)),) * frames,
-        away_from=(UNCONDITIONAL,) * frames,
-        scales=(rival.guidance_scale,) * frames,
-        actions=(0.0,) * len(world.card.action_names),
+        actions=none,
         stride=1,
+        away=() if rival.guidance_scale == 1.0 else (away,),
     )
