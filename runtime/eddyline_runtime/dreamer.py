@@ -58,7 +58,7 @@ class Dreamer:
         scales = torch.tensor([scales for _, scales in further], device=self.device)[..., None, None, None]
 
         def guided_velocity(latents: Tensor, tau: Tensor) -> Tensor:
-            answer = model(torch.cat([latents, latents[of]]), torch.cat([tau, tau[of]]), words).float()
+            answer: Tensor = model(torch.cat([latents, latents[of]]), torch.cat([tau, tau[of]]), words).float()
             towards, away = answer[: len(rows)], answer[len(rows) :]
             return towards.index_add(0, of, pull(towards[of], away, scales))
 

@@ -39,6 +39,7 @@ PLAIN: dict[str, float] = {
     "hold_action_share": 0.0,
     "early_text_share": 0.0,
     "early_action_share": 0.0,
+    "action_change_share": 0.0,
     "change_share": 0.0,
     "stride_share": 0.0,
 }
@@ -330,6 +331,30 @@ def test_a_guided_batch_holds_what_guidance_pulls_away_from(latent_clip: MakeCli
     assert batch.guidance is not None
     assert batch.guidance.scales.tolist() == [[1, 1, 3, 3, 1, 1]] * 2
     assert draw_batch(data, recipe=plain(), stage=stage(diagonal(6), 2), seed=0, step=0).guidance is None
+
+
+def test_under_newer_keys_than_a_window_shows_guidance_pulls_away_from_those_before(
+    latent_clip: MakeClip, latent_data: MakeData
+) -> None:
+    none, left, right = [0.0] * 5, [1.0, 0.0, 0.0, 0.0, 0.0], [0.0, 1.0, 0.0, 0.0, 0.0]
+    clip = replace(latent_clip(0, frames=12), text=(1,) * 12, actions=torch.tensor([left] * 6 + [right] * 6))
+    data = replace(latent_data(clip), clips=(clip,))
+    pressed = replace(stage(diagonal(6)), action_guidance_scale=5.0)
+    recipe = plain(early_action_share=1.0, action_change_share=1.0)
+    batch = draw_batch(data, recipe=recipe, stage=pressed, seed=0, step=0)
+    assert batch.guidance is not None
+    assert batch.conditioning.actions.unique(dim=1).tolist() == [[right]] * 64, "the newest key lies over all"
+    assert batch.guidance.away.actions.unique(dim=1).tolist() == [[left]] * 64, "every window shows the change"
+    assert torch.equal(batch.guidance.away.text_index, batch.conditioning.text_index)
+    assert batch.guidance.scales.unique().tolist() == [5.0]
+    assert batch.latents.unique(dim=0).shape[0] > 1, "windows begin at different times before the change"
+    mixed = draw_batch(data, recipe=replace(recipe, action_change_share=0.0), stage=pressed, seed=0, step=0)
+    assert mixed.guidance is not None
+    steady = (mixed.guidance.scales == 1).all(dim=1)
+    assert steady.any()
+    assert not steady.all()
+    assert mixed.guidance.away.actions[steady].unique(dim=0).unique(dim=1).tolist() == [[none]]
+    assert draw_batch(data, recipe=recipe, stage=stage(diagonal(6)), seed=0, step=0).guidance is None
 
 
 @pytest.mark.parametrize("wrong", [{"teacher_steps": 0, "denoise_steps": 4}, {"teacher_steps": 4}])

@@ -185,6 +185,17 @@ def test_a_world_of_other_sizes_is_no_start(
         assert message in capsys.readouterr().err
 
 
+def test_a_teacher_that_sees_other_latents_than_the_student_is_refused(
+    world: Path, recording: Path, held_out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    card = replace(tiny_card(), name="elsewhere")
+    save_world(tmp_path / "elsewhere", card, model=StreamDiT(card.model), codec=Codec(card.codec))
+    teacher = ("--teacher", str(tmp_path / "elsewhere"))
+    for student in ((), ("--init-from", str(world))):
+        assert train(recording, held_out, tmp_path / "out", *teacher, *student) == 2
+        assert "the teacher 'elsewhere' sees the latents of another codec" in capsys.readouterr().err
+
+
 def test_videos_with_captions_become_a_world(tmp_path: Path) -> None:
     av = pytest.importorskip("av")
     rng = np.random.default_rng(0)

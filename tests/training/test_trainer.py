@@ -28,7 +28,14 @@ from eddyline_runtime.training import trainer
 from eddyline_runtime.training.checkpoint import encoder_digest, write_tensors
 from eddyline_runtime.training.data import Batch, LatentData, draw_batch
 from eddyline_runtime.training.recipes import MixEntry, Recipe, Stage, tiny
-from eddyline_runtime.training.trainer import TrainReport, latent_deviation, learning_rate, make_optimisers, train_model
+from eddyline_runtime.training.trainer import (
+    TrainReport,
+    evaluate_loss,
+    latent_deviation,
+    learning_rate,
+    make_optimisers,
+    train_model,
+)
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "losses_tiny.json"
 
@@ -350,6 +357,18 @@ def test_a_student_comes_nearer_to_its_teacher(data: LatentData, distilling: Rec
 def test_a_student_without_a_teacher_is_refused(train: Train, tmp_path: Path, distilling: Recipe) -> None:
     with pytest.raises(TrainingError, match=r"distils a teacher.*--init-from"):
         train(tmp_path, recipe=distilling)
+
+
+def test_a_student_that_goes_on_from_itself_learns_from_the_teacher_that_is_named(
+    train: Train, tmp_path: Path, data: LatentData, distilling: Recipe
+) -> None:
+    teacher, student = a_model_that_hears(distilling, 1), a_model_that_hears(distilling, 2)
+    still = replace(distilling, learning_rate=0.0, weight_decay=0.0)
+    same, report = train(tmp_path, recipe=still, start_from=student, teacher=teacher)
+    assert equal_weights(same, student)
+    losses = [evaluate_loss(student, data, recipe=still, device="cpu", teacher=of) for of in (teacher, student)]
+    assert report.held_out_loss == pytest.approx(losses[0], rel=1e-3)
+    assert losses[1] < 0.9 * losses[0]
 
 
 def test_distillation_resumed_equals_distillation_that_was_never_stopped(

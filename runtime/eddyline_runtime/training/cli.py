@@ -69,6 +69,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--init-from", help="start from a trained world's weights, its codec is kept (where nothing is to be resumed)"
     )
+    parser.add_argument("--teacher", help="the world that a student recipe distils (default: that of --init-from)")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -91,7 +92,8 @@ def run(arguments: argparse.Namespace) -> int:
     card = make_card(source, recipe, name=arguments.name or out.resolve().name, phrases=phrases)
     if arguments.description:
         card = replace(card, description=arguments.description)
-    start = _start(arguments.init_from, recipe, arguments.device)
+    start, teacher = (_given(world, recipe, arguments.device) for world in (arguments.init_from, arguments.teacher))
+    _check_same_codec(start, teacher)
     if not arguments.resume:  # what an earlier run left would be taken for this one's when it is resumed
         for left in (TRAINED_CODEC, CODEC_CHECKPOINT, CHECKPOINT):
             (out / left).unlink(missing_ok=True)
@@ -134,6 +136,7 @@ def run(arguments: argparse.Namespace) -> int:
         resume=arguments.resume,
         codec=encoder_digest(codec),
         start_from=None if start is None else start.model,
+        teacher=None if teacher is None else teacher.model,
         watch=watch,
     )
     if recipe.polish is not None:
@@ -262,8 +265,8 @@ def _codec(
     )
 
 
-def _start(name_or_path: str | None, recipe: Recipe, device: str) -> World | None:
-    """The world to start from."""
+def _given(name_or_path: str | None, recipe: Recipe, device: str) -> World | None:
+    """A world to start from or to learn from."""
     if name_or_path is None:
         return None
     world = load_world(name_or_path, device=device, dtype=torch.float32)
@@ -271,9 +274,17 @@ def _start(name_or_path: str | None, recipe: Recipe, device: str) -> World | Non
     if given != (recipe.model, recipe.codec, recipe.text_encoder):
         raise TrainingError(
             f"the world {world.card.name!r} has other sizes than the recipe {recipe.name!r}; "
-            "start from a world that this recipe trained, or leave --init-from out"
+            "name a world that was trained at these sizes, or leave it out"
         )
     return world
+
+
+def _check_same_codec(start: World | None, teacher: World | None) -> None:
+    if teacher is not None and (start is None or encoder_digest(start.codec) != encoder_digest(teacher.codec)):
+        raise TrainingError(
+            f"the teacher {teacher.card.name!r} sees the latents of another codec than what is trained; name its "
+            "student with --init-from, or leave --teacher out"
+        )
 
 
 def _check_held_out(held_out: ClipSource, source: ClipSource) -> None:

@@ -13,7 +13,7 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
@@ -59,6 +59,8 @@ class WindowShares(Protocol):
     @property
     def early_action_share(self) -> float: ...
     @property
+    def action_change_share(self) -> float: ...
+    @property
     def change_share(self) -> float: ...
     @property
     def stride_share(self) -> float: ...
@@ -81,6 +83,21 @@ class LatentClip:
     def changes(self) -> tuple[int, ...]:
         """Latent frames whose caption is not the one before."""
         return tuple(i for i in range(1, len(self.text)) if self.text[i] != self.text[i - 1])
+
+    @property
+    def action_changes(self) -> tuple[int, ...]:
+        """Latent frames whose actions are not those before."""
+        other = (self.actions[1:] != self.actions[:-1]).any(dim=1)
+        return tuple((other.nonzero()[:, 0] + 1).tolist())
+
+
+@dataclass(frozen=True)
+class Window:
+    """A stretch of a clip, under words and actions as a live stream would have them."""
+
+    clip: LatentClip
+    actions_before: Float[Tensor, " A"] | None = None
+    """Those at its start, where newer ones are laid over it."""
 
 
 @dataclass(frozen=True)
@@ -200,10 +217,14 @@ def draw_batch(data: LatentData, *, recipe: WindowShares, stage: Stage, seed: in
     weights = np.array([entry.weight for entry in stage.mix])
     mix = rng.choice(len(stage.mix), size=stage.batch, p=weights / weights.sum())
     partitions = tuple(stage.mix[i].partition for i in mix)
-    windows = [_draw_window(data, recipe, partition, rng) for partition in partitions]
+    drawn = [_draw_window(data, recipe, partition, rng) for partition in partitions]
+    windows = [window.clip for window in drawn]
     towards = np.array([w.text for w in windows])
-    away = data.away[towards] if stage.event_guidance_scale is not None else np.zeros_like(towards)
-    scales = np.where(away == 0, stage.scale(event=False), stage.scale(event=True))
+    standing = data.away[towards] if stage.event_guidance_scale is not None else np.zeros_like(towards)
+    event = standing != 0
+    pressed = np.array([[w.actions_before is not None and stage.action_guidance_scale != 1.0] for w in drawn]) & ~event
+    away = np.where(pressed, towards, standing)
+    scales = np.select([event, pressed], [stage.scale(event=True), stage.action_guidance_scale], stage.guidance_scale)
     guided = bool((scales != 1.0).any())
     texts, index = np.unique(np.stack([towards, away]) if guided else towards[None], return_inverse=True)
     text_index = torch.from_numpy(index.reshape(-1, stage.batch, stage.frames))
@@ -223,7 +244,7 @@ def draw_batch(data: LatentData, *, recipe: WindowShares, stage: Stage, seed: in
         generator=generator,
         stage=stage,
         guidance=Guidance(
-            away=_away_from(conditioning, text_index[1], event=torch.from_numpy(away != 0)),
+            away=_away_from(conditioning, text_index[1], drawn, event=event, pressed=pressed),
             scales=torch.from_numpy(scales).float(),
         )
         if guided
@@ -232,35 +253,48 @@ def draw_batch(data: LatentData, *, recipe: WindowShares, stage: Stage, seed: in
 
 
 def _away_from(
-    conditioning: Conditioning, text_index: Int[Tensor, "B F"], *, event: Bool[Tensor, "B F"]
+    conditioning: Conditioning,
+    text_index: Int[Tensor, "B F"],
+    windows: Sequence[Window],
+    *,
+    event: NDArray[np.bool_],
+    pressed: NDArray[np.bool_],
 ) -> Conditioning:
-    """What guidance pulls away from: no text and no action, or at an event the caption that it continues."""
-    return replace(conditioning, text_index=text_index, actions=conditioning.actions * event[..., None])
+    """What guidance pulls away from: no text and no action; at an event the caption that it continues; under keys newer
+    than what a window shows those before."""
+    held = conditioning.actions
+    before = torch.stack(
+        [held.new_zeros(held.shape[2]) if w.actions_before is None else w.actions_before for w in windows]
+    )
+    actions = torch.from_numpy(pressed)[..., None] * before[:, None] + torch.from_numpy(event)[..., None] * held
+    return replace(conditioning, text_index=text_index, actions=actions)
 
 
-def _draw_window(data: LatentData, recipe: WindowShares, partition: Partition, rng: np.random.Generator) -> LatentClip:
+def _draw_window(data: LatentData, recipe: WindowShares, partition: Partition, rng: np.random.Generator) -> Window:
     """A window of B latent frames, its words and actions as a live stream would have them."""
     frames = partition.buffer_frames
     clip = _draw_clip(data.clips, frames, recipe.stride_share, rng)
     latest = len(clip.text) - frames
     start = int(rng.integers(latest + 1))
-    if clip.changes and rng.random() < recipe.change_share:
-        change = int(rng.choice(clip.changes))
-        start = int(np.clip(change - rng.integers(1, max(2, frames)), 0, latest))  # the old words are inside too
+    for changes, share in ((clip.action_changes, recipe.action_change_share), (clip.changes, recipe.change_share)):
+        if changes and share and rng.random() < share:
+            change = int(rng.choice(changes))
+            start = int(np.clip(change - rng.integers(1, max(2, frames)), 0, latest))  # what was before is inside too
     text = list(chunk_texts(clip.text[start : start + frames], partition))
     if rng.random() < recipe.early_text_share:
         text = [text[-1]] * frames
     if rng.random() < recipe.text_dropout:
         text = [0] * frames
-    actions = clip.actions[start : start + frames].clone()
+    actions, before = clip.actions[start : start + frames].clone(), None
     if rng.random() < recipe.early_action_share:
+        before = None if torch.equal(actions[0], actions[-1]) else actions[0].clone()
         actions[:] = actions[-1]
     if rng.random() < recipe.hold_action_share:
         cut = int(rng.integers(frames))
         actions[cut:] = actions[cut]
     if rng.random() < recipe.action_dropout:
-        actions = torch.zeros_like(actions)
-    return LatentClip(clip.latents[start : start + frames], tuple(text), actions, clip.stride)
+        actions, before = torch.zeros_like(actions), None
+    return Window(LatentClip(clip.latents[start : start + frames], tuple(text), actions, clip.stride), before)
 
 
 def _draw_clip(clips: Sequence[LatentClip], frames: int, stride_share: float, rng: np.random.Generator) -> LatentClip:

@@ -55,6 +55,7 @@ class LargeRecipe:
     hold_action_share: float
     early_text_share: float
     early_action_share: float
+    action_change_share: float
     change_share: float
     stride_share: float
     """These seven as in `recipes.Recipe`."""
@@ -136,6 +137,7 @@ def streamdit_4b(*, uniform_share: float = 0.3) -> LargeRecipe:
         hold_action_share=0.25,
         early_text_share=0.3,
         early_action_share=0.5,
+        action_change_share=0.0,
         change_share=0.25,
         stride_share=0.1,
         save_every=500,

@@ -94,6 +94,7 @@ def game() -> Recipe:
         hold_action_share=0.2,
         early_text_share=0.3,
         early_action_share=0.5,
+        action_change_share=0.0,
         change_share=0.25,
         stride_share=0.05,
         max_clips=2400,

@@ -57,6 +57,7 @@ def train_model(
     resume: bool = False,
     codec: str = "",
     start_from: StreamDiT | None = None,
+    teacher: StreamDiT | None = None,
     watch: Callable[[int, StreamDiT], None] | None = None,
 ) -> tuple[StreamDiT, TrainReport]:
     """Run all stages; `checkpoint.safetensors`, `losses.csv` and `losses.png` grow in `out`.
@@ -64,8 +65,8 @@ def train_model(
     Args:
         resume: go on from `out`'s checkpoint, if it has one; the result is the same as without the break.
         codec: which codec made the latents (`checkpoint.encoder_digest`); a checkpoint of another one is refused.
-        start_from: take the first weights from this model instead of from the seed; it is the teacher of stages that
-            distil.
+        start_from: take the first weights from this model instead of from the seed.
+        teacher: of stages that distil; None: `start_from`.
         watch: is shown the averaged model after so many train steps, each time the held-out loss is measured.
 
     Returns:
@@ -77,14 +78,16 @@ def train_model(
             stops at once).
         CheckpointError: the checkpoint is cut, foreign, of another recipe or codec, or cannot be written.
     """
-    if start_from is None and any(stage.teacher_steps for stage in recipe.stages):
+    teacher = teacher or start_from
+    if teacher is None and any(stage.teacher_steps for stage in recipe.stages):
         raise TrainingError(f"the recipe {recipe.name!r} distils a teacher; name its world with --init-from")
     torch.manual_seed(seed)
     model = StreamDiT(recipe.model)
     model.latent_deviation.copy_(latent_deviation(data))
-    teacher = None if start_from is None else start_from.to(device).eval()
+    if start_from is not None:
+        model.load_state_dict(start_from.state_dict())
     if teacher is not None:
-        model.load_state_dict(teacher.state_dict())
+        teacher = teacher.to(device).eval()
     model = model.to(device)
     ema = {name: t.detach().clone() for name, t in model.state_dict().items()}
     optimisers = make_optimisers(model, recipe)
