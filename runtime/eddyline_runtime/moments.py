@@ -6,7 +6,7 @@ bit for bit on one build, device and batch shape; its frames count from 0 in an 
 Shapes: F latent frames, C channels, Y X latent height and width.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float
@@ -92,7 +92,7 @@ def revive(
         shown_again: frames of the epoch that were made before the moment and are shown first.
         pending: words that wait instead of those that waited then; their frames count from the next one made.
     """
-    words = prompts.replace_pending(moment.words, pending)
+    words = replace(moment.words, pending=pending)
     return ViewState(
         view=view,
         profile=moment.profile,

@@ -273,11 +273,6 @@ def without_receipts(words: Words) -> Words:
     return replace(words, pending=tuple(replace(wish, id=NOBODY) for wish in words.pending))
 
 
-def replace_pending(words: Words, pending: tuple[Wish, ...]) -> Words:
-    """The same words in force, with other wishes waiting."""
-    return replace(words, pending=pending)
-
-
 def shifted(words: Words, frames: int) -> Words:
     """The same words where every frame has an index that is `frames` higher."""
     pending = tuple(replace(w, at=w.at + frames) if isinstance(w.at, int) else w for w in words.pending)

@@ -140,6 +140,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one_to_the_last_bit(
     resumed, resumed_report = train(tmp_path / "broken", resume=True)
     assert equal_weights(whole, resumed)
     assert resumed_report == report
+    assert rows(tmp_path / "broken") == rows(tmp_path / "whole"), "the running loss too"
     assert [row[0] for row in rows(tmp_path / "broken")] == ["train_step", "4", "8"]
     tensors = (load_file(tmp_path / name / "checkpoint.safetensors") for name in ("whole", "broken"))
     ours, theirs = tensors

@@ -6,6 +6,7 @@ the codec, the step and the format. Nothing is pickled.
 
 import hashlib
 import json
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -32,6 +33,8 @@ class Checkpoint:
     recipe: str
     """As JSON."""
     tensors: Mapping[str, Tensor]
+    loss_average: float = math.nan
+    """The running mean of the losses so far, NaN where none is kept."""
 
     def part(self, prefix: str) -> dict[str, Tensor]:
         """The tensors whose name starts with `prefix/`, without it."""
@@ -77,6 +80,7 @@ def save_checkpoint(
     model: nn.Module,
     ema: Mapping[str, Tensor],
     optimisers: list[Optimizer],
+    loss_average: float = math.nan,
 ) -> None:
     """Save a run of which `step` train steps are done; `recipe` is its JSON, `codec` its codec's digest.
 
@@ -91,7 +95,8 @@ def save_checkpoint(
         for parameter, state in optimiser.state_dict()["state"].items():
             for name, value in state.items():
                 tensors[f"optimiser/{number}/{parameter}/{name}"] = torch.as_tensor(value)
-    write_tensors(path, tensors, {"format": FORMAT, "step": str(step), "recipe": recipe, "codec": codec})
+    about = {"format": FORMAT, "step": str(step), "recipe": recipe, "codec": codec, "loss_average": repr(loss_average)}
+    write_tensors(path, tensors, about)
 
 
 def read_checkpoint(path: Path, *, recipe: str, codec: str) -> Checkpoint:
@@ -119,7 +124,7 @@ def read_checkpoint(path: Path, *, recipe: str, codec: str) -> Checkpoint:
             f"{path} was trained on the latents of another codec; put its codec_unpolished.safetensors back, "
             "or train from the start in another output folder"
         )
-    return Checkpoint(int(metadata["step"]), recipe, tensors)
+    return Checkpoint(int(metadata["step"]), recipe, tensors, float(metadata.get("loss_average", "nan")))
 
 
 def restore(checkpoint: Checkpoint, *, model: nn.Module, ema: dict[str, Tensor], optimisers: list[Optimizer]) -> None:

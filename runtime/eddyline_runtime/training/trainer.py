@@ -92,19 +92,25 @@ def train_model(
     ema = {name: t.detach().clone() for name, t in model.state_dict().items()}
     optimisers = make_optimisers(model, recipe)
     path, encoded_recipe = out / CHECKPOINT, msgspec.json.encode(recipe).decode()
-    first = 0
+    first, loss_average, held_out_loss = 0, math.nan, math.nan
     if resume and path.exists():
         checkpoint = read_checkpoint(path, recipe=encoded_recipe, codec=codec)
         restore(checkpoint, model=model, ema=ema, optimisers=optimisers)
-        first = checkpoint.step
+        first, loss_average = checkpoint.step, checkpoint.loss_average
 
     def save(step: int) -> None:
         save_checkpoint(
-            path, step=step, recipe=encoded_recipe, codec=codec, model=model, ema=ema, optimisers=optimisers
+            path,
+            step=step,
+            recipe=encoded_recipe,
+            codec=codec,
+            model=model,
+            ema=ema,
+            optimisers=optimisers,
+            loss_average=loss_average,
         )
 
     plan = list(enumerate(_schedule(recipe)))[first:]
-    loss_average, held_out_loss = math.nan, math.nan
     log = LossLog(out, done=first)
 
     def measured(done: int) -> float:
