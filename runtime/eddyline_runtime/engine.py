@@ -635,12 +635,13 @@ def _away_from_actions(state: ViewState, texts: tuple[str, ...]) -> Iterator[Awa
 
 
 def _further_rows(state: ViewState) -> int:
-    """How many rows guidance may take in the view's next tick: words, if it is guided always or an event is live or
-    waits; actions, if they are guided, as keys may change at any moment."""
+    """How many rows guidance may take in the view's next tick: one for words, if it is guided always or an event is
+    live or waits; one for actions that have changed."""
     profile, words = state.profile, state.words
+    change = state.action_change.tick(state.actions, num_chunks=profile.partition.num_chunks)
     eventful = bool(words.pending) or any(slot.events for slot in words.slots)
     by_words = profile.scale(event=False) != 1.0 or (profile.scale(event=True) != 1.0 and eventful)
-    return by_words + (profile.action_guidance_scale != 1.0)
+    return by_words + (profile.action_guidance_scale != 1.0 and change.is_new)
 
 
 def _as_chunks(state: ViewState, unshown: Sequence[Unshown], made_s: float) -> list[Chunk]:

@@ -313,6 +313,7 @@ def diorama_student_further() -> Recipe:
         name="diorama-student-further",
         stages=(replace(first.stages[0], steps=240, action_guidance_scale=4.0),),
         polish=diorama().polish,
+        profiles={name: replace(profile, action_guidance_scale=2.5) for name, profile in first.profiles.items()},
         learning_rate=8e-4,
         action_dropout=0.15,
         early_action_share=0.7,
