@@ -11,9 +11,9 @@ from eddyline.director import Director, GameEvent, Observer, Rule
 
 NPCS = {"guard": 160, "cat": 480, "ghost": 800}
 PLANS = [
-    eddyline.ViewPlan("a blue guard in a castle courtyard at night, a lit torch", seed=1, name="guard"),
-    eddyline.ViewPlan("a yellow cat in a forest by day", seed=2, name="cat"),
-    eddyline.ViewPlan("a white ghost in a castle hall at sunset, a chest", seed=3, name="ghost"),
+    eddyline.ViewPlan("a blue guard in a castle courtyard at night, a lit torch", seed=1, stride=2, name="guard"),
+    eddyline.ViewPlan("a yellow cat in a forest by day", seed=2, stride=2, name="cat"),
+    eddyline.ViewPlan("a white ghost in a castle hall at sunset, a chest", seed=3, stride=2, name="ghost"),
 ]
 RULES = [
     Rule("spell", "the hero turns into a {what}", priority=3, hold_s=6.0),

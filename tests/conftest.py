@@ -7,12 +7,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 ROOT = Path(__file__).parent.parent
 
 # Triton asks when it is imported, and much of torch imports it: kernels run in its interpreter, on the CPU. Where there
 # is a GPU, TRITON_INTERPRET=0 runs what tests the compiled kernels instead.
 os.environ.setdefault("TRITON_INTERPRET", "1")
+
+# How long an example takes says nothing about the code on a machine that does other things as well.
+settings.register_profile("eddyline", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("eddyline")
 
 
 @pytest.fixture(scope="session", autouse=True)

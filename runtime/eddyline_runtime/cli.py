@@ -50,6 +50,12 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("--unpaced", action="store_true", help="make frames as fast as possible (to measure)")
     serve.add_argument("--max-views", type=_positive, help="views open at once")
     serve.add_argument(
+        "--max-load",
+        type=_share,
+        metavar="SHARE",
+        help="share of the time that making chunks may take before more views are refused (0.9; inf: refuse none)",
+    )
+    serve.add_argument(
         "--parent-pid", type=_positive, metavar="PID", help="end when this process, the direct parent, is gone"
     )
     serve.set_defaults(run=_serve)
@@ -103,6 +109,13 @@ def _positive(text: str) -> int:
     return number
 
 
+def _share(text: str) -> float:
+    share = float(text)
+    if not share > 0:
+        raise argparse.ArgumentTypeError(f"{share} is not above 0")
+    return share
+
+
 def _say(**line: object) -> None:
     """One line of JSON for whoever started this process."""
     print(json.dumps(line), flush=True)
@@ -145,6 +158,10 @@ def _serve_until_stopped(given: argparse.Namespace) -> None:
     engine_config = EngineConfig(paced=not given.unpaced)
     if given.max_views:
         engine_config = replace(engine_config, max_views=given.max_views)
+    if given.max_load:
+        engine_config = replace(engine_config, max_load=given.max_load)
+    if given.device.startswith("cuda"):
+        engine_config = replace(engine_config, warm_up_views=min(engine_config.max_batch, engine_config.max_views))
     engine = Engine(world, engine_config, clock=time.monotonic)
     server = Server(engine, ServerConfig(bind=given.bind))
     _say(progress=0.6, doing="warming up")

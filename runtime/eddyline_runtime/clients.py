@@ -1,38 +1,105 @@
-"""What the server remembers of a client: views, credits, frames that wait, receipts already given. No sockets."""
+"""What the server remembers of views and clients: who sees which, credits, frames that wait, receipts. No sockets.
+
+A view of the engine has one seat for the client that opened it, its owner, and one for each that watches it. What one
+seat does not read, it alone loses.
+"""
 
 from collections import OrderedDict, deque
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import count
+
+from msgspec.structs import replace
 
 from eddyline import protocol
 from eddyline.protocol import ReceiptUpdate, RuntimeMessage
 from eddyline_runtime.view import FrameRing, WaitingFrame
 
 
-@dataclass
-class ClientView:
-    """One view as its client sees it."""
+@dataclass(eq=False)
+class ServedView:
+    """One view of the engine, whoever watches it."""
 
-    number: int
-    """The client's own number for it."""
     handle: int
     """The engine's number for it."""
+    name: str
+    """What it can be watched by; empty: by nothing."""
     opened: protocol.ViewOpened
-    ring: FrameRing
-    fps: float
-    credits: int = 0
-    asked_s: float = 0.0
-    """When it last had credit, on the server's clock."""
+    """As its owner was told."""
+    epoch: int
+    """Of the newest chunk."""
     paused: bool = False
     parked: bool = False
     resting: bool = False
     """As the engine last said."""
+    shared: bool = False
+    """Whether those who watch may steer, too."""
     saving: bool = False
     """Whether a snapshot was asked for and the engine has not answered."""
+    asked_s: float = 0.0
+    """When anybody last had credit, on the server's clock."""
+    seats: list["ClientView"] = field(default_factory=list)
+    """Its owner's, then those of who watches."""
+    held_by: "ClientView | None" = None
+    """Who set the held keys last."""
+    words: dict[int, tuple["ClientView", int]] = field(default_factory=dict)
+    """The engine's ids of words of who watches, until they are applied or come to nothing: whose, and their own id."""
+    next_word: Iterator[int] = field(default_factory=lambda: count(protocol.MAX_INDEX + 1))
+    """Ids that no client chooses: two clients may choose the same."""
+
+    @property
+    def owner(self) -> "ClientView":
+        return self.seats[0]
+
+    def engine_word(self, seat: "ClientView", word: int) -> int:
+        """The engine's id for words that a client is about to say."""
+        if seat is self.owner:
+            return word
+        number = next(self.next_word)
+        self.words[number] = (seat, word)
+        return number
+
+    def known_word(self, seat: "ClientView", word: int) -> int | None:
+        """The engine's id for words that a client said and that still wait; None when they do not."""
+        if seat is self.owner:
+            return word
+        return next((number for number, said in self.words.items() if said == (seat, word)), None)
+
+    def said(self, number: int) -> tuple["ClientView", int] | None:
+        """Whose words an id of the engine names, and their own id; None when nobody is there to be told."""
+        return (self.owner, number) if number <= protocol.MAX_INDEX else self.words.get(number)
+
+    def leave(self, seat: "ClientView") -> None:
+        """Somebody does not watch any more: nobody is told of their words."""
+        self.seats.remove(seat)
+        self.words = {number: said for number, said in self.words.items() if said[0] is not seat}
+
+
+@dataclass(eq=False)
+class ClientView:
+    """One view as one client sees it: its seat."""
+
+    number: int
+    """The client's own number for it."""
+    client: "Client"
+    view: ServedView
+    ring: FrameRing
+    credits: int = 0
     max_receipts: int = 1024
     waiting: set[int] = field(default_factory=set)
     """Words that came and have no receipt yet."""
     receipts: OrderedDict[int, ReceiptUpdate] = field(default_factory=OrderedDict)
     """The last receipt of each of its words, oldest words first."""
+
+    @property
+    def opened(self) -> protocol.ViewOpened:
+        """What its client is told of the view."""
+        return replace(self.view.opened, view=self.number, epoch=self.view.epoch)
+
+    @property
+    def watches(self) -> bool:
+        """Whether another client opened the view."""
+        return self is not self.view.owner
 
     def knows(self, word: int) -> bool:
         """Whether words of this id came before."""
@@ -56,7 +123,7 @@ class ClientView:
 
     def next_frame(self) -> WaitingFrame | None:
         """The frame to send now, if there is one that may be sent; a resting view's wait, for their time will move."""
-        if self.credits == 0 or self.paused or self.parked or self.resting:
+        if self.credits == 0 or self.view.paused or self.view.parked or self.view.resting:
             return None
         return self.ring.pop()
 

@@ -215,8 +215,14 @@ class EngineConfig:
     margin_s: float = 0.05
     """How long before the playhead needs it a chunk should be done."""
     max_views: int = 16
+    max_load: float = 0.9
+    """Share of the time that ticks of paced views may take; a view beyond it is refused. The rest is for texts, and for
+    scenes that begin. `math.inf` refuses none."""
     max_batch: int = 8
     """Views denoised in one call."""
+    warm_up_views: int = 1
+    """A batch of so many views is made to warm up, besides one of 1: on a GPU it takes far less time than as many
+    batches of 1, and what it takes says how many views fit."""
     text_cache: int = 256
     """Encoded texts kept."""
     cost_memory: int = 16
@@ -240,6 +246,8 @@ class ServerConfig:
     """A view parks when no frame of it was asked for in so long."""
     status_s: float = 1.0
     max_clients: int = 64
+    max_watchers: int = 16
+    """Clients that may watch one view, besides the one that opened it."""
     lead_chunks: int = 1
     """Chunks made ahead of the playhead; the ring holds one more."""
     outbox: int = 4096

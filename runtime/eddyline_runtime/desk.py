@@ -11,11 +11,14 @@ from msgspec.structs import replace
 
 from eddyline import protocol
 from eddyline.errors import ConfigError, OptionError, ProtocolError, SnapshotError
-from eddyline.protocol import ClientMessage, ErrorMessage, ReceiptUpdate
-from eddyline_runtime.clients import Client, ClientView
+from eddyline.protocol import AboutView, ClientMessage, ErrorMessage
+from eddyline_runtime import admission, answers
+from eddyline_runtime.admission import Demand
+from eddyline_runtime.clients import Client, ClientView, ServedView
 from eddyline_runtime.config import ServerConfig
 from eddyline_runtime.engine import Engine, Outcome, Rested, Rewound, Saved, Told, ViewStatus
-from eddyline_runtime.prompts import Note, Wish
+from eddyline_runtime.model.streamdit import STRIDES
+from eddyline_runtime.prompts import Note
 from eddyline_runtime.runner import Runner
 from eddyline_runtime.snapshot import read_snapshot, write_snapshot
 from eddyline_runtime.view import Chunk, FrameRing
@@ -35,6 +38,7 @@ class Desk:
         config: ServerConfig,
         *,
         max_views: int,
+        max_load: float,
         instance: str,
         clock: Callable[[], float],
     ) -> None:
@@ -43,10 +47,11 @@ class Desk:
         self._runner = runner
         self._config = config
         self._max_views = max_views
+        self._max_load = max_load
         self._instance = instance
         self._clock = clock
         self._handles = count(1)
-        self._views: dict[int, tuple[Client, ClientView]] = {}
+        self._views: dict[int, ServedView] = {}
         self.clients: dict[str, Client] = {}
         try:
             protocol.decode_runtime_message(protocol.encode(self._welcome(())))
@@ -72,6 +77,9 @@ class Desk:
         client.leave(self._clock())
         client.routing, client.away_s = routing, None
         client.tell(self._welcome(tuple(client.views)))
+        for seat in client.views.values():
+            if seat.watches:
+                client.tell(protocol.ViewShared(view=seat.number, shared=seat.view.shared))
         return client
 
     def _welcome(self, views: tuple[int, ...]) -> protocol.Welcome:
@@ -102,16 +110,17 @@ class Desk:
         )
 
     def vanish(self, client: Client) -> None:
-        """A client is away: its keys are let go, its views park until it comes back."""
+        """A client is away: its keys are let go, its views park until it comes back, unless others watch them."""
         client.leave(self._clock())
-        for view in client.views.values():
-            self._runner.act(view.handle, {})
-            self._park(view, True)
+        for seat in client.views.values():
+            self._let_go(seat)
+            if all(other.client.routing is None for other in seat.view.seats):
+                self._park(seat.view, True)
 
     def forget(self, client: Client) -> None:
         """Close all views of a client and forget its token."""
-        for view in list(client.views.values()):
-            self._close(client, view)
+        for seat in list(client.views.values()):
+            self._close(seat)
         client.leave(self._clock())
         del self.clients[client.token]
 
@@ -122,12 +131,11 @@ class Desk:
                 self.vanish(client)
             elif client.away_s is not None and now_s - client.away_s > self._config.resume_s:
                 self.forget(client)
-                continue
-            for view in client.views.values():
-                if view.credits > 0 or view.paused:
-                    view.asked_s = now_s
-                elif not view.parked and now_s - view.asked_s > self._config.park_s:
-                    self._park(view, True)
+        for view in self._views.values():
+            if view.paused or any(seat.credits > 0 for seat in view.seats):
+                view.asked_s = now_s
+            elif not view.parked and now_s - view.asked_s > self._config.park_s:
+                self._park(view, True)
 
     def ask_status(self) -> None:
         """Let the engine say how all views do."""
@@ -143,37 +151,44 @@ class Desk:
                 age_s = self._runner.tick_age_s()
                 now_s = self._clock()
                 client.tell(protocol.Pong(sent_s=sent_s, runtime_s=now_s, ticks=self._runner.ticks, tick_age_s=age_s))
+            case protocol.OpenView() | protocol.ForkView() | protocol.WatchView() if message.view in client.views:
+                client.tell(client.views[message.view].opened)
             case protocol.OpenView():
                 self._open(client, message)
             case protocol.ForkView():
                 self._fork(client, message)
+            case protocol.WatchView():
+                self._watch(client, message)
             case protocol.CloseView(view=number):
                 if number in client.views:
                     for receipt in client.views[number].cancelled("the view was closed"):
                         client.tell(receipt)
-                    self._close(client, client.views[number])
+                    self._close(client.views[number])
                 client.tell(protocol.ViewClosed(view=number))
             case protocol.Bye():
                 self.forget(client)
             case protocol.Hello() | protocol.RestoreView():
                 raise AssertionError("HELLO is taken by welcome(), RESTORE_VIEW by restore()")
             case _:
-                view = client.views.get(message.view)
-                if view is None:
-                    word = None if isinstance(message, _WITHOUT_ID) else message.id
-                    text = f"view {message.view} is not open; open it with OPEN_VIEW"
-                    client.tell(ErrorMessage(code="unknown_view", message=text, view=message.view, id=word))
-                else:
-                    self._take_for_view(client, view, message)
+                self._take_for_view(client, message)
 
-    def _take_for_view(self, client: Client, view: ClientView, message: ClientMessage) -> None:
-        handle = view.handle
+    def _take_for_view(self, client: Client, message: AboutView) -> None:
+        seat = client.views.get(message.view)
+        word = None if isinstance(message, _WITHOUT_ID) else message.id
+        if seat is None:
+            text = f"view {message.view} is not open; open it with OPEN_VIEW"
+            client.tell(ErrorMessage(code="unknown_view", message=text, view=message.view, id=word))
+            return
+        refusal = _not_allowed(seat, message)
+        if refusal is not None:
+            client.tell(ErrorMessage(code="not_allowed", message=refusal, view=message.view, id=word))
+            return
+        view, handle = seat.view, seat.view.handle
         match message:
             case protocol.Credit(frames=frames):
-                view.credits = min(view.credits + frames, protocol.MAX_CREDITS)
-                if view.parked:
-                    self._park(view, False)
+                self._grant(seat, frames)
             case protocol.Act(keys=keys):
+                view.held_by = seat
                 self._runner.act(handle, keys)
             case protocol.Pause() | protocol.Resume():
                 pause = isinstance(message, protocol.Pause)
@@ -182,22 +197,23 @@ class Desk:
                     self._runner.post(
                         lambda engine: [engine.rest(handle, at_s=at_s, paused=pause), engine.status(handle)]
                     )
+            case protocol.ShareView(shared=shared):
+                self._share(view, shared)
             case protocol.SaveView(id=number):
-                self._save(client, view, number)
-            case protocol.Cancel(id=word):
-                self._cancel(client, view, word)
+                self._save(seat, number)
+            case protocol.Cancel(id=number):
+                self._cancel(seat, number)
             case protocol.Prompt() | protocol.Event() | protocol.Cut() | protocol.Rewind():
-                self._say(client, view, message)
+                self._say(seat, message)
+
+    # ---- views open and close
 
     def _open(self, client: Client, message: protocol.OpenView) -> None:
-        if message.view in client.views:
-            client.tell(client.views[message.view].opened)
-            return
-        refusal = self._refusal(message) or self._no_room(message.view)
+        card, profile_name = self._card, message.profile or self._card.default_profile
+        refusal = self._refusal(message) or self._no_room(message.view, profile_name, message.stride)
         if refusal is not None:
             client.tell(refusal)
             return
-        card, profile_name = self._card, message.profile or self._card.default_profile
         opened = protocol.ViewOpened(
             view=message.view,
             epoch=message.epoch,
@@ -207,7 +223,7 @@ class Desk:
             height=card.height,
             width=card.width,
         )
-        view = self._enter(client, opened, message.credits)
+        view = self._enter(client, opened, message)
 
         def command(engine: Engine) -> Iterator[Outcome]:
             engine.open_view(
@@ -221,34 +237,29 @@ class Desk:
             return iter(())
 
         self._runner.post(command)
-        client.tell(opened)
 
     def _fork(self, client: Client, message: protocol.ForkView) -> None:
-        if message.view in client.views:
-            client.tell(client.views[message.view].opened)
-            return
-        source, refusal = client.views.get(message.source), self._no_room(message.view)
+        source = client.views.get(message.source)
         if source is None:
             text = f"view {message.source}, which view {message.view} was to go on from, is not open"
             client.tell(ErrorMessage(code="unknown_view", message=text, view=message.view))
             return
+        if source.watches:
+            text = f"view {message.source} is another client's, which alone may fork it; open a view of your own"
+            client.tell(ErrorMessage(code="not_allowed", message=text, view=message.view))
+            return
+        refusal = self._no_room(message.view, source.opened.profile, self._stride(source.view))
         if refusal is not None:
             client.tell(refusal)
             return
-        view = self._enter(client, replace(source.opened, view=message.view, epoch=0), message.credits)
-        handles, at_s = (source.handle, view.handle), self._clock()
-
+        view = self._enter(client, replace(source.opened, view=message.view, epoch=0), message)
+        handles, at_s = (source.view.handle, view.handle), self._clock()
         self._runner.post(lambda engine: engine.fork_view(*handles, at_s=at_s))
-        client.tell(view.opened)
 
     def restore(self, client: Client, message: protocol.RestoreView, data: bytes) -> None:
         """Open a view that goes on from a snapshot, or say why it cannot be one."""
         if message.view in client.views:
             client.tell(client.views[message.view].opened)
-            return
-        refusal = self._no_room(message.view)
-        if refusal is not None:
-            client.tell(refusal)
             return
         card = self._card
         try:
@@ -257,38 +268,71 @@ class Desk:
             client.tell(ErrorMessage(code="bad_snapshot", message=str(error)[:4096], view=message.view))
             return
         moment = snapshot.moment
+        profile_name = next(name for name, profile in card.profiles.items() if profile == moment.profile)
+        refusal = self._no_room(message.view, profile_name, moment.stride)
+        if refusal is not None:
+            client.tell(refusal)
+            return
         opened = protocol.ViewOpened(
             view=message.view,
             epoch=message.epoch,
-            profile=next(name for name, profile in card.profiles.items() if profile == moment.profile),
+            profile=profile_name,
             fps=card.fps / moment.stride,
             chunk_frames=moment.profile.partition.chunk_frames * card.codec.frames_per_latent,
             height=card.height,
             width=card.width,
         )
-        view = self._enter(client, opened, message.credits)
+        view = self._enter(client, opened, message)
         at_s = self._clock()
         self._runner.post(
             lambda engine: engine.revive_view(
                 view.handle, moment, at_s=at_s, epoch=message.epoch, unshown=snapshot.unshown
             )
         )
-        client.tell(opened)
 
-    def _enter(self, client: Client, opened: protocol.ViewOpened, credits: int) -> ClientView:
-        view = ClientView(
-            number=opened.view,
+    def _watch(self, client: Client, message: protocol.WatchView) -> None:
+        named = [view for view in self._views.values() if view.name == message.name]
+        if len(named) != 1:
+            found = f"{len(named)} views are" if named else "no view is"
+            cure = "open it with a name of its own" if named else "open it with that name first, or close this one"
+            text = f"{found} called {message.name!r}, so it cannot be watched; {cure}"
+            client.tell(ErrorMessage(code="unknown_name", message=text, view=message.view))
+            return
+        (view,) = named
+        if len(view.seats) > self._config.max_watchers:
+            text = f"view {message.name!r} is watched {self._config.max_watchers} times already, which is the limit"
+            client.tell(ErrorMessage(code="too_many_watchers", message=f"{text}; close one", view=message.view))
+            return
+        seat = self._seat(client, view, message.view)
+        client.tell(protocol.ViewShared(view=seat.number, shared=view.shared))
+        self._grant(seat, message.credits)
+
+    def _enter(
+        self,
+        client: Client,
+        opened: protocol.ViewOpened,
+        message: protocol.OpenView | protocol.ForkView | protocol.RestoreView,
+    ) -> ServedView:
+        view = ServedView(
             handle=next(self._handles),
+            name=message.name,
             opened=opened,
-            ring=FrameRing((self._config.lead_chunks + 1) * opened.chunk_frames),
-            fps=opened.fps,
-            credits=credits,
+            epoch=opened.epoch,
             asked_s=self._clock(),
-            max_receipts=self._config.max_receipts,
         )
-        client.views[view.number] = view
-        self._views[view.handle] = (client, view)
+        self._views[view.handle] = view
+        view.held_by = self._seat(client, view, opened.view)
+        view.held_by.credits = message.credits
         return view
+
+    def _seat(self, client: Client, view: ServedView, number: int) -> ClientView:
+        """Let a client see a view, and tell it so."""
+        ring = FrameRing((self._config.lead_chunks + 1) * view.opened.chunk_frames)
+        seat = ClientView(number=number, client=client, view=view, ring=ring, max_receipts=self._config.max_receipts)
+        view.seats.append(seat)
+        client.views[number] = seat
+        client.tell(seat.opened)
+        return seat
 
     def _refusal(self, message: protocol.OpenView) -> ErrorMessage | None:
         if message.profile and message.profile not in self._card.profiles:
@@ -300,60 +344,117 @@ class Desk:
             return ErrorMessage(code="bad_message", message=text, view=message.view)
         return None
 
-    def _no_room(self, view: int) -> ErrorMessage | None:
-        if len(self._views) < self._max_views:
+    def _no_room(self, view: int, profile: str, stride: int) -> ErrorMessage | None:
+        """Why one more view may not be opened. A view that rests may go on at any time, so it counts."""
+        if len(self._views) >= self._max_views:
+            text = f"{len(self._views)} views are open, the limit is {self._max_views}; close one first"
+            return ErrorMessage(code="too_many_views", message=text, view=view)
+        opened = [self._demand(other.opened.profile, self._stride(other)) for other in self._views.values()]
+        refusal = admission.refusal(
+            self._demand(profile, stride),
+            opened,
+            self._runner.batch_costs,
+            strides=STRIDES,
+            max_load=self._max_load,
+            max_views=self._max_views,
+        )
+        if refusal is None:
             return None
-        text = f"{len(self._views)} views are open, the limit is {self._max_views}; close one first"
-        return ErrorMessage(code="too_many_views", message=text, view=view)
+        text = admission.told(refusal, profile=profile, fps=self._card.fps)
+        return ErrorMessage(code="no_capacity", message=text, view=view)
 
-    def _close(self, client: Client, view: ClientView) -> None:
-        del client.views[view.number], self._views[view.handle]
+    def _demand(self, profile: str, stride: int) -> Demand:
+        chosen = self._card.profiles[profile]
+        frames = chosen.partition.chunk_frames * self._card.codec.frames_per_latent
+        return Demand(group=chosen, every_chunk_s=frames / self._card.fps, stride=stride)
+
+    def _stride(self, view: ServedView) -> int:
+        return round(self._card.fps / view.opened.fps)
+
+    def _close(self, seat: ClientView) -> None:
+        """Somebody leaves a view: for who watches it goes on, with its owner it ends."""
+        view = seat.view
+        if seat.watches:
+            self._let_go(seat)
+            view.leave(seat)
+            del seat.client.views[seat.number]
+            return
+        for other in view.seats:
+            del other.client.views[other.number]
+        for other in view.seats[1:]:
+            for receipt in other.cancelled("its owner closed the view"):
+                other.client.tell(receipt)
+            other.client.tell(protocol.ViewClosed(view=other.number, reason="its owner closed it"))
+        del self._views[view.handle]
         self._runner.close_view(view.handle)
 
-    def _park(self, view: ClientView, parked: bool) -> None:
+    # ---- what a view is told
+
+    def _grant(self, seat: ClientView, frames: int) -> None:
+        seat.credits = min(seat.credits + frames, protocol.MAX_CREDITS)
+        if seat.credits:
+            self._park(seat.view, False)
+
+    def _let_go(self, seat: ClientView) -> None:
+        """The keys that somebody holds are released."""
+        if seat.view.held_by is seat:
+            self._runner.act(seat.view.handle, {})
+
+    def _park(self, view: ServedView, parked: bool) -> None:
         if parked != view.parked:
             view.parked, view.resting = parked, True
             handle, at_s = view.handle, self._clock()
             self._runner.post(lambda engine: [engine.rest(handle, at_s=at_s, parked=parked), engine.status(handle)])
 
-    def _say(self, client: Client, view: ClientView, message: protocol.Words) -> None:
-        if view.knows(message.id):
-            if message.id in view.receipts:
-                client.tell(view.receipts[message.id])
+    def _share(self, view: ServedView, shared: bool) -> None:
+        if shared == view.shared:
             return
-        if len(view.waiting) >= MAX_WAITING:
+        view.shared = shared
+        for seat in view.seats[1:]:
+            seat.client.tell(protocol.ViewShared(view=seat.number, shared=shared))
+            if not shared:
+                self._let_go(seat)
+
+    def _say(self, seat: ClientView, message: protocol.Words) -> None:
+        if seat.knows(message.id):
+            if message.id in seat.receipts:
+                seat.client.tell(seat.receipts[message.id])
+            return
+        if len(seat.waiting) >= MAX_WAITING:
             text = f"{MAX_WAITING} words wait for their receipt; send these again when some are answered"
-            client.tell(ErrorMessage(code="too_many_words", message=text, view=view.number, id=message.id))
+            seat.client.tell(ErrorMessage(code="too_many_words", message=text, view=seat.number, id=message.id))
             return
-        view.waiting.add(message.id)
-        handle = view.handle
+        seat.waiting.add(message.id)
+        handle, word = seat.view.handle, seat.view.engine_word(seat, message.id)
         if isinstance(message, protocol.Rewind):
-            at_s = self._clock()
-            self._runner.post(lambda engine: _rewind(engine, handle, message, at_s))
+            seconds, at_s = message.seconds, self._clock()
+            self._runner.post(lambda engine: _rewind(engine, handle, word, seconds, at_s))
         else:
-            wish = _wish(message, view.fps)
+            wish = answers.wish(message, word=word, fps=seat.view.opened.fps)
             self._runner.post(lambda engine: [engine.say(handle, wish)])
 
-    def _save(self, client: Client, view: ClientView, number: int) -> None:
+    def _save(self, seat: ClientView, number: int) -> None:
+        client, view = seat.client, seat.view
         if view.saving or any(payload is not None for _, payload in client.outbox):
             text = "a snapshot is on its way already; ask again when it has come"
-            client.tell(ErrorMessage(code="not_yet", message=text, view=view.number, id=number))
+            client.tell(ErrorMessage(code="not_yet", message=text, view=seat.number, id=number))
             return
         view.saving, handle, at_s = True, view.handle, self._clock()
         self._runner.post(lambda engine: [engine.save_view(handle, number, at_s=at_s)])
 
-    def _cancel(self, client: Client, view: ClientView, word: int) -> None:
-        if not view.knows(word):
+    def _cancel(self, seat: ClientView, word: int) -> None:
+        if not seat.knows(word):
             text = f"words {word} never came, so they cannot be taken back"
-            client.tell(ErrorMessage(code="unknown_word", message=text, view=view.number, id=word))
+            seat.client.tell(ErrorMessage(code="unknown_word", message=text, view=seat.number, id=word))
             return
-        receipt, handle = view.receipts.get(word), view.handle
-        if receipt is not None and receipt.state != "accepted":
-            client.tell(receipt)
+        receipt, handle = seat.receipts.get(word), seat.view.handle
+        number = seat.view.known_word(seat, word)
+        if number is None or (receipt is not None and receipt.state != "accepted"):
+            seat.client.tell(seat.receipts[word])
             return
 
         def command(engine: Engine) -> Iterator[Outcome]:
-            told = engine.cancel(handle, word)
+            told = engine.cancel(handle, number)
             return iter(() if told is None else (told,))
 
         self._runner.post(command)
@@ -362,35 +463,63 @@ class Desk:
 
     def take_outcome(self, outcome: Outcome) -> None:
         """Pass on what the engine did; what belongs to a view that was closed meanwhile is dropped."""
-        found = self._views.get(outcome.view)
-        if found is None:
+        view = self._views.get(outcome.view)
+        if view is None:
             return
-        client, view = found
         match outcome:
             case Chunk():
-                view.ring.push(outcome)
+                view.epoch = outcome.epoch
+                for seat in view.seats:
+                    seat.ring.push(outcome)
             case Rested(resting=resting, by_s=by_s):
-                view.ring.delay(by_s)
+                for seat in view.seats:
+                    seat.ring.delay(by_s)
                 view.resting = resting
             case Rewound():
-                view.ring.clear()
+                for seat in view.seats:
+                    seat.ring.clear()
             case Saved(id=number, snapshot=snapshot):
-                view.saving = False
+                client, view.saving = view.owner.client, False
                 if snapshot is None:
                     text = "the scene is still beginning; ask again once it shows its first frame"
-                    client.tell(ErrorMessage(code="not_yet", message=text, view=view.number, id=number))
+                    client.tell(ErrorMessage(code="not_yet", message=text, view=view.owner.number, id=number))
                 else:
-                    header = protocol.SnapshotHeader(id=number, view=view.number)
+                    header = protocol.SnapshotHeader(id=number, view=view.owner.number)
                     client.tell(header, write_snapshot(snapshot, self._card))
             case Told():
-                receipt = _receipt(view.number, outcome)
-                view.remember(receipt)
-                client.tell(receipt)
+                self._answer(view, outcome)
             case ViewStatus():
-                client.tell(_status(view, outcome))
+                for seat in view.seats:
+                    seat.client.tell(answers.status(seat.number, outcome, dropped=seat.ring.dropped))
+
+    def _answer(self, view: ServedView, told: Told) -> None:
+        """Words have news: whoever said them is told."""
+        said = view.said(told.note.id)
+        if said is None:
+            return
+        seat, word = said
+        receipt = answers.receipt(seat.number, word, told)
+        if receipt.state != "accepted":
+            view.words.pop(told.note.id, None)
+        seat.remember(receipt)
+        seat.client.tell(receipt)
 
 
-_WITHOUT_ID = (protocol.Act, protocol.Pause, protocol.Resume, protocol.Credit)
+_WITHOUT_ID = (protocol.Act, protocol.Pause, protocol.Resume, protocol.Credit, protocol.ShareView)
+
+
+_OWNERS = (protocol.SaveView, protocol.ShareView, protocol.Pause, protocol.Resume)
+
+
+def _not_allowed(seat: ClientView, message: AboutView) -> str | None:
+    """Why a client may not do this to a view that another one opened; None when it may."""
+    if isinstance(message, protocol.Credit) or not seat.watches:
+        return None
+    if isinstance(message, _OWNERS):
+        return f"view {seat.number} is another client's, which alone may pause, save or share it; open one of your own"
+    if not seat.view.shared:
+        return f"view {seat.number} is another client's, and not shared: it can be watched, not steered"
+    return None
 
 
 def _release() -> str:
@@ -400,52 +529,11 @@ def _release() -> str:
         return "from a checkout"
 
 
-def _rewind(engine: Engine, handle: int, message: protocol.Rewind, at_s: float) -> list[Outcome]:
+def _rewind(engine: Engine, handle: int, word: int, seconds: float, at_s: float) -> list[Outcome]:
     """What a REWIND comes to: the view goes back, or it says why not."""
     try:
-        rewound = engine.rewind(handle, message.seconds, at_s=at_s)
+        rewound = engine.rewind(handle, seconds, at_s=at_s)
     except OptionError as error:
-        return [Told(handle, 0, Note(id=message.id, state="rejected", reason=str(error)))]
-    done = Note(id=message.id, state="applied", first_influenced_frame=0, first_full_frame=0)
+        return [Told(handle, 0, Note(id=word, state="rejected", reason=str(error)))]
+    done = Note(id=word, state="applied", first_influenced_frame=0, first_full_frame=0)
     return [rewound, Told(handle, rewound.epoch, done)]
-
-
-def _wish(message: protocol.Prompt | protocol.Event | protocol.Cut, fps: float) -> Wish:
-    match message:
-        case protocol.Prompt():
-            return Wish(id=message.id, verb="prompt", text=message.text, at=message.at)
-        case protocol.Event():
-            hold_frames = max(1, round(message.hold_s * fps))
-            return Wish(id=message.id, verb="event", text=message.text, at=message.at, hold_frames=hold_frames)
-        case protocol.Cut():
-            return Wish(id=message.id, verb="cut", text=message.text, seed=message.seed)
-
-
-def _receipt(view: int, told: Told) -> ReceiptUpdate:
-    note, understanding = told.note, told.understanding
-    return ReceiptUpdate(
-        id=note.id,
-        view=view,
-        state=note.state,
-        epoch=told.epoch if note.state == "applied" else None,
-        first_influenced_frame=note.first_influenced_frame,
-        first_full_frame=note.first_full_frame,
-        understood=None if understanding is None else understanding.score,
-        nearest="" if understanding is None else understanding.nearest[:128],
-        reason=note.reason,
-    )
-
-
-def _status(view: ClientView, status: ViewStatus) -> protocol.StatusUpdate:
-    return protocol.StatusUpdate(
-        view=view.number,
-        state=status.state,
-        epoch=status.epoch,
-        playhead=status.playhead,
-        lead_s=status.lead_s,
-        dropped=view.ring.dropped,
-        fps=status.fps,
-        denoise_ms=1000 * status.denoise_s,
-        decode_ms=1000 * status.decode_s,
-        tick_ms=1000 * status.tick_s,
-    )

@@ -6,8 +6,9 @@ between the ticks of the others, so that they keep their rate.
 """
 
 import math
+import statistics
 from collections import deque
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import zip_longest
 from typing import Literal
@@ -20,6 +21,7 @@ from torch import Tensor
 from eddyline.errors import OptionError
 from eddyline_runtime import moments, prompts, scheduling
 from eddyline_runtime.actions import ActionChange, action_vector
+from eddyline_runtime.admission import BatchCosts
 from eddyline_runtime.conditioning import Away, RowWords
 from eddyline_runtime.config import EngineConfig, Profile
 from eddyline_runtime.dreamer import Dreamer, Progress
@@ -142,6 +144,9 @@ class Engine:
         self._newest: dict[int, deque[_Made]] = {}
         self._memory: dict[tuple[Profile, int], deque[float]] = {}
         """What ticks took, by profile and how many further rows guidance took for a view."""
+        self._batches: dict[Profile, dict[int, deque[float]]] = {}
+        self.batch_costs: Mapping[Profile, BatchCosts] = {}
+        """What ticks of each profile took lately; replaced as a whole, so that any thread may read it."""
         self._encode_s = 0.0
         """What encoding a text took last."""
 
@@ -427,16 +432,23 @@ class Engine:
         """Make some chunks in every profile and throw them away, so that the first viewer finds everything ready."""
         profiles = list(self.world.card.profiles)
         for done, profile in enumerate(profiles):
-            state = self.open_view(-1 - done, prompt="a quiet morning", seed=0, profile=profile)
-            while state.opening:
-                self._advance_openings([state])
-            for chunk in range(WARM_UP_CHUNKS):
-                if chunk == 1:
-                    self._memory = {key: past for key, past in self._memory.items() if key[0] != state.profile}
-                self._make_chunks([state])
-            self.close_view(state.view)
+            for views in sorted({1, self.config.warm_up_views}, reverse=True):
+                self._warm_up(profile, views)
             on_progress((done + 1) / len(profiles))
         self.ticks = 0
+
+    def _warm_up(self, profile: str, views: int) -> None:
+        """Make some chunks of so many views; what the first took is forgotten, and what larger batches took before."""
+        states = [self.open_view(-1 - view, prompt="a quiet morning", seed=0, profile=profile) for view in range(views)]
+        while states[0].opening:
+            self._advance_openings(states)
+        for chunk in range(WARM_UP_CHUNKS):
+            if chunk == 1:
+                self._memory = {key: past for key, past in self._memory.items() if key[0] != states[0].profile}
+                self._batches[states[0].profile].pop(views)
+            self._make_chunks(states)
+        for state in states:
+            self.close_view(state.view)
 
     @torch.inference_mode()
     def tick(self, now_s: float) -> list[Outcome]:
@@ -533,8 +545,15 @@ class Engine:
             costs.interval_s, costs.made_s = made_s - costs.made_s, made_s
         key = profile, max(len(row.away) for row in rows)
         self._memory.setdefault(key, deque(maxlen=self.config.cost_memory)).append(made_s - begin_s)
+        self._measure(profile, len(batch), made_s - begin_s)
         self.ticks += 1
         return outcomes
+
+    def _measure(self, profile: Profile, views: int, seconds: float) -> None:
+        sizes = self._batches.setdefault(profile, {})
+        sizes.setdefault(views, deque(maxlen=self.config.cost_memory)).append(seconds)
+        medians = {size: statistics.median(taken) for size, taken in sizes.items()}
+        self.batch_costs = {**self.batch_costs, profile: medians}
 
     def _apply_words(self, state: ViewState) -> list[Told]:
         said = {wish.id: wish.text for wish in state.words.pending}

@@ -7,8 +7,10 @@ with `take_outcomes` after `wake` was called, and how far the thread is can be r
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
+from eddyline_runtime.admission import BatchCosts
+from eddyline_runtime.config import Profile
 from eddyline_runtime.engine import Engine, Outcome
 
 Command = Callable[[Engine], Iterable[Outcome]]
@@ -50,6 +52,11 @@ class Runner:
     def ticks(self) -> int:
         """Ticks done."""
         return self._engine.ticks
+
+    @property
+    def batch_costs(self) -> Mapping[Profile, BatchCosts]:
+        """What ticks of each profile took lately."""
+        return self._engine.batch_costs
 
     def tick_age_s(self) -> float:
         """How long the turn at hand has been running, its tick, commands and texts included; 0 when there is none."""

@@ -7,6 +7,7 @@ only against credit and are never queued: what a client does not take is dropped
 
 import contextlib
 import logging
+import math
 import socket
 import time
 import uuid
@@ -65,6 +66,7 @@ class Server:
             self._runner,
             config,
             max_views=engine.config.max_views,
+            max_load=engine.config.max_load if engine.config.paced else math.inf,
             instance=uuid.uuid4().hex,
             clock=clock,
         )

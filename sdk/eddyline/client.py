@@ -113,6 +113,23 @@ class Runtime:
         messages = [self._checked(plan) for plan in plans]
         return [self._opened(message) for message in messages]
 
+    def watch_view(self, name: str) -> View:
+        """Watch the view that has this name, whichever client of the runtime opened it. Returns at once.
+
+        It shows the frames that are made from then on, reads for itself alone, and ends when its owner closes the view.
+        Words and keys are taken while the owner shares it (`View.share`, `View.may_steer`). When no view is called so,
+        `poll()` tells by ViewClosed, and `View.wait_open()` raises UnknownNameError; watch it again after its runtime
+        was lost.
+
+        name: 1 to 128 characters. Raises OptionError or ClosedError.
+        """
+        self._check_open()
+        if not check_name(name):
+            raise OptionError("an empty name names no view; give the one that the view was opened with")
+        view = View(self._link, self._link.next_id(), name, 0.0, watches=True)
+        self._link.watch_view(view)
+        return view
+
     def restore_view(self, data: bytes, *, name: str = "") -> View:
         """Open a view that goes on from a snapshot: `Snapshot.data`, or a file of `Snapshot.save()`. Returns at once.
 

@@ -130,9 +130,10 @@ class Peer:
 def check_runtime(endpoint: str, *, prompt: str = "a red room", patience_s: float = 10.0) -> list[str]:
     """Check a runtime against the protocol, and return the rules that it keeps.
 
-    Uses up to two views at a time. `patience_s` is how long it waits for any one answer. Raises ConformanceError,
-    naming the rule, at the first one that is broken; EndpointError or KeysNeededError for an endpoint that cannot be
-    used.
+    Uses up to two views at a time, and must find room for them. `patience_s` is how long it waits for any one answer.
+
+    Raises ConformanceError, naming the rule, at the first one that is broken; EndpointError or KeysNeededError for an
+    endpoint that cannot be used.
     """
     endpoint = check_endpoint(endpoint)
     kept: list[str] = []
@@ -397,6 +398,39 @@ def _check_snapshot(endpoint: str, prompt: str, patience_s: float) -> None:
         _require((first.index, first.prompt) == (0, prompt), f"it begins with frame {first.index} of {first.prompt!r}")
 
 
+def _check_watch(endpoint: str, prompt: str, patience_s: float) -> None:
+    """A view is watched by its name; whoever watches reads by credit of its own, steers only while it is shared, and is
+    told when its owner closes it; a name that no view has is refused."""
+    name = f"watched {secrets.token_hex(8)}"
+    with Peer(endpoint, patience_s=patience_s) as owner, Peer(endpoint, patience_s=patience_s) as guest:
+        owner.send(protocol.OpenView(view=1, prompt=prompt, seed=1, name=name, credits=200))
+        opened = owner.expect(protocol.ViewOpened)
+        guest.send(protocol.WatchView(view=6, name=f"{name} not"))
+        _require(_error(guest, "unknown_name").view == 6, "the view that is not watched was not named")
+        guest.send(protocol.WatchView(view=7, name=name, credits=3))
+        seen = guest.expect(protocol.ViewOpened, lambda opened: opened.view == 7)
+        _require((seen.fps, seen.profile) == (opened.fps, opened.profile), f"VIEW_OPENED says {seen}, not {opened}")
+        _require(not guest.expect(protocol.ViewShared).shared, "it was shared without being told to")
+        last = [guest.expect(FrameHeader) for _ in range(3)][-1]
+        owner.expect(FrameHeader, lambda header: header.index > last.index)
+        _require(last.view == 7 and not guest.frames(7), f"3 frames were granted, more than frame {last.index} came")
+        guest.send(protocol.Event(id=14, view=7, text="thunder and lightning"))
+        error = _error(guest, "not_allowed")
+        _require((error.view, error.id) == (7, 14), f"view {error.view} and id {error.id} were named, not 7 and 14")
+        owner.send(protocol.ShareView(view=1, shared=True))
+        guest.expect(protocol.ViewShared, lambda told: told.shared)
+        owner.send(protocol.Credit(view=1, frames=200))
+        for peer, view in ((owner, 1), (guest, 7)):  # both may choose the same id
+            peer.send(protocol.Event(id=15, view=view, text="thunder and lightning", hold_s=1.0))
+            receipt = peer.expect(ReceiptUpdate, lambda receipt: receipt.id == 15 and receipt.state == "applied")
+            _require(receipt.view == view, f"the receipt names view {receipt.view}, not {view}")
+        guest.send(protocol.Pause(view=7))
+        _error(guest, "not_allowed")
+        owner.send(protocol.CloseView(view=1))
+        closed = guest.expect(protocol.ViewClosed, lambda closed: closed.view == 7)
+        _require(closed.reason != "", "no reason was given")
+
+
 def _check_pause(endpoint: str, prompt: str, patience_s: float) -> None:
     """PAUSE stops the frames, RESUME lets them come again, STATUS tells both."""
     with Peer(endpoint, patience_s=patience_s) as peer:
@@ -447,6 +481,7 @@ CHECKS: tuple[Callable[[str, str, float], None], ...] = (
     _check_rewind,
     _check_fork,
     _check_snapshot,
+    _check_watch,
     _check_pause,
     _check_reconnect,
 )

@@ -7,6 +7,7 @@
     │   ├── KeyNameError          a key that is neither a W3C `event.code` nor an action of this world
     │   ├── AxisError             an axis value that is NaN, infinite or outside [-1, 1]
     │   ├── OptionError           any other argument out of range, or an unknown profile
+    │   ├── SpectatorError        a view that another client opened is asked for what only those who steer it may
     │   └── ClosedError           the view or the runtime was closed
     ├── BackpressureError         too many words are still without an answer
     ├── RuntimeConnectionError    the runtime cannot be reached
@@ -14,6 +15,10 @@
     │   ├── KeysNeededError       the endpoint is not on this machine, which needs keys
     │   ├── ConnectTimeoutError   nobody answered in time
     │   └── VersionError          the two sides speak different major versions of the protocol
+    ├── ViewError                 the runtime did not open a view, or closed it (`View.error`, `View.wait_open`)
+    │   ├── CapacityError         one view too many, or one that would make those that are open late
+    │   ├── UnknownNameError      no view, or more than one, has the name that was to be watched
+    │   └── OwnerClosedError      the client that opened the view closed it; whoever watched it sees no more of it
     ├── LaunchError               the runtime process could not be started, or died before it was ready
     ├── ProtocolError             a message that does not follow the protocol
     │   ├── BadMessageError       not MessagePack, or a field missing, mistyped or out of bounds
@@ -64,6 +69,10 @@ class OptionError(UsageError):
     """Raised when an argument is out of range or names something unknown."""
 
 
+class SpectatorError(UsageError):
+    """Raised when a view that is watched is steered while it is not shared, or asked for what its owner alone may."""
+
+
 class ClosedError(UsageError):
     """Raised when a view or runtime that was closed is asked to do something."""
 
@@ -90,6 +99,22 @@ class ConnectTimeoutError(RuntimeConnectionError):
 
 class VersionError(RuntimeConnectionError):
     """Raised when client and runtime speak different major versions of the protocol."""
+
+
+class ViewError(EddylineError):
+    """Raised by `View.wait_open`, and kept in `View.error`, when the runtime did not open a view, or closed it."""
+
+
+class CapacityError(ViewError):
+    """Raised when a view is one too many, or would make those that are open late; the message says what would fit."""
+
+
+class UnknownNameError(ViewError):
+    """Raised when no view, or more than one, has the name that was to be watched."""
+
+
+class OwnerClosedError(ViewError):
+    """Raised when the client that opened a view closed it, or is gone; who watched it keeps the last frame."""
 
 
 class LaunchError(EddylineError):

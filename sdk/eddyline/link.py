@@ -18,7 +18,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from eddyline import notes, protocol
-from eddyline.errors import ConnectTimeoutError, EddylineError
+from eddyline.errors import (
+    CapacityError,
+    ClosedError,
+    ConnectTimeoutError,
+    EddylineError,
+    OwnerClosedError,
+    UnknownNameError,
+    ViewError,
+)
 from eddyline.frames import Frame
 from eddyline.outbox import Outbox
 from eddyline.protocol import ReceiptUpdate, RuntimeMessage, Words
@@ -32,8 +40,16 @@ if TYPE_CHECKING:
 MAX_NOTES = 1024
 """Notes that wait for `poll()`; when there are more, the oldest go."""
 
-_ENDS_A_VIEW = ("unknown_view", "unknown_profile", "too_many_views", "bad_snapshot")
-"""Errors after which a view is not open."""
+_ENDS_A_VIEW: dict[str, type[ViewError]] = {
+    "unknown_view": ViewError,
+    "unknown_profile": ViewError,
+    "too_many_views": CapacityError,
+    "no_capacity": CapacityError,
+    "bad_snapshot": ViewError,
+    "unknown_name": UnknownNameError,
+    "too_many_watchers": CapacityError,
+}
+"""Errors after which a view is not open, and what the game is told."""
 
 _WORDS: dict[WordKind, Callable[..., Words]] = {
     "prompt": protocol.Prompt,
@@ -113,7 +129,7 @@ class Link:
 
         def command() -> None:
             if self.gone is not None:
-                view.receive_closed(str(self.gone))
+                view.receive_closed(self.gone)
                 return
             self._views[view.id] = view
             self._outbox.open_view(message, snapshot)
@@ -127,9 +143,26 @@ class Link:
             self._views[view.id] = view
             if not self._outbox.fork_view(source_id, view.id, view.name):
                 del self._views[view.id]
-                view.receive_closed(f"view {source_id}, which it was to go on from, is closed")
+                view.receive_closed(ViewError(f"view {source_id}, which it was to go on from, is closed"))
+                self._wake_waiters()
 
         self._transport.post(command)
+
+    def watch_view(self, view: View) -> None:
+        """Watch the view of another client that has this one's name."""
+
+        def command() -> None:
+            if self.gone is not None:
+                view.receive_closed(self.gone)
+                return
+            self._views[view.id] = view
+            self._outbox.watch_view(protocol.WatchView(view=view.id, name=view.name))
+
+        self._transport.post(command)
+
+    def share_view(self, view_id: int, shared: bool) -> None:
+        """Let those who watch a view steer it, or not."""
+        self._transport.post(self._outbox.share_view, view_id, shared)
 
     def save_view(self, snapshot: Snapshot) -> None:
         """Ask for a snapshot."""
@@ -235,6 +268,14 @@ class Link:
                 self._changed.wait(min(left_s, 0.1))
         on_turn()
 
+    def wait(self, done: Callable[[], bool], timeout_s: float) -> bool:
+        """Wait until `done()`, for what a view is told, up to `timeout_s` seconds. Returns whether it is."""
+        deadline_s = self.clock() + timeout_s
+        with self._changed:
+            while not done() and (left_s := deadline_s - self.clock()) > 0:
+                self._changed.wait(min(left_s, 1.0))
+        return done()
+
     def _wake_waiters(self) -> None:
         with self._changed:
             self._changed.notify_all()
@@ -292,7 +333,7 @@ class Link:
         self.connected_now = False
         self._end_receipts(self._outbox.abandon(), "rejected", str(error))
         for view in self._views.values():
-            view.receive_closed(str(error))
+            view.receive_closed(error)
         self._views.clear()
         self.note(notes.RuntimeGone(str(error)))
         self._wake_waiters()
@@ -310,8 +351,15 @@ class Link:
                 if view is not None and news:
                     view.receive_opened(message)
                     self.note(notes.ViewOpened(view, again=again))
+                    self._wake_waiters()
             case protocol.ViewClosed():
-                self._end_view(message.view, message.reason or "the runtime closed it")
+                view = self._views.get(message.view)
+                kind = OwnerClosedError if view is not None and view.watches else ViewError
+                self._end_view(message.view, kind(message.reason or "the runtime closed it"))
+            case protocol.ViewShared():
+                view = self._views.get(message.view)
+                if view is not None:
+                    view.receive_shared(message.shared)
             case protocol.StatusUpdate():
                 view = self._views.get(message.view)
                 if view is not None:
@@ -372,17 +420,18 @@ class Link:
                 self.note(notes.SnapshotTaken(snapshot))
                 return
         if message.view is not None and message.code in _ENDS_A_VIEW:
-            self._end_view(message.view, message.message)
+            self._end_view(message.view, _ENDS_A_VIEW[message.code](message.message))
             return
         view = None if message.view is None else self._views.get(message.view)
         self.note(notes.ErrorReported(message.code, message.message, view))
 
-    def _end_view(self, view_id: int, reason: str) -> None:
+    def _end_view(self, view_id: int, error: ViewError) -> None:
         view = self._views.pop(view_id, None)
         if view is not None:
-            self._end_receipts(self._outbox.close_view(view_id), "cancelled", f"the view was closed: {reason}")
-            view.receive_closed(reason)
-            self.note(notes.ViewClosed(view, reason))
+            self._end_receipts(self._outbox.close_view(view_id), "cancelled", f"the view was closed: {error}")
+            view.receive_closed(error)
+            self.note(notes.ViewClosed(view, str(error)))
+            self._wake_waiters()
 
     def _end_receipts(self, receipts: list[Receipt], state: protocol.WordState, reason: str) -> None:
         for receipt in receipts:
@@ -393,5 +442,6 @@ class Link:
         self._transport.send(protocol.Bye())
         self._end_receipts(self._outbox.abandon(), "cancelled", "the runtime was closed")
         for view in self._views.values():
-            view.receive_closed("the runtime was closed")
+            view.receive_closed(ClosedError("the runtime was closed"))
         self._views.clear()
+        self._wake_waiters()

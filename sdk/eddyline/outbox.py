@@ -33,7 +33,7 @@ class _Word:
 class _View:
     """What the runtime has to know about one view. `opening` is the message that would open it as it is now."""
 
-    opening: protocol.OpenView
+    opening: protocol.OpenView | protocol.WatchView
     fork_of: int | None = None
     """The view it goes on from, until it was opened as its fork."""
     snapshot: bytes | None = None
@@ -44,10 +44,17 @@ class _View:
     newest_epoch: int = 0
     prompt_id: int = 0
     paused: bool = False
+    shared: bool | None = None
+    """None: the game never said."""
     keys: dict[str, float] | None = None
     words: dict[int, _Word] = field(default_factory=dict)
     waiting_frames: int = 0
     granted: int = 0
+
+    @property
+    def watches(self) -> bool:
+        """Whether another client opened it."""
+        return isinstance(self.opening, protocol.WatchView)
 
     def grant(self) -> int:
         """Return how many frames may be granted now, and count them as granted."""
@@ -74,7 +81,7 @@ class Outbox:
     def fork_view(self, source_id: int, view_id: int, name: str) -> bool:
         """Open a view that goes on from another. Returns False when that one is not there any more."""
         source = self._views.get(source_id)
-        if source is None:
+        if source is None or isinstance(source.opening, protocol.WatchView):
             return False
         opening = replace(source.opening, view=view_id, name=name, epoch=0, credits=0)
         view = _View(opening=opening, fork_of=source_id, keys=source.keys)
@@ -82,6 +89,21 @@ class Outbox:
         if self._connected:
             self._send_opening(view, known=False)
         return True
+
+    def watch_view(self, message: protocol.WatchView) -> None:
+        """Watch a view of another client, now, or as soon as there is a connection."""
+        view = _View(opening=message)
+        self._views[message.view] = view
+        if self._connected:
+            self._send_opening(view, known=False)
+
+    def share_view(self, view_id: int, shared: bool) -> None:
+        """Let those who watch a view steer it, or not."""
+        view = self._views.get(view_id)
+        if view is not None:
+            view.shared = shared
+            if self._connected:
+                self._tell(protocol.ShareView(view=view_id, shared=shared))
 
     def close_view(self, view_id: int) -> list[Receipt]:
         """Forget a view, and tell the runtime if it is connected. Returns the receipts that nobody will answer now."""
@@ -180,11 +202,10 @@ class Outbox:
         message = word.message
         if update.state == "applied":
             view.newest_epoch = max(view.newest_epoch, update.epoch or 0)
-            if isinstance(message, protocol.Prompt | protocol.Cut) and update.id > view.prompt_id:
+            opening, redescribes = view.opening, isinstance(message, protocol.Prompt | protocol.Cut)
+            if isinstance(opening, protocol.OpenView) and redescribes and update.id > view.prompt_id:
                 view.prompt_id = update.id
-                view.opening = replace(view.opening, prompt=message.text)
-                if isinstance(message, protocol.Cut) and message.seed is not None:
-                    view.opening = replace(view.opening, seed=message.seed)
+                view.opening = _under(opening, message)
         if word.receipt.is_final:
             del view.words[update.id]
         else:
@@ -210,10 +231,12 @@ class Outbox:
                 self._send_opening(view, known=known)
             if known:
                 self._send_credit(view)
-            if view.keys is not None:
+            if view.keys or (view.keys is not None and not view.watches):
                 self._tell(protocol.Act(view=view_id, keys=view.keys))
-            if view.paused or known:
+            if (view.paused or known) and not view.watches:
                 self._tell(protocol.Pause(view=view_id) if view.paused else protocol.Resume(view=view_id))
+            if view.shared is not None:
+                self._tell(protocol.ShareView(view=view_id, shared=view.shared))
             if not known:
                 _fail_saves(view, "the runtime was lost before it was taken")
             for number in view.saves:
@@ -238,9 +261,12 @@ class Outbox:
         if view.opened:
             view.opened, view.reopening = False, True
             view.newest_epoch += 1
-            view.opening = replace(view.opening, epoch=view.newest_epoch)
+            if isinstance(view.opening, protocol.OpenView):
+                view.opening = replace(view.opening, epoch=view.newest_epoch)
         opening, credits = view.opening, 0 if known else view.grant()
-        if view.fork_of is not None:
+        if isinstance(opening, protocol.WatchView):
+            self._tell(replace(opening, credits=credits))
+        elif view.fork_of is not None:
             self._tell(protocol.ForkView(view=opening.view, source=view.fork_of, name=opening.name, credits=credits))
         elif view.snapshot is not None:
             restoring = protocol.RestoreView(view=opening.view, name=opening.name, epoch=opening.epoch, credits=credits)
@@ -273,6 +299,17 @@ class Outbox:
         applied = [word_id for word_id, word in view.words.items() if word.receipt.state == "applied"]
         for word_id in applied[:-MAX_AWAITING_FULL]:
             del view.words[word_id]
+
+
+def _under(opening: protocol.OpenView, message: Words) -> protocol.OpenView:
+    """What opens a view as it is after these words."""
+    match message:
+        case protocol.Cut(text=text, seed=int(seed)):
+            return replace(opening, prompt=text, seed=seed)
+        case protocol.Prompt(text=text) | protocol.Cut(text=text):
+            return replace(opening, prompt=text)
+        case _:
+            return opening
 
 
 def _unanswered(view: _View) -> list[Receipt]:

@@ -143,6 +143,27 @@ class RestoreView(Message, frozen=True, tag="restore_view"):
     credits: Annotated[int, Meta(ge=0, le=MAX_CREDITS)] = 0
 
 
+class WatchView(Message, frozen=True, tag="watch_view"):
+    """Watch an open view by its name, under the number `view`; any client may. Answered by VIEW_OPENED and VIEW_SHARED;
+    ERROR `unknown_name` when no view, or more than one, is called so.
+
+    It is read by CREDIT and left by CLOSE_VIEW, and goes on meanwhile. Words and keys are taken while it is shared;
+    they, and always what is its owner's alone (pauses, forks, snapshots), are else answered by ERROR `not_allowed`.
+    """
+
+    view: ViewId
+    name: Annotated[str, Meta(min_length=1, max_length=128)]
+    credits: Annotated[int, Meta(ge=0, le=MAX_CREDITS)] = 0
+
+
+class ShareView(Message, frozen=True, tag="share_view"):
+    """Say whether those who watch a view may steer it, too; only the client that opened it may. At first they may not.
+    Not answered; those who watch are told by VIEW_SHARED."""
+
+    view: ViewId
+    shared: bool
+
+
 class SaveView(Message, frozen=True, tag="save_view"):
     """Ask for a snapshot of a view. Answered by SNAPSHOT, or ERROR `not_yet` while its scene is beginning."""
 
@@ -300,6 +321,13 @@ class ViewClosed(Message, frozen=True, tag="view_closed"):
     reason: Note = ""
 
 
+class ViewShared(Message, frozen=True, tag="view_shared"):
+    """Whether those who watch a view may steer it; sent to them at first, after WELCOME, and when it changes."""
+
+    view: ViewId
+    shared: bool
+
+
 class ReceiptUpdate(Message, frozen=True, tag="receipt"):
     """What became of the words `id`. Both dates are frame indices of `epoch`; each is None until it is known."""
 
@@ -393,7 +421,11 @@ ERROR_CODES = (
     "unknown_word",  # CANCEL of words that never came
     "unknown_profile",  # OPEN_VIEW with a profile that WELCOME did not offer
     "too_many_views",  # OPEN_VIEW beyond max_views
+    "no_capacity",  # OPEN_VIEW of a view that would make those that are open late
     "not_yet",  # SAVE_VIEW while the scene is beginning
+    "unknown_name",  # WATCH_VIEW with a name that no open view has, or more than one
+    "too_many_watchers",  # WATCH_VIEW of a view that as many watch as the runtime serves
+    "not_allowed",  # words and keys of who watches a view that is not shared, or what is its owner's alone
     "bad_snapshot",  # RESTORE_VIEW with something that is no snapshot of this world
     "too_many_words",  # more words waiting in one view than the runtime keeps
     "replaced",  # another connection said HELLO with this token
@@ -406,6 +438,8 @@ ClientMessage: TypeAlias = (
     | OpenView
     | ForkView
     | RestoreView
+    | WatchView
+    | ShareView
     | SaveView
     | CloseView
     | Prompt
@@ -424,6 +458,7 @@ RuntimeMessage: TypeAlias = (
     Welcome
     | ViewOpened
     | ViewClosed
+    | ViewShared
     | ReceiptUpdate
     | FrameHeader
     | StatusUpdate
@@ -433,6 +468,8 @@ RuntimeMessage: TypeAlias = (
 )
 Words: TypeAlias = Prompt | Event | Cut | Rewind
 """The messages that are never lost: client-made ids, at least once, de-duplicated, answered by receipts."""
+AboutView: TypeAlias = Credit | Act | Pause | Resume | ShareView | SaveView | Cancel | Words
+"""The messages about one view that is open already."""
 
 
 def _kinds(structs: Sequence[type[Message]]) -> frozenset[str]:

@@ -6,7 +6,7 @@ import colorsys
 import math
 import zlib
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import msgspec
 import numpy as np
@@ -49,6 +49,30 @@ class _LiveEvent:
     end: int
 
 
+@dataclass(eq=False)
+class Seat:
+    """What one client has of a view: its number for it, its credits, the frames and receipts that wait for it."""
+
+    number: int
+    credits: int
+    ring: deque[tuple[protocol.FrameHeader, bytes]] = field(default_factory=deque)
+    dropped: int = 0
+    receipts: dict[int, ReceiptUpdate] = field(default_factory=dict)
+    news: list[RuntimeMessage] = field(default_factory=list)
+
+    def push(self, header: protocol.FrameHeader, pixels: bytes, room: int) -> None:
+        """Let a frame wait; the oldest goes when there is no room."""
+        self.ring.append((header, pixels))
+        if len(self.ring) > room:
+            self.ring.popleft()
+            self.dropped += 1
+
+    def clear(self) -> None:
+        """What waits will not be shown."""
+        self.dropped += len(self.ring)
+        self.ring.clear()
+
+
 class ScriptedView:
     """A view that keeps to the protocol: chunks just in time, a ring of two chunks, frames by credit, exact dates."""
 
@@ -66,8 +90,11 @@ class ScriptedView:
     ) -> None:
         self.fps = fps
         self.epoch = opening.epoch
-        self.credits = opening.credits
-        self._view = opening.view
+        self.name = opening.name
+        self.shared = False
+        self.owner = Seat(opening.view, opening.credits)
+        self.seats = [self.owner]
+        """The owner's, then those of who watches."""
         self.prompt = opening.prompt
         self.seed = opening.seed
         self._next_prompt: tuple[int, str] | None = None
@@ -75,13 +102,9 @@ class ScriptedView:
         self._height, self._width = height, width
         self._phrases = phrases
         self._events: list[_LiveEvent] = []
-        self._waiting: list[protocol.Prompt | protocol.Event | protocol.Cut] = []
-        self._receipts: dict[int, ReceiptUpdate] = {}
-        self._news: list[RuntimeMessage] = []
+        self._waiting: list[tuple[Seat, protocol.Prompt | protocol.Event | protocol.Cut]] = []
         self._keys: dict[str, float] = {}
-        self._ring: deque[tuple[protocol.FrameHeader, bytes]] = deque()
         self._chunk = 0
-        self._dropped = 0
         self._origin_s = now_s + MARGIN_S
         self._paused_s: float | None = None
         self._made_s = now_s
@@ -91,51 +114,61 @@ class ScriptedView:
     def _chunk_s(self) -> float:
         return self._chunk_frames / self.fps
 
-    def knows(self, word_id: int) -> bool:
-        """Whether words of this id came before."""
-        return word_id in self._receipts
+    def refusal(self, seat: Seat, message: ClientMessage) -> str | None:
+        """Why a client may not send this about the view; None when it may."""
+        if seat is self.owner or isinstance(message, protocol.Credit):
+            return None
+        if isinstance(message, protocol.SaveView | protocol.ShareView | protocol.Pause | protocol.Resume):
+            return "only who opened the view may do this"
+        return None if self.shared else "the view is watched, and not shared"
 
-    def reject(self, message: Words, reason: str) -> None:
+    def reject(self, seat: Seat, message: Words, reason: str) -> None:
         """Let these words be rejected when they are taken."""
-        self._receipts[message.id] = self._receipt(message, "rejected", reason=reason)
+        seat.receipts[message.id] = self._receipt(message, "rejected", reason=reason)
 
-    def take(self, message: ClientMessage, now_s: float) -> list[RuntimeMessage]:
+    def take(self, seat: Seat, message: ClientMessage, now_s: float) -> list[RuntimeMessage]:
         """Take in a message about this view. Returns the answers."""
+        receipts = seat.receipts
         match message:
             case protocol.Prompt() | protocol.Event() | protocol.Cut():
-                if message.id not in self._receipts:
+                if message.id not in receipts:
                     at = getattr(message, "at", "now")
                     if isinstance(at, int) and at < self._chunk * self._chunk_frames:
-                        self.reject(message, f"frame {at} has already been made")
+                        self.reject(seat, message, f"frame {at} has already been made")
                     else:
-                        self._receipts[message.id] = self._receipt(message, "accepted")
-                        self._waiting.append(message)
-                return [self._receipts[message.id]]
+                        receipts[message.id] = self._receipt(message, "accepted")
+                        self._waiting.append((seat, message))
+                return [receipts[message.id]]
             case protocol.Rewind():
-                if message.id not in self._receipts:
-                    self._rewind(message, now_s)
-                return [self._receipts[message.id]]
+                if message.id not in receipts:
+                    self._rewind(seat, message, now_s)
+                return [receipts[message.id]]
             case protocol.Cancel(id=word_id):
-                if word_id not in self._receipts:
+                if word_id not in receipts:
                     text = f"words {word_id} never came"
-                    return [protocol.ErrorMessage(code="unknown_word", message=text, view=self._view, id=word_id)]
-                if self._receipts[word_id].state == "accepted":
-                    self._waiting = [words for words in self._waiting if words.id != word_id]
-                    self._receipts[word_id] = replace(self._receipts[word_id], state="cancelled")
-                return [self._receipts[word_id]]
+                    return [protocol.ErrorMessage(code="unknown_word", message=text, view=seat.number, id=word_id)]
+                if receipts[word_id].state == "accepted":
+                    self._waiting = [said for said in self._waiting if (said[0], said[1].id) != (seat, word_id)]
+                    receipts[word_id] = replace(receipts[word_id], state="cancelled")
+                return [receipts[word_id]]
             case protocol.Act(keys=keys):
                 self._keys = keys
+            case protocol.ShareView(shared=shared):
+                if shared != self.shared:
+                    self.shared = shared
+                    for other in self.seats[1:]:
+                        other.news.append(protocol.ViewShared(view=other.number, shared=shared))
             case protocol.Credit(frames=frames):
-                self.credits = min(self.credits + frames, protocol.MAX_CREDITS)
+                seat.credits = min(seat.credits + frames, protocol.MAX_CREDITS)
             case protocol.Pause():
                 if self._paused_s is None:
                     self._paused_s = now_s
-                    return [self._status(now_s)]
+                    self._tell_status(now_s)
             case protocol.Resume():
                 if self._paused_s is not None:
                     self._origin_s += now_s - self._paused_s
                     self._paused_s = None
-                    return [self._status(now_s)]
+                    self._tell_status(now_s)
         return []
 
     def snapshot(self) -> bytes:
@@ -157,16 +190,17 @@ class ScriptedView:
             made += 1
         return made
 
-    def leave(self, now_s: float) -> list[tuple[RuntimeMessage, bytes | None]]:
-        """Return what is to be sent now: receipts, frames as far as the credit goes, a status every second."""
-        leaving: list[tuple[RuntimeMessage, bytes | None]] = [(news, None) for news in self._news]
-        self._news.clear()
-        while self._ring and self.credits and self._paused_s is None:
-            header, pixels = self._ring.popleft()
-            self.credits -= 1
-            leaving.append((replace(header, due_s=self._due_s(header.index), dropped=self._dropped), pixels))
+    def leave(self, seat: Seat, now_s: float) -> list[tuple[RuntimeMessage, bytes | None]]:
+        """Return what a client is to be sent now: receipts, frames as far as its credit goes, a status every second."""
         if now_s - self._status_s >= STATUS_S:
-            leaving.append((self._status(now_s), None))
+            self._tell_status(now_s)
+        leaving: list[tuple[RuntimeMessage, bytes | None]] = [(news, None) for news in seat.news]
+        seat.news.clear()
+        while seat.ring and seat.credits and self._paused_s is None:
+            header, pixels = seat.ring.popleft()
+            seat.credits -= 1
+            due_s = self._due_s(header.index)
+            leaving.append((replace(header, view=seat.number, due_s=due_s, dropped=seat.dropped), pixels))
         return leaving
 
     def _due_s(self, index: int) -> float:
@@ -179,15 +213,15 @@ class ScriptedView:
         carries it; where that chunk has entered already, they are due as "now". Events hold from the entering chunk on.
         """
         entering = self._chunk + self._num_chunks - 1
-        for words in tuple(self._waiting):
+        for seat, words in tuple(self._waiting):
             at = getattr(words, "at", "now")
             if isinstance(at, int):
                 if at // self._chunk_frames > entering:
                     continue
                 at = "next" if at // self._chunk_frames == entering else "now"
-            self._waiting.remove(words)
+            self._waiting.remove((seat, words))
             if isinstance(words, protocol.Cut):
-                self._cut(words)
+                self._cut(seat, words)
                 return
             first = self._chunk if at == "now" else entering
             if isinstance(words, protocol.Event):
@@ -195,47 +229,47 @@ class ScriptedView:
                 self._events = [*self._events, _LiveEvent(words.text, first, end)][-protocol.MAX_LIVE_EVENTS :]
             else:
                 self._next_prompt = (first, words.text)
-            self._date(words, epoch=self.epoch, influenced=self._chunk, full=entering)
+            self._date(seat, words, epoch=self.epoch, influenced=self._chunk, full=entering)
 
-    def _rewind(self, words: protocol.Rewind, now_s: float) -> None:
+    def _rewind(self, seat: Seat, words: protocol.Rewind, now_s: float) -> None:
         """All pictures of one prompt look the same here, so going back is beginning anew under it."""
         made_s = self._chunk * self._chunk_frames / self.fps
         if words.seconds > made_s:
-            self.reject(words, f"only {made_s:.1f} s were made")
+            self.reject(seat, words, f"only {made_s:.1f} s were made")
             return
-        self._receipts[words.id] = self._receipt(words, "accepted")
+        seat.receipts[words.id] = self._receipt(words, "accepted")
         self._origin_s = now_s
         self._begin_epoch()
-        self._date(words, epoch=self.epoch, influenced=0, full=0)
-        self._news.pop()  # it is the answer itself
+        self._date(seat, words, epoch=self.epoch, influenced=0, full=0)
+        seat.news.pop()  # it is the answer itself
 
-    def _cut(self, words: protocol.Cut) -> None:
+    def _cut(self, seat: Seat, words: protocol.Cut) -> None:
         self._origin_s = self._due_s(self._chunk * self._chunk_frames)
         self._begin_epoch()
         self.prompt = words.text
-        self._date(words, epoch=self.epoch, influenced=0, full=0)
+        self._date(seat, words, epoch=self.epoch, influenced=0, full=0)
 
     def _begin_epoch(self) -> None:
-        self._dropped += len(self._ring)
-        self._ring.clear()
+        for seat in self.seats:
+            seat.clear()
         self.epoch, self._chunk = self.epoch + 1, 0
         self._next_prompt, self._events = None, []
         self._waiting = [
-            replace(waiting, at="now") if isinstance(waiting, protocol.Event | protocol.Prompt) else waiting
-            for waiting in self._waiting
+            (seat, replace(waiting, at="now") if isinstance(waiting, protocol.Event | protocol.Prompt) else waiting)
+            for seat, waiting in self._waiting
         ]
 
-    def _date(self, words: Words, *, epoch: int, influenced: int, full: int) -> None:
+    def _date(self, seat: Seat, words: Words, *, epoch: int, influenced: int, full: int) -> None:
         dates = (influenced * self._chunk_frames, full * self._chunk_frames)
         receipt = replace(
-            self._receipts[words.id],
+            seat.receipts[words.id],
             state="applied",
             epoch=epoch,
             first_influenced_frame=dates[0],
             first_full_frame=dates[1],
         )
-        self._receipts[words.id] = receipt
-        self._news.append(receipt)
+        seat.receipts[words.id] = receipt
+        seat.news.append(receipt)
 
     def _make_chunk(self, now_s: float) -> None:
         if self._next_prompt is not None and self._next_prompt[0] <= self._chunk:
@@ -249,7 +283,7 @@ class ScriptedView:
             left = round(index * (1 + steering)) % max(1, self._width - 4)
             pixels[self._height // 2 - 2 : self._height // 2 + 2, left : left + 4] = 255
             header = protocol.FrameHeader(
-                view=self._view,
+                view=self.owner.number,
                 epoch=self.epoch,
                 index=index,
                 chunk=self._chunk,
@@ -260,10 +294,8 @@ class ScriptedView:
                 prompt=self.prompt,
                 events=events,
             )
-            self._ring.append((header, pixels.tobytes()))
-        while len(self._ring) > 2 * self._chunk_frames:
-            self._ring.popleft()
-            self._dropped += 1
+            for seat in self.seats:
+                seat.push(header, pixels.tobytes(), 2 * self._chunk_frames)
         self._chunk += 1
         self._made_s = now_s
 
@@ -280,17 +312,21 @@ class ScriptedView:
             reason=reason,
         )
 
-    def _status(self, now_s: float) -> protocol.StatusUpdate:
+    def _tell_status(self, now_s: float) -> None:
         self._status_s = now_s
+        for seat in self.seats:
+            seat.news.append(self._status(seat, now_s))
+
+    def _status(self, seat: Seat, now_s: float) -> protocol.StatusUpdate:
         still_s = now_s if self._paused_s is None else self._paused_s
         made = self._chunk * self._chunk_frames
         playhead = min(max(0, int((still_s - self._origin_s) * self.fps)), max(0, made - 1))
         return protocol.StatusUpdate(
-            view=self._view,
+            view=seat.number,
             state="live" if self._paused_s is None else "paused",
             epoch=self.epoch,
             playhead=playhead,
             lead_s=(made - playhead) / self.fps,
-            dropped=self._dropped,
+            dropped=seat.dropped,
             fps=self.fps,
         )

@@ -36,7 +36,7 @@ from eddyline.conformance import check_runtime
 from eddyline.errors import BindError, ConformanceError, ProtocolError, SnapshotError, TooLargeError, VersionError
 from eddyline.notes import Note
 from eddyline.protocol import ClientMessage, RuntimeMessage
-from eddyline.scripted import ScriptedView
+from eddyline.scripted import ScriptedView, Seat
 from eddyline.snapshots import snapshot_info
 
 __all__ = ["NoteLog", "ScriptedRuntime", "check_runtime", "wait_until"]
@@ -87,7 +87,7 @@ class _Client:
     def __init__(self, route: bytes, now_s: float) -> None:
         self.route = route
         self.heard_s = now_s
-        self.views: dict[int, ScriptedView] = {}
+        self.views: dict[int, tuple[ScriptedView, Seat]] = {}
 
 
 class ScriptedRuntime:
@@ -318,34 +318,82 @@ class ScriptedRuntime:
                 pong = protocol.Pong(sent_s=sent_s, runtime_s=now_s, ticks=self._ticks, tick_age_s=age_s)
                 self._send(route, pong)
             case protocol.Bye():
-                del self._clients[token], self._tokens[route]
+                self._forget(token)
+                del self._tokens[route]
             case protocol.OpenView():
                 self._open_view(client, message)
             case protocol.ForkView():
                 self._fork_view(client, message)
             case protocol.RestoreView():
                 self._restore_view(client, message, parts[1])
-            case protocol.SaveView(view=view_id, id=number) if view_id in client.views:
-                header = protocol.SnapshotHeader(id=number, view=view_id)
-                self._send(route, header, client.views[view_id].snapshot())
+            case protocol.WatchView():
+                self._watch_view(client, message)
             case protocol.CloseView(view=view_id):
-                client.views.pop(view_id, None)
+                self._close_view(client, view_id)
                 self._send(route, protocol.ViewClosed(view=view_id))
             case _:
-                view = client.views.get(message.view)
-                if view is None:
-                    word_id = None if not hasattr(message, "id") else message.id
-                    text = f"view {message.view} is not open"
-                    self._send(
-                        route, protocol.ErrorMessage(code="unknown_view", message=text, view=message.view, id=word_id)
-                    )
-                    return
-                if isinstance(message, protocol.Words):
-                    reason, self._reject_reason = self._reject_reason, None
-                    if reason is not None and not view.knows(message.id):
-                        view.reject(message, reason)
-                for answer in view.take(message, time.monotonic()):
-                    self._send(route, answer)
+                self._steer(client, message)
+
+    def _steer(self, client: _Client, message: protocol.AboutView) -> None:
+        """Take a message about a view that is open, or say why not."""
+        word_id = None if not hasattr(message, "id") else message.id
+        found = client.views.get(message.view)
+        if found is None:
+            text = f"view {message.view} is not open"
+            error = protocol.ErrorMessage(code="unknown_view", message=text, view=message.view, id=word_id)
+            self._send(client.route, error)
+            return
+        view, seat = found
+        refusal = view.refusal(seat, message)
+        if refusal is not None:
+            error = protocol.ErrorMessage(code="not_allowed", message=refusal, view=message.view, id=word_id)
+            self._send(client.route, error)
+            return
+        if isinstance(message, protocol.SaveView):
+            self._send(client.route, protocol.SnapshotHeader(id=message.id, view=seat.number), view.snapshot())
+            return
+        if isinstance(message, protocol.Words):
+            reason, self._reject_reason = self._reject_reason, None
+            if reason is not None and message.id not in seat.receipts:
+                view.reject(seat, message, reason)
+        for answer in view.take(seat, message, time.monotonic()):
+            self._send(client.route, answer)
+
+    def _watch_view(self, client: _Client, message: protocol.WatchView) -> None:
+        if message.view not in client.views:
+            seats = (found for other in self._clients.values() for found in other.views.values())
+            named = [view for view, seat in seats if seat is view.owner and view.name == message.name]
+            if len(named) != 1:
+                text = f"{len(named)} views are called {message.name!r}"
+                error = protocol.ErrorMessage(code="unknown_name", message=text, view=message.view)
+                self._send(client.route, error)
+                return
+            seat = Seat(message.view, message.credits)
+            named[0].seats.append(seat)
+            client.views[message.view] = (named[0], seat)
+        view, _ = client.views[message.view]
+        self._tell_opened(client, view, message.view)
+        self._send(client.route, protocol.ViewShared(view=message.view, shared=view.shared))
+
+    def _close_view(self, client: _Client, view_id: int) -> None:
+        """A client leaves a view; with the one that opened it, it ends for all."""
+        view, seat = client.views.pop(view_id, (None, None))
+        if view is None or seat is None:
+            return
+        if seat is not view.owner:
+            view.seats.remove(seat)
+            return
+        for other in self._clients.values():
+            for number, (watched, _) in list(other.views.items()):
+                if watched is view:
+                    del other.views[number]
+                    self._send(other.route, protocol.ViewClosed(view=number, reason="its owner closed it"))
+
+    def _forget(self, token: str) -> None:
+        client = self._clients[token]
+        for view_id in list(client.views):
+            self._close_view(client, view_id)
+        del self._clients[token]
 
     def _welcome(self, route: bytes, hello: protocol.Hello) -> None:
         if self.version[0] != hello.version[0]:
@@ -363,8 +411,8 @@ class ScriptedRuntime:
             if old.route != route and self._tokens.pop(old.route, None) is not None:
                 text = "another connection said HELLO with this token"
                 self._send(old.route, protocol.ErrorMessage(code="replaced", message=text))
-        for view in client.views.values():
-            view.credits = 0
+        for _, seat in client.views.values():
+            seat.credits = 0
         self._clients[hello.token] = client
         self._tokens[route] = hello.token
         self._send(
@@ -389,6 +437,9 @@ class ScriptedRuntime:
                 runtime_s=time.monotonic(),
             ),
         )
+        for view, seat in client.views.values():
+            if seat is not view.owner:
+                self._send(route, protocol.ViewShared(view=seat.number, shared=view.shared))
 
     def _restore_view(self, client: _Client, message: protocol.RestoreView, data: bytes) -> None:
         try:
@@ -402,10 +453,13 @@ class ScriptedRuntime:
         self._open_view(client, opening)
 
     def _fork_view(self, client: _Client, message: protocol.ForkView) -> None:
-        source = client.views.get(message.source)
+        source, seat = client.views.get(message.source, (None, None))
         if source is None:
             text = f"view {message.source} is not open"
             self._send(client.route, protocol.ErrorMessage(code="unknown_view", message=text, view=message.view))
+        elif seat is not source.owner:
+            text = f"view {message.source} is another client's"
+            self._send(client.route, protocol.ErrorMessage(code="not_allowed", message=text, view=message.view))
         else:
             opening = protocol.OpenView(
                 view=message.view, prompt=source.prompt, name=message.name, credits=message.credits
@@ -413,12 +467,12 @@ class ScriptedRuntime:
             self._open_view(client, opening)
 
     def _open_view(self, client: _Client, message: protocol.OpenView) -> None:
-        view = client.views.get(message.view)
+        view, _ = client.views.get(message.view, (None, None))
         if view is None:
             if message.profile not in ("", "smooth"):
                 text = f"profile {message.profile!r} is not known; there is 'smooth'"
                 error = protocol.ErrorMessage(code="unknown_profile", message=text, view=message.view)
-            elif sum(len(other.views) for other in self._clients.values()) >= MAX_VIEWS:
+            elif self._open_views() >= MAX_VIEWS:
                 text = f"{MAX_VIEWS} views are open, and no more are served"
                 error = protocol.ErrorMessage(code="too_many_views", message=text, view=message.view)
             else:
@@ -432,14 +486,20 @@ class ScriptedRuntime:
                     phrases=self.phrases,
                     now_s=time.monotonic(),
                 )
-                client.views[message.view] = view
+                client.views[message.view] = (view, view.owner)
         if view is None:
             self._send(client.route, error)
             return
+        self._tell_opened(client, view, message.view)
+
+    def _open_views(self) -> int:
+        return sum(seat is view.owner for client in self._clients.values() for view, seat in client.views.values())
+
+    def _tell_opened(self, client: _Client, view: ScriptedView, view_id: int) -> None:
         self._send(
             client.route,
             protocol.ViewOpened(
-                view=message.view,
+                view=view_id,
                 epoch=view.epoch,
                 profile="smooth",
                 fps=view.fps,
@@ -453,13 +513,13 @@ class ScriptedRuntime:
         for token, client in list(self._clients.items()):
             if now_s - client.heard_s > self.resume_s:
                 self._tokens.pop(client.route, None)
-                del self._clients[token]
+                self._forget(token)
             if now_s - client.heard_s > self.silence_s or client.route not in self._tokens:
                 continue
-            for view in client.views.values():
+            for view, seat in client.views.values():
                 if self._stalled_s is None:
                     self._ticks += view.advance(now_s, slowness=self._slowness)
-                for message, payload in view.leave(now_s):
+                for message, payload in view.leave(seat, now_s):
                     self._send(client.route, message, payload)
 
 

@@ -7,6 +7,7 @@ thread waits for the other. A view that the runtime closed does not raise: its w
 
 from __future__ import annotations
 
+import math
 import threading
 from collections import deque
 from collections.abc import Iterable, Mapping
@@ -15,7 +16,16 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from eddyline import protocol
-from eddyline.errors import BackpressureError, ClosedError, OptionError, PastFrameError, TextError
+from eddyline.errors import (
+    BackpressureError,
+    ClosedError,
+    ConnectTimeoutError,
+    EddylineError,
+    OptionError,
+    PastFrameError,
+    SpectatorError,
+    TextError,
+)
 from eddyline.frames import CREDIT_BATCH, Frame, FrameStore, no_longer_new
 from eddyline.keys import held_state
 from eddyline.notes import Progress
@@ -102,11 +112,14 @@ def check_name(name: str) -> str:
 
 
 class View:
-    """One stream of frames. Made by `Runtime.open_view()`; a context manager that closes the view."""
+    """One stream of frames. Made by `Runtime.open_view()`, or by `Runtime.watch_view()` for one that another client
+    opened; a context manager that closes the view."""
 
-    def __init__(self, link: Link, view_id: int, name: str, rate: float) -> None:
+    def __init__(self, link: Link, view_id: int, name: str, rate: float, *, watches: bool = False) -> None:
         self.id = view_id
         self.name = name
+        self.watches = watches
+        """Whether another client opened it."""
         self._link = link
         self._clock = link.clock
         self._lock = threading.Lock()  # among the game's own threads; the socket thread never takes it
@@ -123,7 +136,8 @@ class View:
         self._inbox: deque[Frame] = deque()
         self._rate = rate
         self._opened = False
-        self._closed_reason: str | None = None
+        self._shared: bool | None = None  # watched views only: whether their owner shares them, once that is known
+        self._error: EddylineError | None = None
         self._newest = (-1, -1)
         self._runtime_dropped = 0
         self._playout = Playout()
@@ -136,7 +150,7 @@ class View:
         """Replace the standing description; the world goes on from where it is.
 
         `at`: "now", "next", or the index of a frame not yet made. Raises TextError, PastFrameError, OptionError,
-        ClosedError or BackpressureError.
+        SpectatorError, ClosedError or BackpressureError.
         """
         check_text(text)
         if at != "now":
@@ -147,7 +161,7 @@ class View:
         """Let something happen for `hold_s` seconds of video (over 0, up to 3600); then the prompt alone is in force.
 
         `at`: "now", "next", or the index of a frame not yet made. Raises TextError, PastFrameError, OptionError,
-        ClosedError or BackpressureError.
+        SpectatorError, ClosedError or BackpressureError.
         """
         check_text(text)
         if not (isinstance(hold_s, _NUMBER) and 0.0 < hold_s <= MAX_HOLD_S):
@@ -159,7 +173,7 @@ class View:
     def cut(self, text: str, *, seed: int | None = None) -> Receipt:
         """Start a new scene, in a new epoch, from fresh noise. Without a `seed` the view keeps its own.
 
-        Raises TextError, OptionError, ClosedError or BackpressureError.
+        Raises TextError, OptionError, SpectatorError, ClosedError or BackpressureError.
         """
         check_text(text)
         if seed is not None:
@@ -172,7 +186,7 @@ class View:
         Words in force then are in force again, what was said since is undone, what still waits applies. The receipt is
         rejected when that is further back than the runtime remembers (30 s, unless it says otherwise).
 
-        Raises OptionError, ClosedError or BackpressureError.
+        Raises OptionError, SpectatorError, ClosedError or BackpressureError.
         """
         if not (isinstance(seconds, _NUMBER) and 0.0 < seconds <= MAX_REWIND_S):
             raise OptionError(f"seconds={seconds!r}; give seconds, over 0 and up to {MAX_REWIND_S:g}")
@@ -182,9 +196,9 @@ class View:
         """Open another view that goes on from where this one is: same words, keys, noise. Each then goes its own way.
 
         Returns at once, as `Runtime.open_view`. Words that wait here apply there, too, without a receipt. name: for
-        notes and logs, up to 128 characters. Raises OptionError or ClosedError.
+        notes and logs, up to 128 characters. Raises OptionError, SpectatorError or ClosedError.
         """
-        self._check_open()
+        self._check_owns("fork")
         forked = View(self._link, self._link.next_id(), check_name(name), self._rate)
         forked._held = self._held
         self._link.fork_view(forked, self.id)
@@ -194,12 +208,28 @@ class View:
         """Ask for this view as it is now, as a file; `Runtime.restore_view` goes on from it, in any process that serves
         this world. Returns at once; `poll()` tells by SnapshotTaken when it has come.
 
-        It fails while the scene is beginning, and while another one is on its way. Raises ClosedError.
+        It fails while the scene is beginning, and while another one is on its way.
+
+        Raises SpectatorError or ClosedError.
         """
-        self._check_open()
+        self._check_owns("save")
         snapshot = Snapshot(self._link.next_id(), self)
         self._link.save_view(snapshot)
         return snapshot
+
+    def share(self, shared: bool = True) -> None:
+        """Let those who watch this view say words and hold keys in it, too, or only this client again. The latest keys
+        win, whosever they are.
+
+        Raises SpectatorError or ClosedError.
+        """
+        self._check_owns("share")
+        self._link.share_view(self.id, shared)
+
+    @property
+    def may_steer(self) -> bool:
+        """Whether words and keys are taken: always, but of a view that is watched only while its owner shares it."""
+        return not self.watches or self._shared is True
 
     # ---- keys and time
 
@@ -208,9 +238,11 @@ class View:
 
         The latest state wins and holds until the next call; what is not named is released. Call it every turn: only
         changes are sent. A name that is no key must be one of `runtime.world.action_names`; until the world is known,
-        it need only have the form of a name. Raises KeyNameError, AxisError, OptionError or ClosedError.
+        it need only have the form of a name.
+
+        Raises KeyNameError, AxisError, OptionError, SpectatorError or ClosedError.
         """
-        self._check_open()
+        self._check_steers()
         world = self._link.world
         held = held_state(keys, None if world is None else world.action_names)
         if held != (self._held or {}):
@@ -218,8 +250,8 @@ class View:
             self._link.act(self.id, held)
 
     def pause(self) -> None:
-        """Freeze the picture and the world behind it. Raises ClosedError."""
-        self._check_open()
+        """Freeze the picture and the world behind it. Raises SpectatorError or ClosedError."""
+        self._check_owns("pause")
         with self._lock:
             if self._paused_s is not None:
                 return
@@ -227,8 +259,8 @@ class View:
         self._link.pause(self.id, True)
 
     def resume(self) -> None:
-        """Go on after `pause()`, with the next frame. Raises ClosedError."""
-        self._check_open()
+        """Go on after `pause()`, with the next frame. Raises SpectatorError or ClosedError."""
+        self._check_owns("resume")
         with self._lock:
             if self._paused_s is None:
                 return
@@ -291,7 +323,8 @@ class View:
         if self._paused_s is not None:
             return "paused"
         status = self._status
-        return "live" if status is None or status.state == "paused" else status.state
+        resumed = status is not None and status.state == "paused" and not self.watches
+        return "live" if status is None or resumed else status.state
 
     @property
     def status(self) -> ViewStatus:
@@ -322,12 +355,29 @@ class View:
     @property
     def is_closed(self) -> bool:
         """Whether the view was closed, by the game or by the runtime."""
-        return self._closed_by_game or self._closed_reason is not None
+        return self._closed_by_game or self._error is not None
 
     @property
     def closed_reason(self) -> str:
         """Why the runtime closed the view; empty when it did not."""
-        return self._closed_reason or ""
+        return "" if self._error is None else str(self._error)
+
+    @property
+    def error(self) -> EddylineError | None:
+        """Why the runtime closed the view, or did not open it: a ViewError, mostly, whose class says what to do."""
+        return self._error
+
+    def wait_open(self, timeout_s: float = math.inf) -> None:
+        """Wait until the runtime has opened the view, up to `timeout_s` seconds. Not for a game's loop.
+
+        Raises what `error` is then (CapacityError: there is no room for it), ConnectTimeoutError or ClosedError.
+        """
+        self._check_open()
+        if not self._link.wait(lambda: self._opened or self.is_closed, timeout_s):
+            raise ConnectTimeoutError(f"{self} was not opened within {timeout_s:g} s; is the runtime ready?")
+        self._check_open()
+        if self._error is not None:
+            raise self._error
 
     def close(self) -> None:
         """Close the view. Its unanswered words are cancelled, its last frame stays. Closing twice is fine."""
@@ -376,13 +426,17 @@ class View:
         self._newest = max(self._newest, frame.order)
         self._inbox.append(frame)
 
+    def receive_shared(self, shared: bool) -> None:
+        """Its owner shares the view, or does not."""
+        self._shared = shared
+
     def receive_status(self, message: protocol.StatusUpdate) -> None:
         """The runtime says how the view does."""
         self._status = message
 
-    def receive_closed(self, reason: str) -> None:
+    def receive_closed(self, error: EddylineError) -> None:
         """The view is over."""
-        self._closed_reason = reason
+        self._error = error
 
     # ---- inside
 
@@ -391,7 +445,7 @@ class View:
             self._freed += self._store.add(self._inbox.popleft())
 
     def _say(self, kind: WordKind, text: str, how: dict[str, object]) -> Receipt:
-        self._check_open()
+        self._check_steers()
         if len(self._unshown) >= MAX_UNANSWERED:
             self._forget_answered()
         receipt = Receipt(self._link.next_id(), self, kind, text, self._clock(), self._cancel)
@@ -428,6 +482,19 @@ class View:
     def _check_open(self) -> None:
         if self._closed_by_game:
             raise ClosedError(f"{self} was closed; open another with Runtime.open_view()")
+
+    def _check_steers(self) -> None:
+        self._check_open()
+        if self.watches and self._shared is False:
+            raise SpectatorError(
+                f"{self} is another client's, and not shared, so it can only be watched; its owner shares it by "
+                "View.share()"
+            )
+
+    def _check_owns(self, verb: str) -> None:
+        self._check_open()
+        if self.watches:
+            raise SpectatorError(f"{self} is another client's, which alone may {verb} it; open a view of your own")
 
     def _check_at(self, at: At) -> None:
         if at == "next":

@@ -1,11 +1,19 @@
-"""The bench: what it says of a sample, and a short run through the real socket."""
+"""The bench: what it says of a sample, a short run through the real socket, and what views and snapshots cost."""
 
+import gc
 import json
+import time
 
 import pytest
+import torch
 
-from eddyline_runtime.bench import ORDER, percentile
+from eddyline_runtime.bench import saves, views
+from eddyline_runtime.bench.stream import ORDER, percentile
 from eddyline_runtime.cli import main
+from eddyline_runtime.weights import load_world
+
+TINY = ["--model", "tiny", "--random-weights", "--threads", "1"]
+SURROUNDINGS = {"world", "random_weights", "device", "threads", "machine", "versions", "date"}
 
 
 def test_percentiles_are_values_that_were_measured():
@@ -17,8 +25,7 @@ def test_percentiles_are_values_that_were_measured():
 @pytest.mark.parametrize("profile", ["smooth", "responsive"])
 def test_a_short_bench_writes_every_number(tmp_path, profile):
     file = tmp_path / "numbers.json"
-    world = ["--model", "tiny", "--random-weights", "--threads", "1"]
-    assert main(["bench", "stream", "--profile", profile, "--json", str(file), "--seconds", "8", *world]) == 0
+    assert main(["bench", "stream", "--profile", profile, "--json", str(file), "--seconds", "8", *TINY]) == 0
     numbers = json.loads(file.read_text())
     assert tuple(numbers) == ORDER
     for value in numbers.values():
@@ -31,3 +38,75 @@ def test_a_short_bench_writes_every_number(tmp_path, profile):
 def test_a_world_that_is_not_there_ends_the_bench_with_one_line(capsys):
     assert main(["bench", "stream", "--model", "nowhere"]) == 2
     assert "before it was ready" in capsys.readouterr().err
+
+
+def test_the_bench_of_views_has_a_row_for_each_count_of_each_profile(tmp_path, capsys):
+    file = tmp_path / "views.json"
+    assert main(["bench", "views", "--views", "2,1,3", "--rounds", "1", "--json", str(file), *TINY]) == 0
+    numbers = json.loads(file.read_text())
+    assert set(numbers) == {"profile", "views", "chunk_s", "frames_per_s", "fps", "rounds", *SURROUNDINGS}
+    assert numbers["profile"] == ["smooth"] * 3 + ["responsive"] * 3
+    assert numbers["views"] == [1, 2, 3] * 2
+    frames = [8] * 3 + [4] * 3
+    for count, chunk, seconds, per_s in zip(
+        numbers["views"], frames, numbers["chunk_s"], numbers["frames_per_s"], strict=True
+    ):
+        assert per_s * seconds == pytest.approx(count * chunk)
+    assert {"python", "torch"} <= set(numbers["versions"])
+    printed = capsys.readouterr().out.splitlines()
+    assert [line.split()[:2] for line in printed[1:]] == [
+        [profile, str(count)] for profile, count in zip(numbers["profile"], numbers["views"], strict=True)
+    ]
+
+
+def test_counts_of_views_take_turns_tick_by_tick(monkeypatch):
+    """Whatever slows the machine for a while slows all of them alike."""
+    ticked = []
+    time_tick = views.time_tick
+    monkeypatch.setattr(views, "time_tick", lambda *args, **how: ticked.append(args[1]) or time_tick(*args, **how))
+    world = load_world("tiny", random_weights=True)
+    (one, three) = views.measure_profile(world, "smooth", (1, 3), 2, clock=time.perf_counter)
+    assert (one.views, three.views) == (1, 3)
+    assert ticked == [3, 1, 1, 3] * 2
+
+
+def test_the_bench_of_saves_counts_what_it_was_asked_for_and_names_the_machine(tmp_path):
+    file = tmp_path / "saves.json"
+    assert main(["bench", "saves", "--profile", "responsive", "--count", "3", "--json", str(file), *TINY]) == 0
+    numbers = json.loads(file.read_text())
+    assert set(numbers) == {"profile", "count", "snapshot_ms", "restore_ms", "bytes", "resident_mb", *SURROUNDINGS}
+    assert (numbers["profile"], numbers["count"]) == ("responsive", 3)
+    assert set(numbers["snapshot_ms"]) == set(numbers["restore_ms"]) == {"p50", "p99"}
+    frames = 4 * 32 * 48 * 3
+    assert frames < numbers["bytes"] < 2 * frames, "the frames of the chunk just made are in it"
+    assert set(numbers["resident_mb"]) == {"before", "after"}
+
+
+def test_two_hundred_snapshots_and_restored_views_leave_nothing_behind():
+    standing = saves.standing_view(load_world("tiny", random_weights=True), "smooth")
+    engine = standing.engine
+
+    def held() -> tuple[object, ...]:
+        gc.collect()
+        tensors = sum(issubclass(type(thing), torch.Tensor) for thing in gc.get_objects())
+        history = {view: len(moments) for view, moments in engine._history.items()}
+        newest = {view: len(chunks) for view, chunks in engine._newest.items()}
+        return tensors, set(engine._views), set(engine._costs), history, newest
+
+    saves.save_and_restore(standing, clock=time.perf_counter)
+    before = held()
+    sizes = {saves.save_and_restore(standing, clock=time.perf_counter).bytes for _ in range(200)}
+    assert held() == before
+    assert len(sizes) == 1
+
+
+@pytest.mark.parametrize("arguments", [["--views", "0"], ["--views", "1,x"], ["--rounds", "0"]])
+def test_counts_that_are_none_are_refused_before_anything_is_loaded(arguments):
+    with pytest.raises(SystemExit) as ended:
+        main(["bench", "views", *arguments])
+    assert ended.value.code == 2
+
+
+def test_a_profile_the_world_does_not_have_ends_the_bench_with_one_line(capsys):
+    assert main(["bench", "views", "--profile", "fast", *TINY]) == 2
+    assert "responsive, smooth" in capsys.readouterr().err

@@ -3,132 +3,23 @@
 import itertools
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
 import msgpack
 import pytest
-import zmq
+from tests.runtime.serving import DEADLINE_S, QUICK, TOKEN, RawClient, Serving, event, serving
 
 from eddyline import protocol
 from eddyline.errors import BindError, ConfigError, EndpointError, KeysNeededError
 from eddyline_runtime.address import check_endpoint, check_free
-from eddyline_runtime.config import EngineConfig, ServerConfig
+from eddyline_runtime.config import EngineConfig
 from eddyline_runtime.engine import Engine
+from eddyline_runtime.prompts import MAX_EVENTS
+from eddyline_runtime.runner import Runner
 from eddyline_runtime.server import Server
 from eddyline_runtime.weights import World
-
-DEADLINE_S = 20.0
-QUICK = ServerConfig(bind="tcp://127.0.0.1:0", silence_s=5.0, park_s=0.3, resume_s=30.0, status_s=0.05)
-TOKEN = "0123456789abcdef"
-
-
-class RawClient:
-    """A client of another make: a bare socket that says what the test wants."""
-
-    def __init__(self, endpoint: str, token: str = TOKEN) -> None:
-        self.token = token
-        self._context = zmq.Context()
-        self._socket = self._context.socket(zmq.DEALER)
-        self._socket.setsockopt(zmq.LINGER, 0)
-        self._socket.connect(endpoint)
-        self.heard: list[Any] = []
-        self.binary = b""
-        """The binary part of the last message."""
-
-    def close(self) -> None:
-        self._socket.close()
-        self._context.term()
-
-    def send(self, *messages: Any) -> None:
-        for message in messages:
-            self._socket.send(message if isinstance(message, bytes) else protocol.encode(message))
-
-    def send_parts(self, *parts: bytes) -> None:
-        self._socket.send_multipart(parts)
-
-    def hello(self) -> protocol.Welcome:
-        self.send(protocol.Hello(version=protocol.VERSION, token=self.token))
-        return self.wait(protocol.Welcome)
-
-    def open(self, view: int = 1, *, credits: int = protocol.MAX_CREDITS, **fields: Any) -> protocol.ViewOpened:
-        self.send(protocol.OpenView(view=view, prompt="a red fox", seed=7, credits=credits, **fields))
-        return self.wait(protocol.ViewOpened)
-
-    def next(self, timeout_s: float) -> Any | None:
-        if not self._socket.poll(int(1000 * timeout_s)):
-            return None
-        parts = self._socket.recv_multipart()
-        message = protocol.decode_runtime_message(parts[0])
-        if isinstance(message, protocol.FrameHeader):
-            assert len(parts[1]) == message.height * message.width * 3
-        self.heard.append(message)
-        self.binary = parts[1] if len(parts) == 2 else b""
-        return message
-
-    def wait(self, kind: type, fits: Callable[[Any], bool] = lambda message: True) -> Any:
-        """The next message of a kind that fits; pings meanwhile, as a client does."""
-        ping_s = time.monotonic()
-        deadline_s = ping_s + DEADLINE_S
-        while (now_s := time.monotonic()) < deadline_s:
-            message = self.next(0.1)
-            if isinstance(message, kind) and fits(message):
-                return message
-            if now_s >= ping_s:
-                ping_s = now_s + 0.2
-                self.send(protocol.Ping(sent_s=0.0))
-        raise AssertionError(f"no such {kind.__name__} came; heard {self.heard[-5:]}")
-
-    def error(self, code: str) -> protocol.ErrorMessage:
-        return self.wait(protocol.ErrorMessage, lambda error: error.code == code)
-
-    def receipt(self, word: int, state: str) -> protocol.ReceiptUpdate:
-        return self.wait(protocol.ReceiptUpdate, lambda receipt: (receipt.id, receipt.state) == (word, state))
-
-    def frame(self, index: int) -> protocol.FrameHeader:
-        return self.wait(protocol.FrameHeader, lambda frame: frame.index >= index)
-
-
-class Serving:
-    """A server in a thread, and the clients a test connects to it."""
-
-    def __init__(self, world: World, config: ServerConfig, **engine: Any) -> None:
-        self.engine = Engine(world, EngineConfig(**engine), clock=time.monotonic)
-        self.server = Server(self.engine, config)
-        self.endpoint = self.server.bind()
-        self.failure: BaseException | None = None
-        self._thread = threading.Thread(target=self._run)
-        self._clients = ExitStack()
-        self._thread.start()
-
-    def _run(self) -> None:
-        try:
-            self.server.run()
-        except BaseException as error:
-            self.failure = error
-
-    def client(self, token: str = TOKEN) -> RawClient:
-        client = RawClient(self.endpoint, token)
-        self._clients.callback(client.close)
-        return client
-
-    def stop(self) -> None:
-        self.server.stop()
-        self._thread.join(DEADLINE_S)
-        assert not self._thread.is_alive()
-        self._clients.close()
-
-
-@contextmanager
-def serving(world: World, config: ServerConfig = QUICK, **engine: Any) -> Iterator[Serving]:
-    running = Serving(world, config, **engine)
-    try:
-        yield running
-    finally:
-        running.stop()
-    assert running.failure is None
 
 
 @pytest.fixture
@@ -142,10 +33,6 @@ def client(served: Serving) -> RawClient:
     client = served.client()
     client.hello()
     return client
-
-
-def event(word: int, text: str = "it rains", **fields: Any) -> protocol.Event:
-    return protocol.Event(id=word, view=1, text=text, **fields)
 
 
 def test_a_greeting_says_what_the_world_is(served, tiny):
@@ -261,6 +148,63 @@ def test_ten_megabytes_of_text_cost_only_their_sender_the_connection(served, cli
     served.client("one-more-client-token").hello()
 
 
+def test_ten_thousand_scheduled_events_are_answered_each_and_cost_nobody_else_anything(served, client):
+    """Of so many only some may wait; all others are rejected with the cure, or refused before they are looked at."""
+    bad = served.client("another-client-token")
+    bad.hello()
+    bad.open()
+    client.open()
+    client.frame(0)
+    answered: dict[int, str] = {}
+
+    def answers() -> None:
+        while (message := bad.next(0.0)) is not None:
+            if isinstance(message, protocol.ReceiptUpdate):
+                assert message.state == "accepted" or "wait" in message.reason
+                answered[message.id] = message.state
+            elif isinstance(message, protocol.ErrorMessage):
+                assert (message.code, message.view) == ("too_many_words", 1)
+                answered[message.id] = message.code
+
+    for word in range(1, 10_001):
+        bad.send(event(word, f"thing {word}", at=10**6 + word))
+        if word % 100 == 0:
+            answers()
+    deadline_s = time.monotonic() + DEADLINE_S
+    while len(answered) < 10_000:
+        assert time.monotonic() < deadline_s
+        answers()
+    assert sorted(answered) == list(range(1, 10_001))
+    assert sum(state == "accepted" for state in answered.values()) == MAX_EVENTS
+    assert len(next(reversed(served.engine._views.values())).words.pending) <= MAX_EVENTS
+    frame = client.frame(8)
+    assert frame.dropped == 0
+
+
+@pytest.mark.parametrize("at", [10**6, protocol.MAX_INDEX])
+def test_words_for_a_frame_beyond_every_horizon_wait_and_can_be_taken_back(client, at):
+    client.open()
+    client.frame(0)
+    client.send(event(1, at=at))
+    client.receipt(1, "accepted")
+    client.frame(24)
+    client.send(protocol.Cancel(id=1, view=1))
+    client.receipt(1, "cancelled")
+
+
+def test_words_for_a_frame_that_no_index_reaches_are_refused(client):
+    client.open()
+    client.send(msgpack.packb({"kind": "event", "id": 1, "view": 1, "text": "a", "at": protocol.MAX_INDEX + 1}))
+    client.error("bad_message")
+
+
+def test_a_fork_of_a_view_that_was_closed_is_refused(client):
+    client.open()
+    client.send(protocol.CloseView(view=1), protocol.ForkView(view=2, source=1))
+    error = client.error("unknown_view")
+    assert (error.view, "not open" in error.message) == (2, True)
+
+
 @pytest.mark.parametrize("reads", [True, False], ids=["and reads", "and reads nothing"])
 def test_another_view_keeps_all_its_frames_while_a_client_floods_the_runtime_with_words(served, client, reads):
     """Far and near words of the flood, each with a text of its own; only what the next ticks need is encoded."""
@@ -355,6 +299,48 @@ def test_more_views_than_allowed_are_refused_and_closing_makes_room(tiny):
         client.wait(protocol.ViewClosed)
         client.open(2)
         client.frame(0)
+
+
+def test_a_view_that_would_make_the_others_late_is_refused_with_what_would_fit(tiny, monkeypatch):
+    costs = {tiny.card.profiles["smooth"]: {1: 0.2, 2: 0.37}}
+    monkeypatch.setattr(Runner, "batch_costs", property(lambda self: costs))
+    with serving(tiny, max_load=0.9) as running:
+        client = running.client()
+        client.hello()
+        client.open(1, profile="smooth")
+        client.open(2, profile="smooth")
+        client.send(protocol.OpenView(view=3, prompt="a pig", profile="smooth"))
+        error = client.error("no_capacity")
+        assert error.view == 3
+        assert "takes 0.200 s to make and lasts 0.500 s, 2 such views fit" in error.message
+        assert "take 74% of the time; open it with stride=4 (4 frames a second)" in error.message
+        client.send(protocol.ForkView(view=4, source=1))
+        assert client.error("no_capacity").view == 4
+        client.open(5, profile="smooth", stride=4)
+        client.open(6, profile="responsive")
+        client.send(protocol.CloseView(view=1))
+        client.wait(protocol.ViewClosed)
+        client.open(7, profile="smooth", stride=2)
+
+
+def test_a_snapshot_of_a_view_that_would_not_fit_is_not_gone_on_from(tiny, monkeypatch):
+    costs: dict[Any, dict[int, float]] = {}
+    monkeypatch.setattr(Runner, "batch_costs", property(lambda self: costs))
+    with serving(tiny, max_load=0.9) as running:
+        client = running.client()
+        client.hello()
+        client.open(1)
+        client.frame(0)
+        client.send(protocol.SaveView(id=1, view=1))
+        client.wait(protocol.SnapshotHeader)
+        data = client.binary
+        costs |= {profile: {1: 5.0} for profile in tiny.card.profiles.values()}
+        client.send_parts(protocol.encode(protocol.RestoreView(view=2)), data)
+        assert "close one first" in client.error("no_capacity").message
+        client.send(protocol.CloseView(view=1))
+        client.wait(protocol.ViewClosed)
+        client.send_parts(protocol.encode(protocol.RestoreView(view=3, credits=9)), data)
+        client.wait(protocol.ViewOpened, lambda opened: opened.view == 3)
 
 
 def test_opening_twice_changes_nothing_and_closing_an_unknown_view_is_answered(client):

@@ -5,15 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import HealthCheck, settings
 
 import eddyline
 from eddyline.testing import NoteLog, ScriptedRuntime, wait_until
 from eddyline.view import View
-
-# How long an example takes says nothing about the code on a machine that does other things as well.
-settings.register_profile("eddyline", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("eddyline")
 
 
 @pytest.fixture

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from eddyline import protocol
-from eddyline.conformance import CHECKS
+from eddyline.conformance import CHECKS, _check_watch
 from eddyline.errors import ConformanceError, KeysNeededError
-from eddyline.scripted import ScriptedView
+from eddyline.scripted import ScriptedView, Seat
 from eddyline.testing import ScriptedRuntime, check_runtime, wait_until
 
 
@@ -21,9 +21,9 @@ def test_the_scripted_runtime_keeps_every_rule() -> None:
 def test_a_runtime_that_sends_frames_without_credit_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
     leave = ScriptedView.leave
 
-    def generous(self: ScriptedView, now_s: float) -> Any:
-        self.credits += 1
-        return leave(self, now_s)
+    def generous(self: ScriptedView, seat: Seat, now_s: float) -> Any:
+        seat.credits += 1
+        return leave(self, seat, now_s)
 
     monkeypatch.setattr(ScriptedView, "leave", generous)
     with ScriptedRuntime(fps=80.0, chunk_frames=4) as scripted, pytest.raises(ConformanceError, match="5 frames were"):
@@ -33,10 +33,10 @@ def test_a_runtime_that_sends_frames_without_credit_is_found_out(monkeypatch: py
 def test_a_runtime_that_applies_words_twice_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
     take = ScriptedView.take
 
-    def forgetful(self: ScriptedView, message: protocol.ClientMessage, now_s: float) -> Any:
+    def forgetful(self: ScriptedView, seat: Seat, message: protocol.ClientMessage, now_s: float) -> Any:
         if isinstance(message, protocol.Event):
-            self._receipts.pop(message.id, None)
-        return take(self, message, now_s)
+            seat.receipts.pop(message.id, None)
+        return take(self, seat, message, now_s)
 
     monkeypatch.setattr(ScriptedView, "take", forgetful)
     with ScriptedRuntime(fps=80.0, chunk_frames=4) as scripted, pytest.raises(ConformanceError, match="at most once"):
@@ -63,11 +63,11 @@ def test_wait_until_gives_up_with_a_typed_error() -> None:
 def test_a_runtime_that_refuses_words_for_frames_not_made_yet_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
     take = ScriptedView.take
 
-    def strict(self: ScriptedView, message: protocol.ClientMessage, now_s: float) -> Any:
+    def strict(self: ScriptedView, seat: Seat, message: protocol.ClientMessage, now_s: float) -> Any:
         entering = (self._chunk + self._num_chunks - 1) * self._chunk_frames
         if isinstance(message, protocol.Event) and isinstance(message.at, int) and message.at < entering:
-            self.reject(message, "its chunk is being made")
-        return take(self, message, now_s)
+            self.reject(seat, message, "its chunk is being made")
+        return take(self, seat, message, now_s)
 
     monkeypatch.setattr(ScriptedView, "take", strict)
     with (
@@ -75,3 +75,10 @@ def test_a_runtime_that_refuses_words_for_frames_not_made_yet_is_found_out(monke
         pytest.raises(ConformanceError, match="applied at once"),
     ):
         check_runtime(scripted.endpoint)
+
+
+def test_a_runtime_that_lets_whoever_watches_steer_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ScriptedView, "refusal", lambda self, seat, message: None)
+    monkeypatch.setattr("eddyline.conformance.CHECKS", (_check_watch,))
+    with ScriptedRuntime(fps=80.0, chunk_frames=4) as scripted, pytest.raises(ConformanceError, match="is watched by"):
+        check_runtime(scripted.endpoint, patience_s=2.0)

@@ -252,11 +252,11 @@ def test_the_scripted_runtime_holds_events_as_the_protocol_says(at: protocol.At,
     on the two chunks that enter from its tick on; due "now", or late, it is on all unfinished chunks as well."""
     opening = protocol.OpenView(view=1, prompt="a room", credits=256)
     view = ScriptedView(opening, fps=4.0, chunk_frames=4, num_chunks=4, height=4, width=6, phrases=(), now_s=0.0)
-    view.take(protocol.Event(id=1, view=1, text="rain", hold_s=2.0, at=at), 0.0)
+    view.take(view.owner, protocol.Event(id=1, view=1, text="rain", hold_s=2.0, at=at), 0.0)
     rainy = set()
     for second in range(12):
         view.advance(float(second), slowness=1.0)
-        for message, _ in view.leave(float(second)):
+        for message, _ in view.leave(view.owner, float(second)):
             if isinstance(message, protocol.FrameHeader) and message.events:
                 rainy.add(message.chunk)
     assert rainy == set(chunks)

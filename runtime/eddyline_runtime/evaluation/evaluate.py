@@ -1,12 +1,7 @@
 """An evaluation, part after part, written down after every piece of it, so that a break loses only what was running."""
 
-import os
-import platform
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 
 from eddyline.errors import OptionError
 from eddyline_runtime.evaluation import parts
@@ -15,6 +10,7 @@ from eddyline_runtime.evaluation.parts import Part, Plan, Subject
 from eddyline_runtime.evaluation.rival_part import measure_rivals
 from eddyline_runtime.evaluation.samples import Sample
 from eddyline_runtime.evaluation.suite import ACTIONS, HELD_OUT, PARAPHRASE, STEERING
+from eddyline_runtime.machine import processor, versions
 
 PARTS: Mapping[str, Part] = {
     "adherence": parts.measure_adherence,
@@ -109,25 +105,4 @@ def quick_share(evaluation: Evaluation) -> float:
 
 def made_here(command: str, date: str) -> Made:
     """How an evaluation that is made by this process comes about."""
-    return Made(date=date, command=command, machine=_machine(), versions=_versions())
-
-
-def _machine() -> str:
-    """The processor and how many cores of it this process may use."""
-    cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count()
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        lines = []
-    told = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return f"{cores} cores of {next(told, '') or platform.processor() or platform.machine()}"
-
-
-def _versions() -> dict[str, str]:
-    found = {"python": platform.python_version()}
-    for package in _PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:  # a bare checkout is not installed
-            continue
-    return found
+    return Made(date=date, command=command, machine=processor(), versions=versions(_PACKAGES))

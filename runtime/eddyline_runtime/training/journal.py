@@ -17,7 +17,6 @@ import shutil
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import datetime
-from importlib.metadata import PackageNotFoundError, version
 from io import StringIO
 from pathlib import Path
 from typing import Any, Protocol
@@ -33,6 +32,7 @@ from eddyline_runtime.dreamer import to_uint8
 from eddyline_runtime.evaluation.samples import OWN, Sample
 from eddyline_runtime.evaluation.sheets import contact_sheet
 from eddyline_runtime.flow.noise import noise_latents
+from eddyline_runtime.machine import versions
 from eddyline_runtime.model.codec import Codec
 from eddyline_runtime.model.streamdit import Conditioning, StreamDiT
 from eddyline_runtime.training.data import LatentData
@@ -74,7 +74,7 @@ def begin_run(
         "date": started.isoformat(timespec="seconds"),
         "seed": seed,
         "command": list(command),
-        "versions": {"python": platform.python_version(), **_versions()},
+        "versions": versions(_PACKAGES),
         "machine": {"system": platform.platform(), "processors": os.cpu_count(), "gpus": _gpus()},
     }
     earlier = _earlier_starts(folder / RUN) if resume else []
@@ -87,14 +87,6 @@ def _earlier_starts(path: Path) -> list[Any]:
     with suppress(OSError, ValueError, KeyError, TypeError):
         return list(json.loads(path.read_bytes())["starts"])
     return []
-
-
-def _versions() -> dict[str, str]:
-    found = {}
-    for package in _PACKAGES:
-        with suppress(PackageNotFoundError):  # a bare checkout
-            found[package] = version(package)
-    return found
 
 
 def _gpus() -> list[str]:

@@ -1,8 +1,7 @@
 """Speed, latency and memory of a served world, measured through the real socket with the SDK in a process of its own.
 
 Two runtimes are started, one after the other: one makes frames as fast as it can (`real_time_factor`), the other paces
-them as for a game. Prints a table; `--json` writes the same numbers. Seconds, milliseconds or microseconds: the suffix
-says which.
+them as for a game.
 """
 
 import argparse
@@ -13,12 +12,12 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
 from eddyline.errors import ConfigError, LaunchError
+from eddyline_runtime.machine import peak_mb
 
 STOP_S = 10.0
 PERCENTILES = {"frame_call_us": (50, 99), "event_call_us": (50, 99)}
@@ -37,30 +36,6 @@ ORDER = (
     "runtime_peak_mb",
     "sdk_peak_mb",
 )
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The command's arguments."""
-    parser.add_argument("what", choices=["stream"], help="a stream as a game sees it")
-    parser.add_argument("--profile", default=None, help="smooth or responsive (default: the world's own)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers there")
-    parser.add_argument("--model", default="diorama", help="a world's name, or its folder")
-    parser.add_argument("--seconds", type=float, default=40.0, help="of paced stream to watch")
-    parser.add_argument("--random-weights", action="store_true", help="seeded noise instead of weights")
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--threads", type=int, help="CPU threads of the model")
-
-
-def run(arguments: argparse.Namespace) -> int:
-    """Measure, print, write."""
-    results = measure(arguments)
-    for name in ORDER:
-        value = results[name]
-        cells = value if isinstance(value, dict) else {"": value}
-        print(f"{name:<30}" + "".join(f"{label:>6} {number:>10.4g}" for label, number in cells.items()))
-    if arguments.json is not None:
-        arguments.json.write_text(json.dumps(results, indent=2) + "\n")
-    return 0
 
 
 def measure(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -84,13 +59,13 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
         with _runtime(serve) as (process, endpoint):
             progress.update()
             watched = _client(endpoint, ["--seconds", str(arguments.seconds)])
-            peak_mb = _peak_mb(process.pid)
+            held_mb = peak_mb(process.pid)
             progress.update()
     samples: dict[str, list[float]] = watched["samples"]
     samples["time_to_first_frame_cold_s"] = [watched["first_frame_s"] - begin_s]
     found: dict[str, Any] = {
         "real_time_factor": unpaced["real_time_factor"],
-        "runtime_peak_mb": peak_mb,
+        "runtime_peak_mb": held_mb,
         "sdk_peak_mb": watched["sdk_peak_mb"],
     }
     for name, values in samples.items():
@@ -141,10 +116,9 @@ def _client(endpoint: str, arguments: Sequence[str]) -> dict[str, Any]:
     return result
 
 
-def _peak_mb(pid: int) -> float:
-    """The most memory a process has held so far, in MB; 0 where the system does not tell."""
-    try:
-        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    except OSError:
-        return 0.0
-    return next((float(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM")), 0.0)
+def table(results: dict[str, Any]) -> Iterator[str]:
+    """The numbers as lines."""
+    for name in ORDER:
+        value = results[name]
+        cells = value if isinstance(value, dict) else {"": value}
+        yield f"{name:<30}" + "".join(f"{label:>6} {number:>10.4g}" for label, number in cells.items())

@@ -1,0 +1,61 @@
+"""Speed, latency and memory of a world.
+
+`stream` is what one game sees through the real socket, `views` what more views cost, `saves` what snapshots cost. Each
+prints a table; `--json` writes the same numbers. Seconds, milliseconds or microseconds: the suffix says which.
+"""
+
+import argparse
+import importlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+_WHAT = {
+    "stream": "one view as a game sees it, through the real socket",
+    "views": "how long one tick takes with more and more views in it",
+    "saves": "taking snapshots and going on from them: time, size, memory",
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The command's arguments."""
+    commands = parser.add_subparsers(required=True, dest="what", metavar="WHAT")
+    benches = {name: commands.add_parser(name, help=about, description=about) for name, about in _WHAT.items()}
+    for bench in benches.values():
+        bench.add_argument("--json", type=Path, metavar="FILE", help="write the numbers there")
+        bench.add_argument("--model", default="diorama", help="a world's name, or its folder")
+        bench.add_argument("--random-weights", action="store_true", help="seeded noise instead of weights")
+        bench.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, ...")
+        bench.add_argument("--threads", type=_positive, help="CPU threads of the model")
+    for name, default in (("stream", "the world's own"), ("views", "all of them"), ("saves", "the world's own")):
+        benches[name].add_argument("--profile", help=f"smooth or responsive (default: {default})")
+    benches["stream"].add_argument("--seconds", type=float, default=40.0, help="of paced stream to watch")
+    benches["views"].add_argument(
+        "--views", type=_counts, default=(1, 2, 4, 8), metavar="N,N,...", help="how many (default: 1,2,4,8)"
+    )
+    benches["views"].add_argument("--rounds", type=_positive, default=15, help="ticks of each count, in turns")
+    benches["saves"].add_argument("--count", type=_positive, default=1000, help="snapshots taken and gone on from")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Measure, print, write."""
+    bench: Any = importlib.import_module(f"eddyline_runtime.bench.{arguments.what}")
+    measure: Callable[[argparse.Namespace], dict[str, Any]] = bench.measure
+    results = measure(arguments)
+    for line in bench.table(results):
+        print(line)
+    if arguments.json is not None:
+        arguments.json.write_text(json.dumps(results, indent=2) + "\n")
+    return 0
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{number} is below 1")
+    return number
+
+
+def _counts(text: str) -> tuple[int, ...]:
+    return tuple(sorted({_positive(part) for part in text.split(",")}))

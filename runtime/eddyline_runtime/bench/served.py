@@ -1,0 +1,58 @@
+"""The world a benchmark measures in its own process, and what every such file of numbers says beside them."""
+
+import argparse
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import torch
+
+from eddyline.errors import ConfigError
+from eddyline_runtime.engine import Engine
+from eddyline_runtime.machine import processor, versions
+from eddyline_runtime.weights import World, load_world
+
+_PACKAGES = ("eddyline", "torch", "numpy", "safetensors")
+
+
+def load(arguments: argparse.Namespace) -> World:
+    """The world that `arguments` name, as `serve` would load it.
+
+    Raises:
+        ConfigError: there is no such device or profile.
+        WeightsError: there is no such world, or it is damaged.
+    """
+    if arguments.device.startswith("cuda") and not torch.cuda.is_available():
+        raise ConfigError(f"there is no GPU for --device {arguments.device}; use --device cpu")
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
+    world = load_world(arguments.model, device=arguments.device, random_weights=arguments.random_weights)
+    if arguments.profile is not None and arguments.profile not in world.card.profiles:
+        known = ", ".join(sorted(world.card.profiles))
+        raise ConfigError(f"profile {arguments.profile!r} is unknown; {world.card.name} has {known}")
+    return world
+
+
+def surroundings(arguments: argparse.Namespace, world: World) -> dict[str, Any]:
+    """World, device, machine, versions and date: numbers say little without them."""
+    on_gpu = arguments.device.startswith("cuda")
+    return {
+        "world": world.card.name,
+        "random_weights": arguments.random_weights,
+        "device": torch.cuda.get_device_name(arguments.device) if on_gpu else "cpu",
+        "threads": torch.get_num_threads(),
+        "machine": processor(),
+        "versions": versions(_PACKAGES),
+        "date": datetime.now(UTC).date().isoformat(),
+    }
+
+
+def open_views(engine: Engine, numbers: Sequence[int], *, profile: str, clock: Callable[[], float]) -> None:
+    """Open views of different words and seeds, and wait until all their scenes have begun."""
+    phrases = engine.world.card.phrases or ("a quiet morning",)
+    states = [
+        engine.open_view(view, prompt=phrases[place % len(phrases)], seed=view, profile=profile)
+        for place, view in enumerate(numbers)
+    ]
+    while any(state.opening for state in states):
+        engine.tick(clock())
