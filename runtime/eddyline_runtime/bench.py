@@ -2,7 +2,7 @@
 
 Two runtimes are started, one after the other: one makes frames as fast as it can (`real_time_factor`), the other paces
 them as for a game. Prints a table; `--json` writes the same numbers. Seconds, milliseconds or microseconds: the suffix
-says which.
+says which. `model` measures the networks alone, in batches of one view and more, in this process.
 """
 
 import argparse
@@ -41,11 +41,13 @@ ORDER = (
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
-    parser.add_argument("what", choices=["stream"], help="a stream as a game sees it")
+    parser.add_argument("what", choices=["stream", "model"], help="a stream as a game sees it, or the networks alone")
     parser.add_argument("--profile", default=None, help="smooth or responsive (default: the world's own)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers there")
     parser.add_argument("--model", default="diorama", help="a world's name, or its folder")
-    parser.add_argument("--seconds", type=float, default=40.0, help="of paced stream to watch")
+    parser.add_argument("--seconds", type=float, default=40.0, help="of paced stream to watch (stream)")
+    parser.add_argument("--views", type=_positive, default=8, help="measure batches of 1 to so many views (model)")
+    parser.add_argument("--ticks", type=_positive, default=10, help="timed ticks of each batch (model)")
     parser.add_argument("--random-weights", action="store_true", help="seeded noise instead of weights")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, help="CPU threads of the model")
@@ -53,6 +55,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Measure, print, write."""
+    if arguments.what == "model":
+        from eddyline_runtime import bench_model
+
+        return bench_model.run(arguments)
     results = measure(arguments)
     for name in ORDER:
         value = results[name]
@@ -98,6 +104,13 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
             raise ConfigError(f"nothing was measured for {name}; watch for longer: --seconds 60")
         found[name] = {f"p{share}": percentile(values, share) for share in PERCENTILES.get(name, (50, 95))}
     return {name: found[name] for name in ORDER}
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{number} is below 1")
+    return number
 
 
 def percentile(values: Sequence[float], share: float) -> float:
