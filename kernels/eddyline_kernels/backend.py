@@ -48,7 +48,7 @@ def runs_triton(operator: str, device: torch.device, obstacle: str | None = None
     choice = os.environ.get(VARIABLE, "auto")
     if choice not in CHOICES:
         raise KernelChoiceError(f"{VARIABLE}={choice} is not a choice; use one of {', '.join(CHOICES)}")
-    if choice == "reference" or (choice == "auto" and device.type == "cpu"):
+    if choice == "reference" or (choice == "auto" and device.type in ("cpu", "meta")):
         return False
     obstacle = obstacle or _obstacle(device)
     if obstacle is None:

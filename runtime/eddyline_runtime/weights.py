@@ -166,6 +166,17 @@ _UNTRAINED: dict[str, Callable[[], WorldCard]] = {
 }
 
 
+def card_of(name_or_path: str) -> WorldCard:
+    """The card of a shipped world, an untrained preset, or a folder; no weights are read.
+
+    Raises:
+        WeightsError: there is no such world, or its card is none.
+    """
+    if name_or_path in _UNTRAINED:
+        return _UNTRAINED[name_or_path]()
+    return read_card(world_folder(name_or_path))
+
+
 def world_folder(name_or_path: str) -> Path:
     """The folder of a shipped world's name, or the path itself.
 

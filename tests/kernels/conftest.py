@@ -21,7 +21,7 @@ def interpreter() -> Iterator[None]:
         pytest.skip("needs Triton and TRITON_INTERPRET=1")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(backend.VARIABLE, "triton")
-        _mend_bf16(patch)
+        _mend_small_floats(patch)
         yield
 
 
@@ -40,14 +40,14 @@ def _filled(make: Any) -> Any:
     return made
 
 
-def _mend_bf16(patch: pytest.MonkeyPatch) -> None:
-    """Give the interpreter the GPU's bf16: it holds such numbers as integers, multiplies those, and cuts off digits."""
+def _mend_small_floats(patch: pytest.MonkeyPatch) -> None:
+    """Give the interpreter the GPU's bf16 and e4m3: it holds them as integers, multiplies those, cuts off digits."""
     import numpy as np
     import triton.language as tl
     from triton.runtime import interpreter
 
     builder = interpreter.InterpreterBuilder
-    plain_dot, plain_cast = builder.create_dot, builder.cast_impl
+    plain_dot, plain_cast, plain_fp8 = builder.create_dot, builder.cast_impl, builder.create_fp_to_fp
 
     def values(handle: Any) -> Any:
         if handle.dtype.scalar != tl.bfloat16:
@@ -60,11 +60,19 @@ def _mend_bf16(patch: pytest.MonkeyPatch) -> None:
         product = np.matmul(values(a), values(b), dtype=total.data.dtype)
         return interpreter.TensorHandle(product + total.data, total.dtype.scalar)
 
+    def rounded(source: Any, kind: torch.dtype, bits: torch.dtype) -> Any:
+        return torch.from_numpy(np.ascontiguousarray(source.data)).to(kind).view(bits).numpy()
+
     def cast(self: Any, source: Any, target: Any) -> Any:
         if (source.dtype.scalar, target.scalar) != (tl.float32, tl.bfloat16):
             return plain_cast(self, source, target)
-        rounded = torch.from_numpy(np.ascontiguousarray(source.data)).bfloat16().view(torch.int16)
-        return interpreter.TensorHandle(rounded.numpy().view(np.uint16), tl.bfloat16)
+        return interpreter.TensorHandle(rounded(source, torch.bfloat16, torch.int16).view(np.uint16), tl.bfloat16)
+
+    def create_fp_to_fp(self: Any, source: Any, target: Any, rounding: Any) -> Any:
+        if (source.dtype.scalar, target.scalar) != (tl.float32, tl.float8e4nv):
+            return plain_fp8(self, source, target, rounding)
+        return interpreter.TensorHandle(rounded(source, torch.float8_e4m3fn, torch.uint8), tl.float8e4nv)
 
     patch.setattr(builder, "create_dot", create_dot)
     patch.setattr(builder, "cast_impl", cast)
+    patch.setattr(builder, "create_fp_to_fp", create_fp_to_fp)

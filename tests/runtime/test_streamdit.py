@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from eddyline_kernels.modulation.reference import rotate
 from eddyline_runtime import config
 from eddyline_runtime.config import ModelConfig
 from eddyline_runtime.model.streamdit import (
@@ -19,7 +20,6 @@ from eddyline_runtime.model.streamdit import (
     StreamDiT,
     precondition,
     rotary_table,
-    rotate,
     tau_features,
 )
 from eddyline_runtime.weights import World

@@ -1,7 +1,8 @@
 """Speed, latency and memory of a world.
 
-`stream` is what one game sees through the real socket, `views` what more views cost, `saves` what snapshots cost. Each
-prints a table; `--json` writes the same numbers. Seconds, milliseconds or microseconds: the suffix says which.
+`stream` is what one game sees through the real socket, `views` what more views cost, `model` what the networks alone
+take, `saves` what snapshots cost. Each prints a table; `--json` writes the same numbers. Seconds, milliseconds or
+microseconds: the suffix says which.
 """
 
 import argparse
@@ -14,6 +15,7 @@ from typing import Any
 _WHAT = {
     "stream": "one view as a game sees it, through the real socket",
     "views": "how long one tick takes with more and more views in it",
+    "model": "the networks alone, in batches of one view and more; memory is counted first",
     "saves": "taking snapshots and going on from them: time, size, memory",
 }
 
@@ -28,13 +30,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         bench.add_argument("--random-weights", action="store_true", help="seeded noise instead of weights")
         bench.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, ...")
         bench.add_argument("--threads", type=_positive, help="CPU threads of the model")
-    for name, default in (("stream", "the world's own"), ("views", "all of them"), ("saves", "the world's own")):
+    for name, default in (
+        ("stream", "the world's own"),
+        ("views", "all of them"),
+        ("saves", "the world's own"),
+        ("model", "the world's own"),
+    ):
         benches[name].add_argument("--profile", help=f"smooth or responsive (default: {default})")
     benches["stream"].add_argument("--seconds", type=float, default=40.0, help="of paced stream to watch")
     benches["views"].add_argument(
         "--views", type=_counts, default=(1, 2, 4, 8), metavar="N,N,...", help="how many (default: 1,2,4,8)"
     )
     benches["views"].add_argument("--rounds", type=_positive, default=15, help="ticks of each count, in turns")
+    benches["model"].add_argument("--views", type=_positive, default=8, help="batches of 1 to so many (default: 8)")
+    benches["model"].add_argument("--ticks", type=_positive, default=10, help="timed ticks of each batch")
     benches["saves"].add_argument("--count", type=_positive, default=1000, help="snapshots taken and gone on from")
 
 

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from eddyline_kernels.attention import window_attention
+from eddyline_kernels.modulation import norm_rotate, residual_norm
 from eddyline_runtime.config import ModelConfig
 
 STRIDES = (1, 2, 4)
@@ -60,10 +61,6 @@ class Modulation:
     shift: Float[Tensor, "B F 1 W"]
     scale: Float[Tensor, "B F 1 W"]
     gate: Float[Tensor, "B F 1 W"]
-
-    def apply(self, x: Float[Tensor, "B F S W"]) -> Float[Tensor, "B F S W"]:
-        """Scale and shift normalised tokens; the gate is for what the sub-block makes of them."""
-        return torch.addcmul(self.shift, x, 1 + self.scale)
 
 
 class StreamDiT(nn.Module):
@@ -131,7 +128,7 @@ class StreamDiT(nn.Module):
         for block in self.blocks:
             x = block(x, size=(frames, rows, columns), rope=rope, condition=condition, text=text, words=conditioning)
         shift, scale = self.final_modulation(condition)[:, :, None].chunk(2, dim=-1)
-        x = self.patch_out(torch.addcmul(shift, _norm(x), 1 + scale))
+        x = self.patch_out(residual_norm(x, scale, shift)[1])
         x = rearrange(x, "b f (y x) (p q c) -> (b f) c (y p) (x q)", y=rows, x=columns, p=2, q=2)
         answer: Tensor = self.head(torch.cat([x, noisy.to(x.dtype)], dim=1))
         answer = rearrange(answer, "(b f) c y x -> b f c y x", b=batch)
@@ -184,15 +181,19 @@ class Block(nn.Module):
         """One block; `size` are the token rows along frames, height and width, `text` the projected token states."""
         parts = self.modulation(condition)[:, :, None].chunk(6, dim=-1)
         attention, mlp = Modulation(*parts[:3]), Modulation(*parts[3:])
-        x = torch.addcmul(x, attention.gate, self._self_attention(attention.apply(_norm(x)), size, rope))
-        x = x + self._cross_attention(self.text_norm(x), text, words)
-        return torch.addcmul(x, mlp.gate, self.mlp(mlp.apply(_norm(x))))
+        x, ready = residual_norm(x, attention.scale, attention.shift)
+        branch = self._self_attention(ready, size, rope)
+        norm = self.text_norm
+        x, ready = residual_norm(x, norm.weight, norm.bias, branch=branch, gate=attention.gate, base=0.0, eps=norm.eps)
+        branch = self._cross_attention(ready, text, words)
+        x, ready = residual_norm(x, mlp.scale, mlp.shift, branch=branch)
+        return torch.addcmul(x, mlp.gate, self.mlp(ready))
 
     def _self_attention(
         self, x: Float[Tensor, "B F S W"], size: tuple[int, int, int], rope: Float[Tensor, "2 N D"]
     ) -> Float[Tensor, "B F S W"]:
-        q, k, v = rearrange(self.qkv(x), "b f s (n h d) -> n b (f s) h d", n=3, h=self.heads)
-        q, k = rotate(self.q_norm(q), rope), rotate(self.k_norm(k), rope)
+        qkv = rearrange(self.qkv(x), "b f s (n h d) -> b (f s) n h d", n=3, h=self.heads)
+        q, k, v = norm_rotate(qkv, self.q_norm.weight, self.k_norm.weight, rope, eps=RMSNorm.EPS)
         frames, rows, columns = size
         q, k, v = (rearrange(t, "b (f y x) h d -> b f y x h d", f=frames, y=rows, x=columns) for t in (q, k, v))
         shift = tuple(w // 2 if self.shifted and w < n else 0 for w, n in zip(self.window, size, strict=True))
@@ -217,16 +218,14 @@ class Block(nn.Module):
 class RMSNorm(nn.Module):
     """Root-mean-square norm over the last axis with a learned scale (queries and keys)."""
 
+    EPS = 1e-6
+
     def __init__(self, dim: int) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.ones(dim))
 
     def forward(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch D"]:
-        return F.rms_norm(x, (x.shape[-1],), self.weight.to(x.dtype), eps=1e-6)
-
-
-def _norm(x: Float[Tensor, "*batch W"]) -> Float[Tensor, "*batch W"]:
-    return F.layer_norm(x, (x.shape[-1],))
+        return F.rms_norm(x, (x.shape[-1],), self.weight.to(x.dtype), eps=self.EPS)
 
 
 def precondition(
@@ -254,16 +253,9 @@ def tau_features(tau: Float[Tensor, "B F"]) -> Float[Tensor, "B F features"]:
     return torch.cat([angles.sin(), angles.cos()], dim=-1)
 
 
-def rotate(x: Float[Tensor, "B N H D"], rope: Float[Tensor, "2 N D"]) -> Float[Tensor, "B N H D"]:
-    """Rotary positions: pairs (i, i + D/2) turn by the token's angles."""
-    table = rope.to(x.dtype)[:, None, :, None]
-    cosine, sine = table[0], table[1]
-    first, second = x.chunk(2, dim=-1)
-    return x * cosine + torch.cat([-second, first], dim=-1) * sine
-
-
 def rotary_table(frames: int, rows: int, columns: int, dim: int, device: torch.device) -> Float[Tensor, "2 N D"]:
-    """Cosines and sines for tokens in raster order; a quarter of the pairs see frames, the others rows and columns.
+    """Cosines and sines for tokens in raster order, the second half of D as the first; a quarter of the pairs see
+    frames, the others rows and columns.
 
     Positions count from the buffer's start: the network always sees one buffer, never an endless stream.
     """

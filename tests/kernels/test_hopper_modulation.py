@@ -1,0 +1,72 @@
+"""Modulation compiled ahead of time for an H100: every configuration of every kernel, without a GPU."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+
+import pytest
+from tests.kernels.hopper import SHARED_LIMIT, Kernel, compiled
+
+PRELUDE = """
+import torch
+from eddyline_kernels.modulation import launch
+
+def modulate(dtype, width, tokens, kind=None, branch=True, gate=True, fp8=False):
+    x = torch.empty(2, 16, tokens, width, dtype=dtype)
+    scale, shift, gates = torch.empty(2, 16, 1, 3 * width, dtype=kind or dtype).chunk(3, dim=-1)
+    branches, gates = x if branch else None, gates if gate else None
+    out = torch.empty(x.shape, dtype=torch.float8_e4m3fn if fp8 else dtype)
+    row_scale = torch.empty(2, 16, tokens, 1) if fp8 else None
+    launch.residual_norm(x, branches, gates, scale, shift, 1.0, 1e-5, out=out, row_scale=row_scale)
+    if not fp8:
+        launch.residual_norm_backward(x if branch else None, x, x, branches, gates, scale, 1.0, 1e-5)
+
+def turn(dtype, heads, dim, tokens=16384, kind=None):
+    qk = torch.empty(2, tokens, 3, heads, dim, dtype=dtype)[:, :, :2]
+    weights = torch.empty(2, dim, dtype=kind or dtype)
+    rope = torch.empty(2, tokens, dim)
+    grad = launch.norm_rotate(qk, *weights, rope, 1e-6)
+    launch.norm_rotate_backward(grad, qk, *weights, rope, 1e-6)
+"""
+CALLS = {
+    "3072, bf16": "modulate(torch.bfloat16, 3072, 1024)",
+    "3072, bf16, numbers in fp32": "modulate(torch.bfloat16, 3072, 1024, torch.float32, gate=False)",
+    "3072, fp16, norm alone": "modulate(torch.float16, 3072, 1024, branch=False, gate=False)",
+    "3072, bf16, as e4m3": "modulate(torch.bfloat16, 3072, 1024, fp8=True)",
+    "6144, bf16, as e4m3": "modulate(torch.bfloat16, 6144, 1024, fp8=True)",
+    "256, fp32": "modulate(torch.float32, 256, 60)",
+    "24 heads of 128, bf16": "turn(torch.bfloat16, 24, 128)",
+    "4 heads of 64, fp32": "turn(torch.float32, 4, 64, 480)",
+}
+
+
+@pytest.fixture(scope="module")
+def kernels() -> list[Kernel]:
+    if find_spec("triton") is None:
+        pytest.skip("needs Triton")
+    return compiled(CALLS, PRELUDE)
+
+
+def test_every_call_compiles_its_kernels(kernels: list[Kernel]) -> None:
+    expected = []
+    for call in CALLS:
+        kind = "norm_rotate" if "heads" in call else "residual_norm"
+        expected.append((call, f"{kind}_kernel"))
+        if "e4m3" not in call:
+            expected.append((call, f"{kind}_backward_kernel"))
+    assert sorted((kernel.call, kernel.name) for kernel in kernels) == sorted(expected)
+
+
+def test_everything_is_held_in_registers(kernels: list[Kernel]) -> None:
+    for kernel in kernels:
+        assert kernel.stack == 0, kernel
+        assert kernel.shared <= SHARED_LIMIT // 8, kernel  # eight programs at a time keep the memory busy
+
+
+def test_tokens_are_loaded_and_stored_in_the_widest_words(kernels: list[Kernel]) -> None:
+    for kernel in kernels:
+        assert kernel.count(r"LDG\.E\.128") > 0, kernel
+        assert kernel.count(r"STG\.E\.128") > 0, kernel
+        # what is narrower: learned scales of a head, the sums of their gradients, the one number of a quantised row
+        assert kernel.count(r"LDG(?!\.E\.128)") <= 4, kernel
+        assert kernel.count(r"STG(?!\.E\.128)") <= 2, kernel
