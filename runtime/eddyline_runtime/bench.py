@@ -1,8 +1,11 @@
-"""Speed, latency and memory of a served world, measured through the real socket with the SDK in a process of its own.
+"""Speed, latency and memory of a world.
 
-Two runtimes are started, one after the other: one makes frames as fast as it can (`real_time_factor`), the other paces
-them as for a game. Prints a table; `--json` writes the same numbers. Seconds, milliseconds or microseconds: the suffix
-says which.
+`stream`: as a game sees it, through the real socket, with the SDK in a process of its own. Two runtimes are started,
+one after the other: one makes frames as fast as it can (`real_time_factor`), the other paces them as for a game.
+`networks`: a network call and a chunk's decoding alone, plain torch and OpenVINO by turns in one process, and how many
+times faster OpenVINO is.
+
+Prints a table; `--json` writes the same numbers. Seconds, milliseconds or microseconds: the suffix says which.
 """
 
 import argparse
@@ -24,6 +27,7 @@ STOP_S = 10.0
 PERCENTILES = {"frame_call_us": (50, 99), "event_call_us": (50, 99)}
 """Which percentiles of a sample are reported; of all others the 50th and the 95th."""
 ORDER = (
+    "networks",
     "real_time_factor",
     "time_to_first_frame_cold_s",
     "time_to_first_frame_warm_s",
@@ -41,7 +45,9 @@ ORDER = (
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
-    parser.add_argument("what", choices=["stream"], help="a stream as a game sees it")
+    parser.add_argument(
+        "what", choices=["stream", "networks"], help="a stream as a game sees it, or plain torch against OpenVINO"
+    )
     parser.add_argument("--profile", default=None, help="smooth or responsive (default: the world's own)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers there")
     parser.add_argument("--model", default="diorama", help="a world's name, or its folder")
@@ -49,22 +55,41 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--random-weights", action="store_true", help="seeded noise instead of weights")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, help="CPU threads of the model")
+    parser.add_argument("--rounds", type=int, default=30, help="turns of the comparison of networks")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Measure, print, write."""
-    results = measure(arguments)
-    for name in ORDER:
-        value = results[name]
+    results = measure(arguments) if arguments.what == "stream" else _compare(arguments)
+    for name, value in results.items():
         cells = value if isinstance(value, dict) else {"": value}
-        print(f"{name:<30}" + "".join(f"{label:>6} {number:>10.4g}" for label, number in cells.items()))
+        print(f"{name:<30}" + "".join(f"{label:>9} {_shown(cell):>10}" for label, cell in cells.items()))
     if arguments.json is not None:
         arguments.json.write_text(json.dumps(results, indent=2) + "\n")
     return 0
 
 
+def _shown(cell: float | str) -> str:
+    return cell if isinstance(cell, str) else f"{cell:.4g}"
+
+
+def _compare(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Plain torch against OpenVINO, in this process."""
+    from eddyline_runtime.networks.race import measure as race
+
+    if arguments.device != "cpu" or arguments.rounds < 1:
+        raise ConfigError("networks are compared on the CPU, in at least one round; use --device cpu, --rounds 30")
+    return race(
+        arguments.model,
+        profile=arguments.profile,
+        random_weights=arguments.random_weights,
+        threads=arguments.threads,
+        rounds=arguments.rounds,
+    )
+
+
 def measure(arguments: argparse.Namespace) -> dict[str, Any]:
-    """All numbers, by name.
+    """All numbers of a stream, by name, and what computed the networks.
 
     Raises:
         LaunchError: a runtime or the client ended before its time; its last words say why.
@@ -76,12 +101,12 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     serve += ["--threads", str(arguments.threads)] if arguments.threads else []
     unpaced_s = max(3.0, arguments.seconds / 4)
     with tqdm(total=4, desc="bench", unit="part", disable=None) as progress:
-        with _runtime([*serve, "--unpaced"]) as (_, endpoint):
+        with _runtime([*serve, "--unpaced"]) as (_, endpoint, _):
             progress.update()
             unpaced = _client(endpoint, ["--unpaced", "--seconds", str(unpaced_s)])
             progress.update()
         begin_s = time.monotonic()
-        with _runtime(serve) as (process, endpoint):
+        with _runtime(serve) as (process, endpoint, networks):
             progress.update()
             watched = _client(endpoint, ["--seconds", str(arguments.seconds)])
             peak_mb = _peak_mb(process.pid)
@@ -89,6 +114,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     samples: dict[str, list[float]] = watched["samples"]
     samples["time_to_first_frame_cold_s"] = [watched["first_frame_s"] - begin_s]
     found: dict[str, Any] = {
+        "networks": networks,
         "real_time_factor": unpaced["real_time_factor"],
         "runtime_peak_mb": peak_mb,
         "sdk_peak_mb": watched["sdk_peak_mb"],
@@ -107,12 +133,12 @@ def percentile(values: Sequence[float], share: float) -> float:
 
 
 @contextmanager
-def _runtime(arguments: Sequence[str]) -> Iterator[tuple["subprocess.Popen[str]", str]]:
-    """A runtime that is ready, and where it listens; it is stopped at the end."""
+def _runtime(arguments: Sequence[str]) -> Iterator[tuple["subprocess.Popen[str]", str, str]]:
+    """A runtime that is ready, where it listens and what computes its networks; it is stopped at the end."""
     command = [sys.executable, "-m", "eddyline_runtime.cli", "serve", "--bind", "tcp://127.0.0.1:0", *arguments]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
-        yield process, _endpoint(process)
+        yield process, *_ready(process)
     finally:
         process.terminate()
         try:
@@ -122,12 +148,12 @@ def _runtime(arguments: Sequence[str]) -> Iterator[tuple["subprocess.Popen[str]"
             process.wait()
 
 
-def _endpoint(process: "subprocess.Popen[str]") -> str:
+def _ready(process: "subprocess.Popen[str]") -> tuple[str, str]:
     assert process.stdout is not None
     for line in process.stdout:
         said = json.loads(line)
         if said.get("ready"):
-            return str(said["endpoint"])
+            return str(said["endpoint"]), str(said["networks"])
     raise LaunchError(f"the runtime ended with status {process.wait()} before it was ready; its last words are above")
 
 

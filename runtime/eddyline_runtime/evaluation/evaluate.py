@@ -107,9 +107,9 @@ def quick_share(evaluation: Evaluation) -> float:
     return sum(figure.value for figure in figures) / len(figures) if figures else 0.0
 
 
-def made_here(command: str, date: str) -> Made:
+def made_here(command: str, date: str, *, networks: str) -> Made:
     """How an evaluation that is made by this process comes about."""
-    return Made(date=date, command=command, machine=_machine(), versions=_versions())
+    return Made(date=date, command=command, machine=_machine(), networks=networks, versions=_versions())
 
 
 def _machine() -> str:
