@@ -16,8 +16,10 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from functools import cache as cached
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -30,7 +32,7 @@ from eddyline_runtime.model import codec as codec_module
 from eddyline_runtime.model import streamdit as streamdit_module
 from eddyline_runtime.model.codec import Codec, DecoderState
 from eddyline_runtime.model.streamdit import Conditioning, StreamDiT, tau_features
-from eddyline_runtime.networks.folder import keep, kept
+from eddyline_runtime.networks.folder import FILE, keep, kept
 
 PRECISIONS = {torch.float32: "f32", torch.bfloat16: "bf16"}
 """What OpenVINO calls them."""
@@ -219,11 +221,16 @@ def _compiled(
     """A network compiled for `shapes`, from the cache or converted now; it is traced with `example`."""
     key = _key(plain, shapes)
     try:
-        model = None if cache is None else kept(cache, key, _openvino().Core().read_model)
+        read = _openvino().Core().read_model
+        model = None if cache is None else kept(cache, key, read)
         if model is None:
-            model = _converted(wrap(deepcopy(plain).float()), example, shapes)
+            converted = _converted(wrap(deepcopy(plain).float()), example, shapes)
+            write = partial(_openvino().save_model, converted, compress_to_fp16=False)
+            with TemporaryDirectory(ignore_cleanup_errors=True) as scratch:
+                write(Path(scratch) / FILE)
+                model = read(Path(scratch) / FILE)  # as later starts do: what never was on disk computes other bits
             if cache is not None:
-                keep(cache, key, lambda file: _openvino().save_model(model, file, compress_to_fp16=False))
+                keep(cache, key, write)
         return Compiled(model, precision=precision, threads=threads)
     except Exception as error:  # of anyone's making: OpenVINO's errors have no root of their own
         lines = str(error).strip().splitlines() or [type(error).__name__]
