@@ -26,6 +26,7 @@ def surroundings() -> Iterator[None]:
     roots = [str(ROOT / name) for name in ("sdk", "runtime", "kernels")]
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", os.pathsep.join([*roots, *filter(None, [os.environ.get("PYTHONPATH")])]))
+        patch.setenv("EDDYLINE_NETWORKS", "torch")  # tests of OpenVINO ask for it; the others need not wait for it
         patch.setenv("SDL_VIDEODRIVER", "dummy")
         patch.setenv("SDL_AUDIODRIVER", "dummy")
         patch.setenv("PYGAME_HIDE_SUPPORT_PROMPT", "1")

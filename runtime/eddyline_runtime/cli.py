@@ -141,6 +141,8 @@ def _serve_until_stopped(given: argparse.Namespace) -> None:
 
         from eddyline_runtime.config import EngineConfig, ServerConfig
         from eddyline_runtime.engine import Engine
+        from eddyline_runtime.networks.choice import fitted, runner
+        from eddyline_runtime.networks.folder import cache_folder
         from eddyline_runtime.server import Server
         from eddyline_runtime.weights import load_world
 
@@ -150,6 +152,8 @@ def _serve_until_stopped(given: argparse.Namespace) -> None:
         raise ConfigError(f"there is no GPU for --device {given.device}; use --device cpu")
     _say(progress=0.3, doing="loading the model")
     world = load_world(given.model, device=given.device, random_weights=given.random_weights)
+    _say(progress=0.5, doing="fitting the networks to this processor")
+    world = fitted(world, cache=cache_folder())
     if given.profile is not None:
         if given.profile not in world.card.profiles:
             known = ", ".join(sorted(world.card.profiles))
@@ -169,7 +173,7 @@ def _serve_until_stopped(given: argparse.Namespace) -> None:
     endpoint = server.bind()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: server.stop())
-    _say(ready=True, endpoint=endpoint, model=world.card.name)
+    _say(ready=True, endpoint=endpoint, model=world.card.name, networks=runner(world))
 
     def on_turn() -> None:
         if parent_is_gone():

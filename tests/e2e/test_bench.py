@@ -28,6 +28,7 @@ def test_a_short_bench_writes_every_number(tmp_path, profile):
     assert main(["bench", "stream", "--profile", profile, "--json", str(file), "--seconds", "8", *TINY]) == 0
     numbers = json.loads(file.read_text())
     assert tuple(numbers) == ORDER
+    assert numbers.pop("networks") == "torch float32"
     for value in numbers.values():
         for number in value.values() if isinstance(value, dict) else [value]:
             assert number > 0

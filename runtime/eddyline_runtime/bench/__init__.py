@@ -1,8 +1,8 @@
 """Speed, latency and memory of a world.
 
 `stream` is what one game sees through the real socket, `views` what more views cost, `model` what the networks alone
-take, `saves` what snapshots cost. Each prints a table; `--json` writes the same numbers. Seconds, milliseconds or
-microseconds: the suffix says which.
+take, `networks` plain torch against OpenVINO, `saves` what snapshots cost. Each prints a table; `--json` writes the same
+numbers. Seconds, milliseconds or microseconds: the suffix says which.
 """
 
 import argparse
@@ -16,6 +16,7 @@ _WHAT = {
     "stream": "one view as a game sees it, through the real socket",
     "views": "how long one tick takes with more and more views in it",
     "model": "the networks alone, in batches of one view and more; memory is counted first",
+    "networks": "plain torch against OpenVINO, by turns in one process",
     "saves": "taking snapshots and going on from them: time, size, memory",
 }
 
@@ -42,6 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--views", type=_counts, default=(1, 2, 4, 8), metavar="N,N,...", help="how many (default: 1,2,4,8)"
     )
     benches["views"].add_argument("--rounds", type=_positive, default=15, help="ticks of each count, in turns")
+    benches["networks"].add_argument("--rounds", type=_positive, default=30, help="turns of each")
     benches["model"].add_argument("--views", type=_positive, default=8, help="batches of 1 to so many (default: 8)")
     benches["model"].add_argument("--ticks", type=_positive, default=10, help="timed ticks of each batch")
     benches["saves"].add_argument("--count", type=_positive, default=1000, help="snapshots taken and gone on from")

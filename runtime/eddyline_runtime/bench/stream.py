@@ -1,4 +1,4 @@
-"""Speed, latency and memory of a served world, measured through the real socket with the SDK in a process of its own.
+"""Speed, latency and memory of a world.
 
 Two runtimes are started, one after the other: one makes frames as fast as it can (`real_time_factor`), the other paces
 them as for a game.
@@ -23,6 +23,7 @@ STOP_S = 10.0
 PERCENTILES = {"frame_call_us": (50, 99), "event_call_us": (50, 99)}
 """Which percentiles of a sample are reported; of all others the 50th and the 95th."""
 ORDER = (
+    "networks",
     "real_time_factor",
     "time_to_first_frame_cold_s",
     "time_to_first_frame_warm_s",
@@ -39,7 +40,7 @@ ORDER = (
 
 
 def measure(arguments: argparse.Namespace) -> dict[str, Any]:
-    """All numbers, by name.
+    """All numbers of a stream, by name, and what computed the networks.
 
     Raises:
         LaunchError: a runtime or the client ended before its time; its last words say why.
@@ -51,12 +52,12 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     serve += ["--threads", str(arguments.threads)] if arguments.threads else []
     unpaced_s = max(3.0, arguments.seconds / 4)
     with tqdm(total=4, desc="bench", unit="part", disable=None) as progress:
-        with _runtime([*serve, "--unpaced"]) as (_, endpoint):
+        with _runtime([*serve, "--unpaced"]) as (_, endpoint, _):
             progress.update()
             unpaced = _client(endpoint, ["--unpaced", "--seconds", str(unpaced_s)])
             progress.update()
         begin_s = time.monotonic()
-        with _runtime(serve) as (process, endpoint):
+        with _runtime(serve) as (process, endpoint, networks):
             progress.update()
             watched = _client(endpoint, ["--seconds", str(arguments.seconds)])
             held_mb = peak_mb(process.pid)
@@ -64,6 +65,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     samples: dict[str, list[float]] = watched["samples"]
     samples["time_to_first_frame_cold_s"] = [watched["first_frame_s"] - begin_s]
     found: dict[str, Any] = {
+        "networks": networks,
         "real_time_factor": unpaced["real_time_factor"],
         "runtime_peak_mb": held_mb,
         "sdk_peak_mb": watched["sdk_peak_mb"],
@@ -82,12 +84,12 @@ def percentile(values: Sequence[float], share: float) -> float:
 
 
 @contextmanager
-def _runtime(arguments: Sequence[str]) -> Iterator[tuple["subprocess.Popen[str]", str]]:
-    """A runtime that is ready, and where it listens; it is stopped at the end."""
+def _runtime(arguments: Sequence[str]) -> Iterator[tuple["subprocess.Popen[str]", str, str]]:
+    """A runtime that is ready, where it listens and what computes its networks; it is stopped at the end."""
     command = [sys.executable, "-m", "eddyline_runtime.cli", "serve", "--bind", "tcp://127.0.0.1:0", *arguments]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
-        yield process, _endpoint(process)
+        yield process, *_ready(process)
     finally:
         process.terminate()
         try:
@@ -97,12 +99,12 @@ def _runtime(arguments: Sequence[str]) -> Iterator[tuple["subprocess.Popen[str]"
             process.wait()
 
 
-def _endpoint(process: "subprocess.Popen[str]") -> str:
+def _ready(process: "subprocess.Popen[str]") -> tuple[str, str]:
     assert process.stdout is not None
     for line in process.stdout:
         said = json.loads(line)
         if said.get("ready"):
-            return str(said["endpoint"])
+            return str(said["endpoint"]), str(said["networks"])
     raise LaunchError(f"the runtime ended with status {process.wait()} before it was ready; its last words are above")
 
 
@@ -121,4 +123,8 @@ def table(results: dict[str, Any]) -> Iterator[str]:
     for name in ORDER:
         value = results[name]
         cells = value if isinstance(value, dict) else {"": value}
-        yield f"{name:<30}" + "".join(f"{label:>6} {number:>10.4g}" for label, number in cells.items())
+        yield f"{name:<30}" + "".join(f"{label:>6} {_shown(cell):>10}" for label, cell in cells.items())
+
+
+def _shown(cell: float | str) -> str:
+    return cell if isinstance(cell, str) else f"{cell:.4g}"

@@ -33,6 +33,8 @@ from eddyline_runtime.evaluation.rival_part import GROUPS, rival_names
 from eddyline_runtime.evaluation.samples import Sample, read_samples, write_samples
 from eddyline_runtime.evaluation.suite import suite_folder
 from eddyline_runtime.evaluation.table import table
+from eddyline_runtime.networks.choice import fitted, runner
+from eddyline_runtime.networks.folder import cache_folder
 from eddyline_runtime.weights import load_world, world_folder
 
 FAILED = 1
@@ -98,7 +100,7 @@ def _samples(report: Path) -> Path:
 
 
 def _subject(arguments: argparse.Namespace) -> Subject:
-    world = load_world(arguments.model)
+    world = fitted(load_world(arguments.model), cache=cache_folder())
     profile = arguments.profile or world.card.default_profile
     if profile not in world.card.profiles:
         known = ", ".join(sorted(world.card.profiles))
@@ -139,7 +141,7 @@ def _before(arguments: argparse.Namespace, subject: Subject, plan: Plan) -> Eval
         world=subject.world.card.name,
         profile=subject.profile,
         seeds=plan.seeds,
-        made=made_here(_command(arguments, subject, plan), date.today().isoformat()),
+        made=made_here(_command(arguments, subject, plan), date.today().isoformat(), networks=runner(subject.world)),
     )
     if arguments.only and arguments.json is not None and arguments.json.exists():
         return continued(read_evaluation(arguments.json), fresh)

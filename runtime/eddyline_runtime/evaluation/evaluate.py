@@ -103,6 +103,6 @@ def quick_share(evaluation: Evaluation) -> float:
     return sum(figure.value for figure in figures) / len(figures) if figures else 0.0
 
 
-def made_here(command: str, date: str) -> Made:
+def made_here(command: str, date: str, *, networks: str) -> Made:
     """How an evaluation that is made by this process comes about."""
-    return Made(date=date, command=command, machine=processor(), versions=versions(_PACKAGES))
+    return Made(date=date, command=command, machine=processor(), networks=networks, versions=versions(_PACKAGES))

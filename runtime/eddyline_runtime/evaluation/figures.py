@@ -34,6 +34,8 @@ class Made:
     """ISO 8601, the day of the last part."""
     command: str
     machine: str
+    networks: str = ""
+    """What computed the world: "torch float32"; files of earlier releases do not say."""
     versions: dict[str, str] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     """What each part took."""

@@ -143,6 +143,7 @@ def _made(evaluation: Evaluation) -> str:
     made = evaluation.made
     versions = ", ".join(f"{name} {version}" for name, version in made.versions.items())
     parts = [f"Made {made.date} by `{made.command}` on {made.machine}"]
+    parts += [f"in {made.networks}"] if made.networks else []
     parts += [f"with {versions}"] if versions else []
     seeds = ", ".join(str(seed) for seed in evaluation.seeds)
     parts += [f"seed{'s' if len(evaluation.seeds) > 1 else ''} {seeds}"] if seeds else []

@@ -117,13 +117,25 @@ class StreamDiT(nn.Module):
             tau: 0 to 1.
             conditioning: on the device of the model.
         """
+        answer = self.answer(latents, tau_features(tau), conditioning)
+        from_noisy, from_answer = precondition(tau, self.latent_deviation)
+        return from_noisy * latents.float() + from_answer * answer.float()
+
+    def answer(
+        self,
+        latents: Float[Tensor, "B F C Y X"],
+        tau_sines: Float[Tensor, "B F features"],
+        conditioning: Conditioning,
+    ) -> Float[Tensor, "B F C Y X"]:
+        """What the network itself says, in units of what the preconditioning cannot guess: the part of `forward` that
+        may compute in half precision. `tau_sines` are `tau_features(tau)`."""
         batch, frames, _, height, width = latents.shape
         rows, columns = height // 2, width // 2
         noisy = rearrange(latents, "b f c y x -> (b f) c y x").to(self.patch_in.weight.dtype)
         x = rearrange(self.patch_in(noisy), "(b f) w y x -> b f (y x) w", b=batch)
         x = x + self.position.to(x.dtype)
         text = self.text_in(conditioning.text.to(self.position.dtype))
-        condition = self._condition(tau, text, conditioning)
+        condition = self._condition(tau_sines, text, conditioning)
         rope = rotary_table(frames, rows, columns, self.config.width // self.config.heads, x.device)
         for block in self.blocks:
             x = block(x, size=(frames, rows, columns), rope=rope, condition=condition, text=text, words=conditioning)
@@ -131,18 +143,16 @@ class StreamDiT(nn.Module):
         x = self.patch_out(residual_norm(x, scale, shift)[1])
         x = rearrange(x, "b f (y x) (p q c) -> (b f) c (y p) (x q)", y=rows, x=columns, p=2, q=2)
         answer: Tensor = self.head(torch.cat([x, noisy.to(x.dtype)], dim=1))
-        answer = rearrange(answer, "(b f) c y x -> b f c y x", b=batch)
-        from_noisy, from_answer = precondition(tau, self.latent_deviation)
-        return from_noisy * latents.float() + from_answer * answer.float()
+        return rearrange(answer, "(b f) c y x -> b f c y x", b=batch)
 
     def _condition(
-        self, tau: Float[Tensor, "B F"], text: Float[Tensor, "T L W"], words: Conditioning
+        self, tau_sines: Float[Tensor, "B F features"], text: Float[Tensor, "T L W"], words: Conditioning
     ) -> Float[Tensor, "B F condition"]:
         """One vector per latent frame: its tau, its words in brief, its held actions, the stride."""
         mask = words.text_mask[..., None].to(text.dtype)
         brief = self.text_summary((text * mask).sum(1) / mask.sum(1).clamp(min=1))[words.text_index]
         stride = self.stride_in(torch.div(words.stride, 2, rounding_mode="floor"))
-        total = self.tau_in(tau_features(tau).to(text.dtype)) + brief + stride
+        total = self.tau_in(tau_sines.to(text.dtype)) + brief + stride
         return F.silu(total + self.action_in(words.actions.to(text.dtype)))
 
 

@@ -1,0 +1,1 @@
+"""Who computes a world's networks on a CPU: plain torch, or OpenVINO, once it was seen to answer as torch does."""
