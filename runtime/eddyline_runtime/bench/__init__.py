@@ -1,8 +1,8 @@
 """Speed, latency and memory of a world.
 
 `stream` is what one game sees through the real socket, `views` what more views cost, `model` what the networks alone
-take, `networks` plain torch against OpenVINO, `saves` what snapshots cost. Each prints a table; `--json` writes the same
-numbers. Seconds, milliseconds or microseconds: the suffix says which.
+take, `networks` plain torch against OpenVINO, `saves` what snapshots cost. Each prints a table; `--json` writes the
+same numbers. Seconds, milliseconds or microseconds: the suffix says which.
 """
 
 import argparse
