@@ -309,6 +309,22 @@ def test_words_of_a_view_that_was_not_due_yet_wait_and_are_not_lost(lockstep):
     assert states == ["superseded"] * 7 + ["applied"]
 
 
+def test_of_ten_thousand_scheduled_events_only_some_wait_and_the_others_are_rejected_with_the_cure(lockstep):
+    engine = lockstep.engine
+    state = engine.open_view(1, prompt="a red fox", seed=7)
+    lockstep.until_chunks(1)
+    known = engine._dreamer.texts.encoded
+    told = [engine.say(1, replace(RAIN, id=number, text=f"thing {number}", at=10**6)) for number in range(1, 10_001)]
+    assert [one.note.state for one in told] == ["accepted"] * MAX_EVENTS + ["rejected"] * (10_000 - MAX_EVENTS)
+    assert all("wait for some to end" in one.note.reason for one in told[MAX_EVENTS:])
+    assert len(state.words.pending) == MAX_EVENTS
+    (chunk,) = lockstep.until_chunks(1)
+    assert chunk.events == ()
+    assert engine._dreamer.texts.encoded == known
+    assert engine.cancel(1, 1) is not None
+    assert engine.say(1, replace(RAIN, id=10_001)).note.state == "accepted"
+
+
 def test_wrong_openings_say_what_to_do(start):
     run = start(max_views=1)
     run.engine.open_view(1, prompt="a red fox", seed=7)

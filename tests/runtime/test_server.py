@@ -16,7 +16,6 @@ from eddyline.errors import BindError, ConfigError, EndpointError, KeysNeededErr
 from eddyline_runtime.address import check_endpoint, check_free
 from eddyline_runtime.config import EngineConfig
 from eddyline_runtime.engine import Engine
-from eddyline_runtime.prompts import MAX_EVENTS
 from eddyline_runtime.runner import Runner
 from eddyline_runtime.server import Server
 from eddyline_runtime.weights import World
@@ -146,39 +145,6 @@ def test_ten_megabytes_of_text_cost_only_their_sender_the_connection(served, cli
     bad.send(msgpack.packb({"kind": "event", "id": 5, "view": 1, "text": "a" * 10_000_000}))
     client.frame(32)
     served.client("one-more-client-token").hello()
-
-
-def test_ten_thousand_scheduled_events_are_answered_each_and_cost_nobody_else_anything(served, client):
-    """Of so many only some may wait; all others are rejected with the cure, or refused before they are looked at."""
-    bad = served.client("another-client-token")
-    bad.hello()
-    bad.open()
-    client.open()
-    client.frame(0)
-    answered: dict[int, str] = {}
-
-    def answers() -> None:
-        while (message := bad.next(0.0)) is not None:
-            if isinstance(message, protocol.ReceiptUpdate):
-                assert message.state == "accepted" or "wait" in message.reason
-                answered[message.id] = message.state
-            elif isinstance(message, protocol.ErrorMessage):
-                assert (message.code, message.view) == ("too_many_words", 1)
-                answered[message.id] = message.code
-
-    for word in range(1, 10_001):
-        bad.send(event(word, f"thing {word}", at=10**6 + word))
-        if word % 100 == 0:
-            answers()
-    deadline_s = time.monotonic() + DEADLINE_S
-    while len(answered) < 10_000:
-        assert time.monotonic() < deadline_s
-        answers()
-    assert sorted(answered) == list(range(1, 10_001))
-    assert sum(state == "accepted" for state in answered.values()) == MAX_EVENTS
-    assert len(next(reversed(served.engine._views.values())).words.pending) <= MAX_EVENTS
-    frame = client.frame(8)
-    assert frame.dropped == 0
 
 
 @pytest.mark.parametrize("at", [10**6, protocol.MAX_INDEX])

@@ -112,8 +112,9 @@ def test_while_a_view_is_shared_both_steer_and_each_gets_its_own_receipts_for_eq
     guest.send(protocol.Cancel(id=2, view=5))
     guest.receipt(2, "cancelled")
     owner.wait(protocol.FrameHeader, lambda frame: set(frame.events) == {"it rains", "it snows"})
-    guest.send(protocol.Rewind(id=3, view=5, seconds=3600.0), protocol.Pause(view=5))
+    guest.send(protocol.Rewind(id=3, view=5, seconds=3600.0))
     assert "cannot be rewound" in guest.receipt(3, "rejected").reason
+    guest.send(protocol.Pause(view=5))
     guest.error("not_allowed")
     owner.send(protocol.ShareView(view=1, shared=False))
     guest.wait(protocol.ViewShared, lambda told: not told.shared)
@@ -196,7 +197,7 @@ def test_words_of_a_guest_who_left_are_applied_and_nobody_is_told(served: Servin
 
 
 def test_a_view_that_only_a_guest_reads_goes_on_and_parks_when_nobody_does(tiny: World) -> None:
-    with serving(tiny, QUICK) as served:
+    with serving(tiny, replace(PATIENT, park_s=0.3)) as served:
         owner = opened(served, credits=3)
         guest = watching(served)
         guest.frame(40)
@@ -232,7 +233,7 @@ def test_more_who_watch_than_are_served_are_refused_with_the_limit(tiny: World) 
 
 
 def test_no_tick_includes_a_view_that_nobody_reads_until_it_is_read_again(tiny: World) -> None:
-    with serving(tiny, QUICK) as served:
+    with serving(tiny, replace(PATIENT, park_s=0.3)) as served:
         batches: list[set[int]] = []
         make_chunks = served.engine._make_chunks
         parked = threading.Event()

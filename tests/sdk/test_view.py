@@ -243,6 +243,22 @@ def test_too_many_words_without_an_answer_are_refused_with_a_typed_error(view: V
     scripted.recover()
 
 
+def test_of_ten_thousand_scheduled_events_those_beyond_the_limit_are_refused_until_some_are_taken_back(
+    view: View,
+) -> None:
+    taken, refused = [], 0
+    for number in range(10_000):
+        try:
+            taken.append(view.event(f"event {number}", at=10**6 + number))
+        except BackpressureError:
+            refused += 1
+    assert (len(taken), refused) == (MAX_UNANSWERED, 10_000 - MAX_UNANSWERED)
+    wait_until(lambda: all(receipt.state == "accepted" for receipt in taken))
+    taken[0].cancel()
+    wait_until(lambda: taken[0].state == "cancelled")
+    assert view.event("rain").state in ("sent", "accepted", "applied")
+
+
 @pytest.mark.parametrize(
     ("at", "chunks"),
     [("now", range(0, 5)), ("next", range(3, 5)), (13, range(3, 5)), (17, range(4, 6)), (5, range(0, 5))],
