@@ -3,19 +3,20 @@
 Knows clients and the engine's runner, no sockets: answers go into the clients' outboxes, the server sends them.
 """
 
-import importlib.metadata
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import count
 
 from msgspec.structs import replace
 
 from eddyline import protocol
-from eddyline.errors import ConfigError, OptionError, ProtocolError, SnapshotError
+from eddyline.errors import ConfigError, ProtocolError, SnapshotError
 from eddyline.protocol import ClientMessage, ErrorMessage, ReceiptUpdate
+from eddyline_runtime import requests
 from eddyline_runtime.clients import Client, ClientView
 from eddyline_runtime.config import ServerConfig
-from eddyline_runtime.engine import Engine, Outcome, Rested, Rewound, Saved, Told, ViewStatus
-from eddyline_runtime.prompts import Note, Wish
+from eddyline_runtime.engine import Outcome, Rested, Rewound, Saved, Told, ViewStatus
+from eddyline_runtime.prompts import Wish
+from eddyline_runtime.release import release
 from eddyline_runtime.runner import Runner
 from eddyline_runtime.snapshot import read_snapshot, write_snapshot
 from eddyline_runtime.view import Chunk, FrameRing
@@ -83,7 +84,7 @@ class Desk:
         )
         return protocol.Welcome(
             version=protocol.VERSION,
-            runtime=f"eddyline-runtime {_release()}",
+            runtime=f"eddyline-runtime {release()}",
             instance=self._instance,
             model=card.name,
             fps=card.fps,
@@ -179,9 +180,7 @@ class Desk:
                 pause = isinstance(message, protocol.Pause)
                 if pause != view.paused:
                     view.paused, view.resting, at_s = pause, True, self._clock()
-                    self._runner.post(
-                        lambda engine: [engine.rest(handle, at_s=at_s, paused=pause), engine.status(handle)]
-                    )
+                    self._runner.post(requests.Rest(view=handle, at_s=at_s, paused=pause))
             case protocol.SaveView(id=number):
                 self._save(client, view, number)
             case protocol.Cancel(id=word):
@@ -208,19 +207,16 @@ class Desk:
             width=card.width,
         )
         view = self._enter(client, opened, message.credits)
-
-        def command(engine: Engine) -> Iterator[Outcome]:
-            engine.open_view(
-                view.handle,
+        self._runner.post(
+            requests.Open(
+                view=view.handle,
                 prompt=message.prompt,
                 seed=message.seed,
                 profile=profile_name,
                 stride=message.stride,
                 epoch=message.epoch,
             )
-            return iter(())
-
-        self._runner.post(command)
+        )
         client.tell(opened)
 
     def _fork(self, client: Client, message: protocol.ForkView) -> None:
@@ -236,9 +232,7 @@ class Desk:
             client.tell(refusal)
             return
         view = self._enter(client, replace(source.opened, view=message.view, epoch=0), message.credits)
-        handles, at_s = (source.handle, view.handle), self._clock()
-
-        self._runner.post(lambda engine: engine.fork_view(*handles, at_s=at_s))
+        self._runner.post(requests.Fork(view=view.handle, source=source.handle, at_s=self._clock()))
         client.tell(view.opened)
 
     def restore(self, client: Client, message: protocol.RestoreView, data: bytes) -> None:
@@ -252,11 +246,10 @@ class Desk:
             return
         card = self._card
         try:
-            snapshot = read_snapshot(data, card)
+            moment = read_snapshot(data, card).moment
         except SnapshotError as error:
             client.tell(ErrorMessage(code="bad_snapshot", message=str(error)[:4096], view=message.view))
             return
-        moment = snapshot.moment
         opened = protocol.ViewOpened(
             view=message.view,
             epoch=message.epoch,
@@ -267,12 +260,7 @@ class Desk:
             width=card.width,
         )
         view = self._enter(client, opened, message.credits)
-        at_s = self._clock()
-        self._runner.post(
-            lambda engine: engine.revive_view(
-                view.handle, moment, at_s=at_s, epoch=message.epoch, unshown=snapshot.unshown
-            )
-        )
+        self._runner.post(requests.Restore(view=view.handle, epoch=message.epoch, at_s=self._clock(), snapshot=data))
         client.tell(opened)
 
     def _enter(self, client: Client, opened: protocol.ViewOpened, credits: int) -> ClientView:
@@ -313,8 +301,7 @@ class Desk:
     def _park(self, view: ClientView, parked: bool) -> None:
         if parked != view.parked:
             view.parked, view.resting = parked, True
-            handle, at_s = view.handle, self._clock()
-            self._runner.post(lambda engine: [engine.rest(handle, at_s=at_s, parked=parked), engine.status(handle)])
+            self._runner.post(requests.Rest(view=view.handle, at_s=self._clock(), parked=parked))
 
     def _say(self, client: Client, view: ClientView, message: protocol.Words) -> None:
         if view.knows(message.id):
@@ -326,13 +313,12 @@ class Desk:
             client.tell(ErrorMessage(code="too_many_words", message=text, view=view.number, id=message.id))
             return
         view.waiting.add(message.id)
-        handle = view.handle
         if isinstance(message, protocol.Rewind):
-            at_s = self._clock()
-            self._runner.post(lambda engine: _rewind(engine, handle, message, at_s))
+            self._runner.post(
+                requests.Rewind(view=view.handle, word=message.id, seconds=message.seconds, at_s=self._clock())
+            )
         else:
-            wish = _wish(message, view.fps)
-            self._runner.post(lambda engine: [engine.say(handle, wish)])
+            self._runner.post(requests.Say(view=view.handle, wish=_wish(message, view.fps)))
 
     def _save(self, client: Client, view: ClientView, number: int) -> None:
         if view.saving or any(payload is not None for _, payload in client.outbox):
@@ -347,16 +333,11 @@ class Desk:
             text = f"words {word} never came, so they cannot be taken back"
             client.tell(ErrorMessage(code="unknown_word", message=text, view=view.number, id=word))
             return
-        receipt, handle = view.receipts.get(word), view.handle
+        receipt = view.receipts.get(word)
         if receipt is not None and receipt.state != "accepted":
             client.tell(receipt)
             return
-
-        def command(engine: Engine) -> Iterator[Outcome]:
-            told = engine.cancel(handle, word)
-            return iter(() if told is None else (told,))
-
-        self._runner.post(command)
+        self._runner.post(requests.Cancel(view=view.handle, word=word))
 
     # ---- outcomes
 
@@ -391,23 +372,6 @@ class Desk:
 
 
 _WITHOUT_ID = (protocol.Act, protocol.Pause, protocol.Resume, protocol.Credit)
-
-
-def _release() -> str:
-    try:
-        return importlib.metadata.version("eddyline")
-    except importlib.metadata.PackageNotFoundError:
-        return "from a checkout"
-
-
-def _rewind(engine: Engine, handle: int, message: protocol.Rewind, at_s: float) -> list[Outcome]:
-    """What a REWIND comes to: the view goes back, or it says why not."""
-    try:
-        rewound = engine.rewind(handle, message.seconds, at_s=at_s)
-    except OptionError as error:
-        return [Told(handle, 0, Note(id=message.id, state="rejected", reason=str(error)))]
-    done = Note(id=message.id, state="applied", first_influenced_frame=0, first_full_frame=0)
-    return [rewound, Told(handle, rewound.epoch, done)]
 
 
 def _wish(message: protocol.Prompt | protocol.Event | protocol.Cut, fps: float) -> Wish:
