@@ -126,7 +126,7 @@ def _play(options: argparse.Namespace) -> int:
     from eddyline.play import play
     from eddyline.window import PlayOptions
 
-    return play(
+    status = play(
         PlayOptions(
             model=options.model,
             profile=options.profile,
@@ -141,6 +141,9 @@ def _play(options: argparse.Namespace) -> int:
         ),
         say=lambda text: print(text, flush=True),
     )
+    if options.journal is not None:
+        print(f"play it again: eddyline replay {options.journal} --verify")
+    return status
 
 
 def _replay(options: argparse.Namespace) -> int:
