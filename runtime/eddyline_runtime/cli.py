@@ -48,6 +48,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     serve.add_argument("--profile", help="the profile of views that name none")
     serve.add_argument("--unpaced", action="store_true", help="make frames as fast as possible (to measure)")
+    serve.add_argument(
+        "--journal", metavar="FILE", help="write down all that is asked and made, for eddyline-runtime replay"
+    )
     serve.add_argument("--max-views", type=_positive, help="views open at once")
     serve.add_argument(
         "--max-load",
@@ -69,6 +72,7 @@ _LAZY = (
     ("train", "eddyline_runtime.training.cli", "train a world from recordings or videos"),
     ("evaluate", "eddyline_runtime.evaluation.cli", "measure how well a world follows words"),
     ("bench", "eddyline_runtime.bench", "measure speed, latency and memory"),
+    ("replay", "eddyline_runtime.replay_cli", "play a journal again: compare its frames, or film them"),
 )
 
 
@@ -76,7 +80,7 @@ def _lazily(name: str, module_name: str) -> Callable[[argparse.Namespace], int |
     """A command whose module is imported when it runs; the module has `add_arguments(parser)` and `run(arguments)`."""
 
     def run(given: argparse.Namespace) -> int | None:
-        with _told_what_to_install("runtime" if name == "bench" else "train"):
+        with _told_what_to_install("train" if name in ("train", "evaluate") else "runtime"):
             module = importlib.import_module(module_name)
         parser = argparse.ArgumentParser(prog=f"eddyline-runtime {name}", description=module.__doc__)
         module.add_arguments(parser)
@@ -141,6 +145,7 @@ def _serve_until_stopped(given: argparse.Namespace) -> None:
 
         from eddyline_runtime.config import EngineConfig, ServerConfig
         from eddyline_runtime.engine import Engine
+        from eddyline_runtime.journal import JournalWriter, header
         from eddyline_runtime.networks.choice import fitted, runner
         from eddyline_runtime.networks.folder import cache_folder
         from eddyline_runtime.server import Server
@@ -167,19 +172,24 @@ def _serve_until_stopped(given: argparse.Namespace) -> None:
     if given.device.startswith("cuda"):
         engine_config = replace(engine_config, warm_up_views=min(engine_config.max_batch, engine_config.max_views))
     engine = Engine(world, engine_config, clock=time.monotonic)
-    server = Server(engine, ServerConfig(bind=given.bind))
-    _say(progress=0.6, doing="warming up")
-    engine.warm_up(lambda done: _say(progress=0.6 + 0.39 * done, doing="warming up"))
-    endpoint = server.bind()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: server.stop())
-    _say(ready=True, endpoint=endpoint, model=world.card.name, networks=runner(world))
+    with contextlib.ExitStack() as stack:
+        journal = None
+        if given.journal:
+            head = header(world, engine_config, served_as=given.model, random_weights=given.random_weights)
+            journal = stack.enter_context(JournalWriter(given.journal, head))
+        server = Server(engine, ServerConfig(bind=given.bind), journal=journal)
+        _say(progress=0.6, doing="warming up")
+        engine.warm_up(lambda done: _say(progress=0.6 + 0.39 * done, doing="warming up"))
+        endpoint = server.bind()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: server.stop())
+        _say(ready=True, endpoint=endpoint, model=world.card.name, networks=runner(world))
 
-    def on_turn() -> None:
-        if parent_is_gone():
-            server.stop()
+        def on_turn() -> None:
+            if parent_is_gone():
+                server.stop()
 
-    server.run(on_turn)
+        server.run(on_turn)
 
 
 def _follow_parent(pid: int | None) -> Callable[[], bool]:

@@ -3,22 +3,21 @@
 Knows clients and the engine's runner, no sockets: answers go into the clients' outboxes, the server sends them.
 """
 
-import importlib.metadata
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import count
 
 from msgspec.structs import replace
 
 from eddyline import protocol
-from eddyline.errors import ConfigError, OptionError, ProtocolError, SnapshotError
+from eddyline.errors import ConfigError, ProtocolError, SnapshotError
 from eddyline.protocol import AboutView, ClientMessage, ErrorMessage
-from eddyline_runtime import admission, answers
+from eddyline_runtime import admission, answers, requests
 from eddyline_runtime.admission import Demand
 from eddyline_runtime.clients import Client, ClientView, ServedView
 from eddyline_runtime.config import ServerConfig
-from eddyline_runtime.engine import Engine, Outcome, Rested, Rewound, Saved, Told, ViewStatus
+from eddyline_runtime.engine import Outcome, Rested, Rewound, Saved, Told, ViewStatus
 from eddyline_runtime.model.streamdit import STRIDES
-from eddyline_runtime.prompts import Note
+from eddyline_runtime.release import release
 from eddyline_runtime.runner import Runner
 from eddyline_runtime.snapshot import read_snapshot, write_snapshot
 from eddyline_runtime.view import Chunk, FrameRing
@@ -91,7 +90,7 @@ class Desk:
         )
         return protocol.Welcome(
             version=protocol.VERSION,
-            runtime=f"eddyline-runtime {_release()}",
+            runtime=f"eddyline-runtime {release()}",
             instance=self._instance,
             model=card.name,
             fps=card.fps,
@@ -193,10 +192,8 @@ class Desk:
             case protocol.Pause() | protocol.Resume():
                 pause = isinstance(message, protocol.Pause)
                 if pause != view.paused:
-                    view.paused, view.resting, at_s = pause, True, self._clock()
-                    self._runner.post(
-                        lambda engine: [engine.rest(handle, at_s=at_s, paused=pause), engine.status(handle)]
-                    )
+                    view.paused, view.resting = pause, True
+                    self._runner.post(requests.Rest(view=handle, at_s=self._clock(), paused=pause))
             case protocol.ShareView(shared=shared):
                 self._share(view, shared)
             case protocol.SaveView(id=number):
@@ -225,18 +222,16 @@ class Desk:
         )
         view = self._enter(client, opened, message)
 
-        def command(engine: Engine) -> Iterator[Outcome]:
-            engine.open_view(
-                view.handle,
+        self._runner.post(
+            requests.Open(
+                view=view.handle,
                 prompt=message.prompt,
                 seed=message.seed,
                 profile=profile_name,
                 stride=message.stride,
                 epoch=message.epoch,
             )
-            return iter(())
-
-        self._runner.post(command)
+        )
 
     def _fork(self, client: Client, message: protocol.ForkView) -> None:
         source = client.views.get(message.source)
@@ -253,8 +248,7 @@ class Desk:
             client.tell(refusal)
             return
         view = self._enter(client, replace(source.opened, view=message.view, epoch=0), message)
-        handles, at_s = (source.view.handle, view.handle), self._clock()
-        self._runner.post(lambda engine: engine.fork_view(*handles, at_s=at_s))
+        self._runner.post(requests.Fork(view=view.handle, source=source.view.handle, at_s=self._clock()))
 
     def restore(self, client: Client, message: protocol.RestoreView, data: bytes) -> None:
         """Open a view that goes on from a snapshot, or say why it cannot be one."""
@@ -263,11 +257,10 @@ class Desk:
             return
         card = self._card
         try:
-            snapshot = read_snapshot(data, card)
+            moment = read_snapshot(data, card).moment
         except SnapshotError as error:
             client.tell(ErrorMessage(code="bad_snapshot", message=str(error)[:4096], view=message.view))
             return
-        moment = snapshot.moment
         profile_name = next(name for name, profile in card.profiles.items() if profile == moment.profile)
         refusal = self._no_room(message.view, profile_name, moment.stride)
         if refusal is not None:
@@ -283,12 +276,7 @@ class Desk:
             width=card.width,
         )
         view = self._enter(client, opened, message)
-        at_s = self._clock()
-        self._runner.post(
-            lambda engine: engine.revive_view(
-                view.handle, moment, at_s=at_s, epoch=message.epoch, unshown=snapshot.unshown
-            )
-        )
+        self._runner.post(requests.Restore(view=view.handle, epoch=message.epoch, at_s=self._clock(), snapshot=data))
 
     def _watch(self, client: Client, message: protocol.WatchView) -> None:
         named = [view for view in self._views.values() if view.name == message.name]
@@ -403,8 +391,7 @@ class Desk:
     def _park(self, view: ServedView, parked: bool) -> None:
         if parked != view.parked:
             view.parked, view.resting = parked, True
-            handle, at_s = view.handle, self._clock()
-            self._runner.post(lambda engine: [engine.rest(handle, at_s=at_s, parked=parked), engine.status(handle)])
+            self._runner.post(requests.Rest(view=view.handle, at_s=self._clock(), parked=parked))
 
     def _share(self, view: ServedView, shared: bool) -> None:
         if shared == view.shared:
@@ -427,11 +414,10 @@ class Desk:
         seat.waiting.add(message.id)
         handle, word = seat.view.handle, seat.view.engine_word(seat, message.id)
         if isinstance(message, protocol.Rewind):
-            seconds, at_s = message.seconds, self._clock()
-            self._runner.post(lambda engine: _rewind(engine, handle, word, seconds, at_s))
+            self._runner.post(requests.Rewind(view=handle, word=word, seconds=message.seconds, at_s=self._clock()))
         else:
             wish = answers.wish(message, word=word, fps=seat.view.opened.fps)
-            self._runner.post(lambda engine: [engine.say(handle, wish)])
+            self._runner.post(requests.Say(view=handle, wish=wish))
 
     def _save(self, seat: ClientView, number: int) -> None:
         client, view = seat.client, seat.view
@@ -447,17 +433,12 @@ class Desk:
             text = f"words {word} never came, so they cannot be taken back"
             seat.client.tell(ErrorMessage(code="unknown_word", message=text, view=seat.number, id=word))
             return
-        receipt, handle = seat.receipts.get(word), seat.view.handle
+        receipt = seat.receipts.get(word)
         number = seat.view.known_word(seat, word)
         if number is None or (receipt is not None and receipt.state != "accepted"):
             seat.client.tell(seat.receipts[word])
             return
-
-        def command(engine: Engine) -> Iterator[Outcome]:
-            told = engine.cancel(handle, number)
-            return iter(() if told is None else (told,))
-
-        self._runner.post(command)
+        self._runner.post(requests.Cancel(view=seat.view.handle, word=number))
 
     # ---- outcomes
 
@@ -520,20 +501,3 @@ def _not_allowed(seat: ClientView, message: AboutView) -> str | None:
     if not seat.view.shared:
         return f"view {seat.number} is another client's, and not shared: it can be watched, not steered"
     return None
-
-
-def _release() -> str:
-    try:
-        return importlib.metadata.version("eddyline")
-    except importlib.metadata.PackageNotFoundError:
-        return "from a checkout"
-
-
-def _rewind(engine: Engine, handle: int, word: int, seconds: float, at_s: float) -> list[Outcome]:
-    """What a REWIND comes to: the view goes back, or it says why not."""
-    try:
-        rewound = engine.rewind(handle, seconds, at_s=at_s)
-    except OptionError as error:
-        return [Told(handle, 0, Note(id=word, state="rejected", reason=str(error)))]
-    done = Note(id=word, state="applied", first_influenced_frame=0, first_full_frame=0)
-    return [rewound, Told(handle, rewound.epoch, done)]

@@ -8,7 +8,7 @@ between the ticks of the others, so that they keep their rate.
 import math
 import statistics
 from collections import deque
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import zip_longest
 from typing import Literal
@@ -135,6 +135,8 @@ class Engine:
         self.config = config
         self.ticks = 0
         """Batches made so far, openings not counted."""
+        self.batches: list[tuple[int, ...]] = []
+        """The views of each batch of the last tick."""
         self._clock = clock
         self._dreamer = Dreamer(world, text_cache=max(config.text_cache, self._texts_in_force()))
         self._phrases = KnownPhrases(world.text_encoder, world.card.phrases)
@@ -451,13 +453,23 @@ class Engine:
             self.close_view(state.view)
 
     @torch.inference_mode()
-    def tick(self, now_s: float) -> list[Outcome]:
-        """Make what is due at `now_s`, and one step of the scenes that begin; does nothing while there is time."""
+    def tick(self, now_s: float, batches: Iterable[Sequence[int]] | None = None) -> list[Outcome]:
+        """Make what is due at `now_s`, and one step of the scenes that begin; does nothing while there is time.
+
+        Args:
+            batches: views to make a chunk of, whatever is due, as a journal tells them when it is played again.
+
+        Raises:
+            OptionError: a view of `batches` has nothing to make now.
+        """
         outcomes: list[Outcome] = []
+        self.batches = []
         for state in self._views.values():
             if state.cut_waits and not state.resting:
                 outcomes += self._cut(state)
-        for batch in self._choose(now_s):
+        for batch in self._choose(now_s) if batches is None else batches:
+            self._check_ready(batch)
+            self.batches.append(tuple(batch))
             outcomes += self._make_chunks([self._views[view] for view in batch])
         openings = [state for state in self._views.values() if state.opening and not state.resting]
         if openings:
@@ -466,6 +478,13 @@ class Engine:
         return outcomes
 
     # ---- one batch
+
+    def _check_ready(self, batch: Sequence[int]) -> None:
+        """Raises OptionError unless each view of a batch can make a chunk."""
+        for view in batch:
+            state = self._views.get(view)
+            if state is None or state.opening is not None or state.resting:
+                raise OptionError(f"view {view} has nothing to make now; leave it out of the batches")
 
     def _choose(self, now_s: float) -> list[list[int]]:
         candidates = self._candidates(now_s)

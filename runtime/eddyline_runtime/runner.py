@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterable, Mapping
 from eddyline_runtime.admission import BatchCosts
 from eddyline_runtime.config import Profile
 from eddyline_runtime.engine import Engine, Outcome
-
-Command = Callable[[Engine], Iterable[Outcome]]
+from eddyline_runtime.journal import Journaled, JournalWriter
+from eddyline_runtime.requests import Act, Close, Command
 
 log = logging.getLogger(__name__)
 
@@ -21,9 +21,20 @@ log = logging.getLogger(__name__)
 class Runner:
     """Runs an engine in a thread of its own until it is stopped, or the engine fails."""
 
-    def __init__(self, engine: Engine, *, clock: Callable[[], float], wake: Callable[[], None]) -> None:
-        """`clock` is the engine's. `wake` is called from the engine's thread when there are outcomes, or it ended."""
+    def __init__(
+        self,
+        engine: Engine,
+        *,
+        clock: Callable[[], float],
+        wake: Callable[[], None],
+        journal: JournalWriter | None = None,
+    ) -> None:
+        """`clock` is the engine's. `wake` is called from the engine's thread when there are outcomes, or it ended.
+
+        `journal` is written from now on, and ended with the thread.
+        """
         self._engine = engine
+        self._journaled = Journaled(engine, journal)
         self._clock = clock
         self._wake = wake
         self._news = threading.Condition()
@@ -79,12 +90,7 @@ class Runner:
         """Forget a view, and keys that were held in it."""
         with self._news:
             self._keys.pop(view, None)
-
-        def command(engine: Engine) -> Iterable[Outcome]:
-            engine.close_view(view)
-            return ()
-
-        self.post(command)
+        self.post(Close(view=view))
 
     def take_outcomes(self) -> list[Outcome]:
         """What came of commands and ticks since the last call, in order."""
@@ -100,6 +106,7 @@ class Runner:
         except Exception as error:
             log.exception("the engine failed")
             self.failure = error
+        self._journaled.end("the runtime ended" if self.failure is None else f"the engine failed: {self.failure}")
         self._wake()
 
     def _turn(self) -> bool:
@@ -111,13 +118,13 @@ class Runner:
                 return False
         self._turn_began_s = self._clock()
         for command in commands:
-            self._hand_on(command(self._engine))
+            self._hand_on(self._journaled.carry_out(command))
         for view, held in keys.items():
-            self._engine.act(view, held)
+            self._hand_on(self._journaled.carry_out(Act(view=view, keys=held)))
         more = self._engine.prepare()
         start_s, now_s = self._engine.next_start_s(), self._clock()
         if start_s is not None and start_s <= now_s:
-            self._hand_on(self._engine.tick(now_s))
+            self._hand_on(self._journaled.tick(now_s))
             more = True
         self._turn_began_s = None
         if not more:

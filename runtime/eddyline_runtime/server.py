@@ -23,6 +23,7 @@ from eddyline_runtime.clients import Client, ClientView
 from eddyline_runtime.config import ServerConfig
 from eddyline_runtime.desk import Desk
 from eddyline_runtime.engine import Engine
+from eddyline_runtime.journal import JournalWriter
 from eddyline_runtime.runner import Runner
 from eddyline_runtime.snapshot import max_snapshot_bytes
 from eddyline_runtime.view import WaitingFrame
@@ -46,8 +47,15 @@ log = logging.getLogger(__name__)
 class Server:
     """Serves one engine on one address."""
 
-    def __init__(self, engine: Engine, config: ServerConfig, *, clock: Callable[[], float] = time.monotonic) -> None:
-        """`clock` must be the engine's.
+    def __init__(
+        self,
+        engine: Engine,
+        config: ServerConfig,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        journal: JournalWriter | None = None,
+    ) -> None:
+        """`clock` must be the engine's. What is asked of the engine, and what comes of it, goes into `journal`.
 
         Raises:
             EndpointError, KeysNeededError: see `check_endpoint`.
@@ -60,7 +68,7 @@ class Server:
         for end in (self._wake_in, self._wake_out):
             end.setblocking(False)
         self._max_part_bytes = max(MAX_PART_BYTES, max_snapshot_bytes(engine.world.card))
-        self._runner = Runner(engine, clock=clock, wake=self._wake)
+        self._runner = Runner(engine, clock=clock, wake=self._wake, journal=journal)
         self._desk = Desk(
             engine.world.card,
             self._runner,

@@ -85,7 +85,7 @@ def write_snapshot(snapshot: Snapshot, card: WorldCard) -> bytes:
     told = _Moment(
         version=VERSION,
         world=card.name,
-        weights=_weights(card),
+        weights=card.weights_id(),
         profile=moment.profile,
         stride=moment.stride,
         noise=moment.noise,
@@ -126,7 +126,7 @@ def read_snapshot(data: bytes, card: WorldCard) -> Snapshot:
         told = msgspec.json.decode(encoded, type=_Moment)
     except (msgspec.MsgspecError, ConfigError) as error:
         raise SnapshotError(f"the snapshot says what none says ({error}); take it anew") from error
-    if told.weights != _weights(card):
+    if told.weights != card.weights_id():
         raise SnapshotError(
             f"the snapshot is of the world {told.world!r}, with other weights than {card.name!r} has here; serve those"
         )
@@ -202,11 +202,6 @@ def _unshown(parts: Sequence[_Part], frames: NDArray[np.uint8]) -> tuple[Unshown
         Unshown(frames[end - part.frames : end], part.prompt, part.events)
         for part, end in zip(parts, ends, strict=True)
     )
-
-
-def _weights(card: WorldCard) -> str:
-    """What two worlds share exactly where a moment of one means the same in the other."""
-    return hashlib.sha256(msgspec.json.encode([card.model, card.codec, sorted(card.sha256.items())])).hexdigest()
 
 
 def _digest(encoded: str, tensors: dict[str, Tensor]) -> str:

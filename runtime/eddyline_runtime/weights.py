@@ -76,6 +76,10 @@ class WorldCard:
             )
         self._check_welcome()
 
+    def weights_id(self) -> str:
+        """What two worlds share exactly where the latents of one mean the same in the other; a digest in hex."""
+        return hashlib.sha256(msgspec.json.encode([self.model, self.codec, sorted(self.sha256.items())])).hexdigest()
+
     def _check_welcome(self) -> None:
         """What a runtime will tell its clients must be within the limits of the wire."""
         per_latent = self.codec.frames_per_latent

@@ -14,11 +14,13 @@ with eddyline.launch() as runtime:                      # or eddyline.connect("t
 """
 
 from eddyline.client import Runtime, ViewPlan, connect
+from eddyline.clip import Clip
 from eddyline.errors import EddylineError
 from eddyline.frames import Frame
 from eddyline.launch import launch
 from eddyline.link import World
 from eddyline.notes import (
+    ClipEnded,
     ConnectionLost,
     ConnectionRegained,
     ErrorReported,
@@ -38,6 +40,8 @@ from eddyline.snapshots import Snapshot
 from eddyline.view import View, ViewStatus
 
 __all__ = [
+    "Clip",
+    "ClipEnded",
     "ConnectionLost",
     "ConnectionRegained",
     "EddylineError",

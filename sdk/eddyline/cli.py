@@ -1,4 +1,4 @@
-"""The command `eddyline`: play, doctor, ping."""
+"""The command `eddyline`: play, record, replay, doctor, ping."""
 
 from __future__ import annotations
 
@@ -48,6 +48,16 @@ def _parser() -> argparse.ArgumentParser:
     play.add_argument("--out", type=Path, default=Path("out"), help="folder for films and pictures (default: out)")
     play.add_argument("--headless", action="store_true", help="do as without a display")
     play.add_argument("--seconds", type=_seconds, default=20.0, help="of video to play without a display (default: 20)")
+
+    play.add_argument("--journal", type=Path, metavar="FILE", help="write down all that happens, for eddyline replay")
+
+    replay = verbs.add_parser("replay", help="play a journal again: compare its frames, or film them")
+    replay.set_defaults(verb=_replay)
+    replay.add_argument("file", type=Path, metavar="FILE", help="a journal, of play --journal")
+    replay.add_argument("--verify", action="store_true", help="compare each frame; status 1 when one differs")
+    replay.add_argument("--video", type=Path, metavar="MP4", help="film a view, with its words as subtitles")
+    replay.add_argument("--view", type=int, metavar="N", help="which view to film (default: the first of the journal)")
+    replay.add_argument("--model", help="name or folder of a world (default: the journal's)")
 
     record = verbs.add_parser(
         "record",
@@ -116,7 +126,7 @@ def _play(options: argparse.Namespace) -> int:
     from eddyline.play import play
     from eddyline.window import PlayOptions
 
-    return play(
+    status = play(
         PlayOptions(
             model=options.model,
             profile=options.profile,
@@ -127,9 +137,26 @@ def _play(options: argparse.Namespace) -> int:
             out=options.out,
             seconds=options.seconds,
             headless=options.headless,
+            journal=options.journal,
         ),
         say=lambda text: print(text, flush=True),
     )
+    if options.journal is not None:
+        print(f"play it again: eddyline replay {options.journal} --verify")
+    return status
+
+
+def _replay(options: argparse.Namespace) -> int:
+    from eddyline.launch import run_command
+
+    arguments = ["replay", str(options.file)]
+    for name in ("video", "view", "model"):
+        value = getattr(options, name)
+        if value is not None:
+            arguments += [f"--{name}", str(value)]
+    if options.verify:
+        arguments.append("--verify")
+    return run_command(arguments)
 
 
 def _record(options: argparse.Namespace) -> int:

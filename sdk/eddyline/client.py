@@ -189,12 +189,17 @@ class Runtime:
         return True
 
     def close(self) -> None:
-        """Close all views and the connection; a launched runtime is stopped. Closing twice is fine."""
+        """Close all views and the connection; a launched runtime is stopped, what is being recorded is finished.
+
+        Closing twice is fine.
+        """
         if self._closed:
             return
         self._closed = True
         _open_runtimes.discard(self)
         try:
+            for clip in list(self._link.clips):
+                clip.finish()
             self._link.close()
         finally:
             if self._on_close is not None:

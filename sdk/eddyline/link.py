@@ -35,6 +35,7 @@ from eddyline.snapshots import Snapshot
 from eddyline.transport import Transport
 
 if TYPE_CHECKING:
+    from eddyline.clip import Clip
     from eddyline.view import View
 
 MAX_NOTES = 1024
@@ -113,6 +114,8 @@ class Link:
         """Why nothing more will come, once that is so."""
         self.on_trouble: Callable[[str], None] | None = None
         """Called on the socket thread when the runtime is silent or stalled, for whoever can do something about it."""
+        self.clips: set[Clip] = set()
+        """What is being recorded."""
         self._changed = threading.Condition()
         self.next_id: Callable[[], int] = itertools.count(1).__next__
         """Returns a number that this client never used before."""

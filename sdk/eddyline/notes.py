@@ -5,6 +5,7 @@ Note
 ├── ViewOpened          a view is open: its rate and size are known
 ├── ViewClosed          a view was closed by the runtime
 ├── SnapshotTaken       a snapshot that was asked for has come, or failed
+├── ClipEnded           a clip that was recorded is saved, or failed
 ├── ConnectionLost      the runtime is silent, hangs up, or cannot be reached any more
 ├── ConnectionRegained  it answers again
 ├── RuntimeStalled      it answers, but its model has been in one tick for too long
@@ -21,6 +22,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from eddyline.clip import Clip
     from eddyline.receipts import Receipt, ReceiptState
     from eddyline.snapshots import Snapshot
     from eddyline.view import View
@@ -58,6 +60,19 @@ class SnapshotTaken(Note):
     def __str__(self) -> str:
         came = "was taken" if self.snapshot.state == "taken" else f"failed: {self.snapshot.reason}"
         return f"the snapshot of {self.snapshot.view} {came}"
+
+
+@dataclass(frozen=True)
+class ClipEnded(Note):
+    """Nothing more goes into a clip: it is saved, or it failed; its `state` says which."""
+
+    clip: Clip
+
+    def __str__(self) -> str:
+        clip = self.clip
+        if clip.state == "failed":
+            return f"recording {clip.view} failed: {clip.reason}"
+        return f"{clip.view} was recorded: {clip.reason or f'{clip.frames} frames in {clip.path}'}"
 
 
 @dataclass(frozen=True)

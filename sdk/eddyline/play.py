@@ -10,7 +10,7 @@ import pygame
 
 from eddyline.client import Runtime, connect
 from eddyline.doctor import why_no_display
-from eddyline.errors import DisplayError, EddylineError
+from eddyline.errors import DisplayError, EddylineError, OptionError
 from eddyline.launch import launch
 from eddyline.reel import film_script, summary
 from eddyline.window import PANEL_PX, PICTURE_PX, PlayOptions, Window
@@ -78,5 +78,15 @@ def open_window() -> pygame.Surface:
 
 def _runtime(options: PlayOptions) -> Runtime:
     if options.endpoint is not None:
+        if options.journal is not None:
+            raise OptionError(
+                "a runtime that is already there writes its own journal: start it by eddyline-runtime serve --journal"
+            )
         return connect(options.endpoint, timeout_s=CONNECT_S)
-    return launch(options.model, profile=options.profile, wait=False, random_weights=options.random_weights)
+    return launch(
+        options.model,
+        profile=options.profile,
+        wait=False,
+        random_weights=options.random_weights,
+        journal=options.journal,
+    )

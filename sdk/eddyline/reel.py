@@ -10,11 +10,12 @@ from typing import Literal
 
 from eddyline.client import Runtime
 from eddyline.errors import EddylineError, RuntimeConnectionError
-from eddyline.film import Film, SheetPicture, contact_sheet, save_sheet
+from eddyline.film import Film
 from eddyline.frames import Frame
 from eddyline.link import World
 from eddyline.notes import Note, ReceiptChanged, RuntimeGone, ViewClosed
 from eddyline.receipts import Receipt
+from eddyline.sheet import SheetPicture, contact_sheet, save_sheet
 
 PATIENCE_S = 180.0
 """Without a new frame for this long, the runtime is given up."""
@@ -153,7 +154,7 @@ def film_script(
                 is_event = step.kind == "event"
                 receipts.append(view.event(step.text, hold_s=hold_s) if is_event else view.prompt(step.text))
                 say(f"{at_s:5.1f} s  {step.kind}: {step.text}")
-            film.add(latest.pixels, epoch=latest.epoch, index=latest.index)
+            film.add(latest.pixels, epoch=latest.epoch, index=latest.index, words=latest.words)
             frame = latest
         assert frame is not None
         pictures.append(_picture(frame, film.frames / world.fps))

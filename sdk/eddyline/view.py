@@ -8,6 +8,7 @@ thread waits for the other. A view that the runtime closed does not raise: its w
 from __future__ import annotations
 
 import math
+import os
 import threading
 from collections import deque
 from collections.abc import Iterable, Mapping
@@ -15,7 +16,8 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from eddyline import protocol
+from eddyline import notes, protocol
+from eddyline.clip import Clip
 from eddyline.errors import (
     BackpressureError,
     ClosedError,
@@ -132,6 +134,7 @@ class View:
         self._shown_s: deque[float] = deque(maxlen=256)
         self._steering_latency_s: float | None = None
         self._closed_by_game = False
+        self._clip: Clip | None = None
         # Written by the socket thread, read by all.
         self._inbox: deque[Frame] = deque()
         self._rate = rate
@@ -302,6 +305,8 @@ class View:
                 self._freed += taken
                 self._again = no_longer_new(shown)
                 self._count_shown(shown, now_s)
+                if self._clip is not None:
+                    self._clip.offer(shown)
             else:
                 shown = self._again
             freed = self._freed
@@ -310,6 +315,23 @@ class View:
             self._freed = 0
         self._link.freed(self.id, freed)
         return shown
+
+    def record(self, path: str | os.PathLike[str]) -> Clip:
+        """Record what `frame()` hands out from now on into an mp4, with the words in force as subtitles.
+
+        Returns at once. `Clip.stop()` finishes the file, and so does closing this view or the runtime, and the end of
+        the program; until then it is `NAME.part.mp4`. `poll()` tells by ClipEnded. Frames that the game skips are
+        filled in with the one before, so that the film keeps its time; a pause takes none.
+
+        Raises RecordingError where PyAV is missing, OptionError where `path` does not name an mp4 or this view is being
+        recorded, ClosedError.
+        """
+        self._check_open()
+        if self._clip is not None:
+            raise OptionError(f"{self} is being recorded into {self._clip.path}; stop() that clip first")
+        self._clip = Clip(path, self, self._end_clip)
+        self._link.clips.add(self._clip)
+        return self._clip
 
     @property
     def state(self) -> ViewState:
@@ -380,7 +402,11 @@ class View:
             raise self._error
 
     def close(self) -> None:
-        """Close the view. Its unanswered words are cancelled, its last frame stays. Closing twice is fine."""
+        """Close the view. Its unanswered words are cancelled, its last frame stays, and what is being recorded of it is
+        finished. Closing twice is fine."""
+        clip = self._clip
+        if clip is not None:
+            clip.finish()
         if not self._closed_by_game:
             self._closed_by_game = True
             self._link.close_view(self.id)
@@ -455,6 +481,13 @@ class View:
 
     def _cancel(self, receipt: Receipt) -> None:
         self._link.cancel(self.id, receipt.id)
+
+    def _end_clip(self, clip: Clip) -> None:
+        """No more frames go into a clip. Called from its thread."""
+        with self._lock:
+            self._clip = None
+        self._link.clips.discard(clip)
+        self._link.note(notes.ClipEnded(clip))
 
     def _forget_answered(self) -> None:
         for receipt in list(self._unshown.values()):

@@ -78,7 +78,8 @@ ARROWS = frozenset(("ArrowLeft", "ArrowRight", "ArrowUp", "ArrowDown"))
 @dataclass(frozen=True)
 class PlayOptions:
     """What `eddyline play` was asked for. `endpoint`: a runtime that is already there, instead of launching `model`;
-    `out`: the folder for films and pictures; `seconds`: of video, without a window."""
+    `out`: the folder for films and pictures; `seconds`: of video, without a window; `journal`: a
+    file for the runtime's journal."""
 
     model: str = "diorama"
     profile: str | None = None
@@ -89,6 +90,7 @@ class PlayOptions:
     out: Path = Path("out")
     seconds: float = 20.0
     headless: bool = False
+    journal: Path | None = None
 
 
 class Window:
@@ -175,7 +177,7 @@ class Window:
         self._frame = frame
         if self.film is not None:
             try:
-                self.film.add(frame.pixels, epoch=frame.epoch, index=frame.index)
+                self.film.add(frame.pixels, epoch=frame.epoch, index=frame.index, words=frame.words)
             except EddylineError as error:
                 self.film = None
                 self._toast(str(error), ALARM)

@@ -21,7 +21,7 @@ import eddyline
 from eddyline import cli, protocol, testing
 from eddyline.doctor import why_no_display
 from eddyline.errors import DisplayError, RecordingError
-from eddyline.film import Film, SheetPicture, contact_sheet, save_sheet
+from eddyline.film import Film
 from eddyline.play import open_window, play
 from eddyline.reel import DIORAMA_SCRIPT, Step, film_script, script_for
 from eddyline.testing import ScriptedRuntime

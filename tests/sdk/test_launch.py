@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import cast
 
 import pytest
@@ -113,6 +114,18 @@ def test_a_child_that_is_killed_is_started_again_and_its_views_go_on() -> None:
         notes.wait_kind(ConnectionRegained)
         wait_until(lambda: (frame := view.frame()) is not None and frame.epoch == 1)
         wait_until(lambda: receipt.state == "applied")
+
+
+@posix
+def test_each_start_of_a_runtime_has_a_journal_of_its_own(tmp_path: Path) -> None:
+    note = "import runpy, sys; open(sys.argv[1], 'a').write(sys.argv.pop(sys.argv.index('--journal') + 1) + '\\n')"
+    run = "sys.argv.remove('--journal'); del sys.argv[1]; runpy.run_module('eddyline.testing', run_name='__main__')"
+    starts = tmp_path / "starts"
+    command = [sys.executable, "-c", f"{note}; {run}", str(starts)]
+    with eddyline.launch(command=command, journal=tmp_path / "a.journal") as runtime:
+        os.kill(child_pid(runtime), signal.SIGKILL)
+        NoteLog(runtime).wait_kind(ConnectionRegained)
+    assert starts.read_text().splitlines() == [str(tmp_path / "a.journal"), str(tmp_path / "a-2.journal")]
 
 
 def test_a_child_that_dies_too_often_is_given_up() -> None:
