@@ -7,6 +7,7 @@ follow each other without a rest, and beyond it every view misses its deadlines.
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from typing import Any
 
 BatchCosts = Mapping[int, float]
 """Views in a batch -> seconds that a tick of it took lately. Empty: none was made yet."""
@@ -62,7 +63,7 @@ def batch_s(costs: BatchCosts, views: int) -> float:
     return most_s * views / most
 
 
-def load(demands: Iterable[Demand], costs: Mapping[Hashable, BatchCosts]) -> float:
+def load(demands: Iterable[Demand], costs: Mapping[Any, BatchCosts]) -> float:
     """The share of time that ticks of these views take.
 
     The fastest view of a group needs a tick for each of its chunks; slower ones make some of these ticks larger.
@@ -81,7 +82,7 @@ def load(demands: Iterable[Demand], costs: Mapping[Hashable, BatchCosts]) -> flo
 def refusal(
     wanted: Demand,
     opened: Sequence[Demand],
-    costs: Mapping[Hashable, BatchCosts],
+    costs: Mapping[Any, BatchCosts],
     *,
     strides: Iterable[int],
     max_load: float,
@@ -105,7 +106,7 @@ def refusal(
     )
 
 
-def capacity(wanted: Demand, costs: Mapping[Hashable, BatchCosts], *, max_load: float, max_views: int) -> int:
+def capacity(wanted: Demand, costs: Mapping[Any, BatchCosts], *, max_load: float, max_views: int) -> int:
     """How many such views, and no others, fit in real time: at least 1, at most `max_views`."""
     count = 1
     while count < max_views and load([wanted] * (count + 1), costs) <= max_load:

@@ -29,16 +29,16 @@ class Surroundings:
     triton: str
     python: str
 
-    @classmethod
-    def of(cls, device: torch.device) -> "Surroundings":
-        """Those of this process and a device, now."""
-        return cls(
-            date=datetime.now(UTC).isoformat(timespec="seconds"),
-            device=device_name(device),
-            torch=torch.__version__,
-            triton=_installed("triton"),
-            python=platform.python_version(),
-        )
+
+def surroundings_of(device: torch.device) -> Surroundings:
+    """This process and a device, now."""
+    return Surroundings(
+        date=datetime.now(UTC).isoformat(timespec="seconds"),
+        device=device_name(device),
+        torch=torch.__version__,
+        triton=_installed("triton"),
+        python=platform.python_version(),
+    )
 
 
 @dataclass(kw_only=True)

@@ -58,8 +58,6 @@ def fixed_call(world: World, partition: Partition, rows: int) -> tuple[Tensor, T
     words = [
         RowWords(
             texts=tuple(TEXTS[(row + (2 * frame >= frames)) % len(TEXTS)] for frame in range(frames)),
-            away_from=("",) * frames,
-            scales=(1.0,) * frames,
             actions=tuple(float(row == action) for action in range(world.card.model.action_dim)),
             stride=STRIDES[row % len(STRIDES)],
         )
