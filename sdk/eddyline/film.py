@@ -151,4 +151,6 @@ class Film:
 
 
 def _unwritable(path: Path, error: Exception) -> RecordingError:
-    return RecordingError(f"{path}: cannot be written ({error}); free space or choose another folder")
+    return RecordingError(
+        f"{path}: cannot be written ({error}); free space or choose another folder (eddyline play: --out)"
+    )

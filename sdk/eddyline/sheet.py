@@ -70,7 +70,9 @@ def save_sheet(sheet: Image.Image, path: str | os.PathLike[str]) -> None:
         file.parent.mkdir(parents=True, exist_ok=True)
         sheet.save(file, format="PNG", optimize=True)
     except OSError as error:
-        raise RecordingError(f"{file}: cannot be written ({error}); free space or choose another folder") from error
+        raise RecordingError(
+            f"{file}: cannot be written ({error}); free space or choose another folder (eddyline play: --out)"
+        ) from error
 
 
 def _caption(picture: SheetPicture, characters: int) -> list[tuple[str, tuple[int, int, int]]]:

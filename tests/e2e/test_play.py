@@ -24,6 +24,7 @@ from eddyline.errors import DisplayError, RecordingError
 from eddyline.film import Film
 from eddyline.play import open_window, play
 from eddyline.reel import DIORAMA_SCRIPT, Step, film_script, script_for
+from eddyline.sheet import SheetPicture, contact_sheet, save_sheet
 from eddyline.testing import ScriptedRuntime
 from eddyline.window import PANEL_PX, PlayOptions, Window
 
