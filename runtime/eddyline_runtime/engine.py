@@ -143,7 +143,7 @@ class Engine:
         self._newest: dict[int, deque[_Made]] = {}
         self._memory: dict[tuple[Profile, bool], deque[float]] = {}
         self._batches: dict[Profile, dict[int, deque[float]]] = {}
-        self.batch_costs: Mapping[Profile, BatchCosts] = {}
+        self.batch_costs: Mapping[Hashable, BatchCosts] = {}
         """What ticks of each profile took lately; replaced as a whole, so that any thread may read it."""
         self._encode_s = 0.0
         """What encoding a text took last."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from eddyline.errors import OptionError
 from eddyline_runtime.evaluation import parts
