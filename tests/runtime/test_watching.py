@@ -185,6 +185,16 @@ def test_the_view_ends_for_all_when_its_owner_closes_it_and_goes_on_when_a_guest
     assert staying.welcome_views() == ()
 
 
+def test_a_client_that_watches_its_own_view_leaves_nothing_behind(served: Serving) -> None:
+    owner = opened(served)
+    owner.send(protocol.WatchView(view=2, name="guard"), protocol.Bye(), protocol.Ping(sent_s=0.0))
+    owner.error("hello_first")
+    assert served.server._desk._views == {}
+    assert owner.hello().views == ()
+    owner.open(3, name="guard")
+    owner.frame(0)
+
+
 def test_words_of_a_guest_who_left_are_applied_and_nobody_is_told(served: Serving) -> None:
     owner = opened(served)
     owner.frame(0)

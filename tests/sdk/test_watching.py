@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -48,7 +48,7 @@ def test_a_view_is_watched_by_its_name(view: View, watched: View) -> None:
 
 
 def test_steering_what_is_not_shared_raises_at_once_and_says_who_may(watched: View) -> None:
-    steering = (
+    steering: tuple[Callable[[], object], ...] = (
         lambda: watched.event("rain"),
         lambda: watched.prompt("a hall"),
         lambda: watched.cut("a hall"),
@@ -58,9 +58,9 @@ def test_steering_what_is_not_shared_raises_at_once_and_says_who_may(watched: Vi
     for call in steering:
         with pytest.raises(SpectatorError, match=r"View\.share\(\)"):
             call()
-    for call in (watched.pause, watched.resume, watched.fork, watched.snapshot, watched.share):
+    for its_owners in (watched.pause, watched.resume, watched.fork, watched.snapshot, watched.share):
         with pytest.raises(SpectatorError, match="another client's"):
-            call()
+            its_owners()
 
 
 def test_while_a_view_is_shared_whoever_watches_steers_too(
