@@ -77,8 +77,7 @@ class Desk:
         client.routing, client.away_s = routing, None
         client.tell(self._welcome(tuple(client.views)))
         for seat in client.views.values():
-            if seat.watches:
-                client.tell(protocol.ViewShared(view=seat.number, shared=seat.view.shared))
+            _tell_shared(seat)
         return client
 
     def _welcome(self, views: tuple[int, ...]) -> protocol.Welcome:
@@ -118,8 +117,8 @@ class Desk:
 
     def forget(self, client: Client) -> None:
         """Close all views of a client and forget its token."""
-        for seat in list(client.views.values()):
-            self._close(seat)
+        while client.views:  # closing one may end others: those that watched it
+            self._close(next(iter(client.views.values())))
         client.leave(self._clock())
         del self.clients[client.token]
 
@@ -151,7 +150,7 @@ class Desk:
                 now_s = self._clock()
                 client.tell(protocol.Pong(sent_s=sent_s, runtime_s=now_s, ticks=self._runner.ticks, tick_age_s=age_s))
             case protocol.OpenView() | protocol.ForkView() | protocol.WatchView() if message.view in client.views:
-                client.tell(client.views[message.view].opened)
+                _tell_open(client.views[message.view])
             case protocol.OpenView():
                 self._open(client, message)
             case protocol.ForkView():
@@ -253,7 +252,7 @@ class Desk:
     def restore(self, client: Client, message: protocol.RestoreView, data: bytes) -> None:
         """Open a view that goes on from a snapshot, or say why it cannot be one."""
         if message.view in client.views:
-            client.tell(client.views[message.view].opened)
+            _tell_open(client.views[message.view])
             return
         card = self._card
         try:
@@ -291,9 +290,7 @@ class Desk:
             text = f"view {message.name!r} is watched {self._config.max_watchers} times already, which is the limit"
             client.tell(ErrorMessage(code="too_many_watchers", message=f"{text}; close one", view=message.view))
             return
-        seat = self._seat(client, view, message.view)
-        client.tell(protocol.ViewShared(view=seat.number, shared=view.shared))
-        self._grant(seat, message.credits)
+        self._grant(self._seat(client, view, message.view), message.credits)
 
     def _enter(
         self,
@@ -319,7 +316,7 @@ class Desk:
         seat = ClientView(number=number, client=client, view=view, ring=ring, max_receipts=self._config.max_receipts)
         view.seats.append(seat)
         client.views[number] = seat
-        client.tell(seat.opened)
+        _tell_open(seat)
         return seat
 
     def _refusal(self, message: protocol.OpenView) -> ErrorMessage | None:
@@ -398,7 +395,7 @@ class Desk:
             return
         view.shared = shared
         for seat in view.seats[1:]:
-            seat.client.tell(protocol.ViewShared(view=seat.number, shared=shared))
+            _tell_shared(seat)
             if not shared:
                 self._let_go(seat)
 
@@ -487,6 +484,17 @@ class Desk:
 
 
 _WITHOUT_ID = (protocol.Act, protocol.Pause, protocol.Resume, protocol.Credit, protocol.ShareView)
+
+
+def _tell_open(seat: ClientView) -> None:
+    seat.client.tell(seat.opened)
+    _tell_shared(seat)
+
+
+def _tell_shared(seat: ClientView) -> None:
+    """Whoever watches is told whether it may steer."""
+    if seat.watches:
+        seat.client.tell(protocol.ViewShared(view=seat.number, shared=seat.view.shared))
 
 
 _OWNERS = (protocol.SaveView, protocol.ShareView, protocol.Pause, protocol.Resume)

@@ -147,7 +147,7 @@ class Engine:
         self._memory: dict[tuple[Profile, int], deque[float]] = {}
         """What ticks took, by profile and how many further rows guidance took for a view."""
         self._batches: dict[Profile, dict[int, deque[float]]] = {}
-        self.batch_costs: Mapping[Profile, BatchCosts] = {}
+        self.batch_costs: Mapping[Hashable, BatchCosts] = {}
         """What ticks of each profile took lately; replaced as a whole, so that any thread may read it."""
         self._encode_s = 0.0
         """What encoding a text took last."""

@@ -7,10 +7,9 @@ with `take_outcomes` after `wake` was called, and how far the thread is can be r
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 
 from eddyline_runtime.admission import BatchCosts
-from eddyline_runtime.config import Profile
 from eddyline_runtime.engine import Engine, Outcome
 from eddyline_runtime.journal import Journaled, JournalWriter
 from eddyline_runtime.requests import Act, Close, Command
@@ -65,7 +64,7 @@ class Runner:
         return self._engine.ticks
 
     @property
-    def batch_costs(self) -> Mapping[Profile, BatchCosts]:
+    def batch_costs(self) -> Mapping[Hashable, BatchCosts]:
         """What ticks of each profile took lately."""
         return self._engine.batch_costs
 

@@ -235,6 +235,13 @@ def test_a_machine_without_torch_is_told_what_to_install(capsys, monkeypatch):
     assert 'torch is not installed; run: pip install "eddyline[runtime]"' in serve(capsys=capsys)
 
 
+@pytest.mark.parametrize("share", ["0", "-1", "nan", "much"])
+def test_a_load_that_is_no_share_is_refused_before_anything_is_loaded(share):
+    with pytest.raises(SystemExit) as ended:
+        main(["serve", "--max-load", share])
+    assert ended.value.code == 2
+
+
 def test_an_address_that_others_can_reach_is_refused(capsys):
     assert "keys" in serve("--model", "tiny", "--bind", "tcp://0.0.0.0:7860", capsys=capsys)
 

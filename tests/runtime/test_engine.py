@@ -8,6 +8,7 @@ import torch
 
 from eddyline.errors import OptionError
 from eddyline_runtime.config import Partition, Profile
+from eddyline_runtime.engine import WARM_UP_CHUNKS
 from eddyline_runtime.prompts import MAX_EVENTS, MAX_PENDING, Wish
 from eddyline_runtime.view import Chunk
 
@@ -348,3 +349,34 @@ def test_warming_up_leaves_no_trace(lockstep):
     assert set(lockstep.engine._expected()) == set(lockstep.engine.world.card.profiles.values())
     lockstep.engine.open_view(1, prompt="a red fox", seed=7)
     assert isinstance(lockstep.until_chunks(1)[0], Chunk)
+
+
+def test_what_ticks_took_is_remembered_by_profile_and_number_of_views(start):
+    run = start()
+    run.engine.open_view(1, prompt="a red fox", seed=7)
+    run.engine.open_view(2, prompt="a pig", seed=7)
+    decode = run.engine._dreamer.decode
+
+    def slow(clean, states):
+        run.clock.now_s += 0.1 * len(clean)
+        return decode(clean, states)
+
+    run.engine._dreamer.decode = slow
+    while len(run.chunks(1)) < 3 or len(run.chunks(2)) < 3:
+        run.until_chunks(1)
+    profile = run.engine.world.card.profiles[run.engine.world.card.default_profile]
+    (measured,) = run.engine.batch_costs.items()
+    assert measured == (profile, {views: pytest.approx(0.1 * views) for views in measured[1]})
+    assert 2 in measured[1]
+
+
+def test_warming_up_measures_the_batches_it_is_told_to_and_single_views(start):
+    run = start(warm_up_views=3)
+    run.engine.warm_up(lambda done: None)
+    costs = run.engine.batch_costs
+    assert set(costs) == set(run.engine.world.card.profiles.values())
+    assert all(set(sizes) == {1, 3} for sizes in costs.values())
+    assert run.engine.next_start_s() is None
+    assert run.engine.ticks == 0
+    counts = [len(taken) for sizes in run.engine._batches.values() for taken in sizes.values()]
+    assert counts == [WARM_UP_CHUNKS - 1] * 4, "the first of each is slow and not counted"
