@@ -66,7 +66,8 @@ def run(
         if place.device.type == "cuda":
             torch.cuda.empty_cache()
     s = book.surroundings
-    print(f"\n{s.device}, torch {s.torch}, Triton {s.triton or 'none'}, Python {s.python}, {s.date}\n")
+    versions = f"torch {s.torch_version}, Triton {s.triton_version or 'none'}, Python {s.python_version}"
+    print(f"\n{s.device}, {versions}, {s.date}\n")
     print(table(book.measurements))
     print("\n" + goals_table(judge(goals, book.measurements)))
     for measurement in book.red:

@@ -34,9 +34,7 @@ def residual_norm(
     """
     batch, frames, tokens, width = x.shape
     total = x.new_empty(0) if branch is None else torch.empty(x.shape, dtype=x.dtype, device=x.device)
-    gate, scale, shift = (t if t is None else _dense_rows(t) for t in (gate, scale, shift))
-    assert scale is not None
-    assert shift is not None
+    scale, shift, gate = _dense_rows(scale), _dense_rows(shift), None if gate is None else _dense_rows(gate)
     chosen = rows_plan(width, tokens)
     residual_norm_kernel[chosen.blocks, batch * frames](
         x.contiguous(),
@@ -76,8 +74,7 @@ def residual_norm_backward(
     batch, frames, tokens, width = total.shape
     x_grad = torch.empty(total.shape, dtype=total.dtype, device=total.device)
     branch_grad = total.new_empty(0) if gate is None else torch.empty_like(x_grad)
-    gate, scale = (t if t is None else _dense_rows(t) for t in (gate, scale))
-    assert scale is not None
+    scale, gate = _dense_rows(scale), None if gate is None else _dense_rows(gate)
     chosen = rows_plan(width, tokens, backward=True)
     parts = 2 if gate is None else 3
     sums = torch.empty((parts, batch * frames, chosen.blocks, width), dtype=torch.float32, device=total.device)

@@ -120,7 +120,7 @@ class _Held(TorchDispatchMode):
     """Counts the storages that operators return, until they are given back."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.now = 0
         self.most = 0
         self._known: set[int] = set()
