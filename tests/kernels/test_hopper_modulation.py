@@ -31,12 +31,9 @@ def turn(dtype, heads, dim, tokens=16384, kind=None):
 CALLS = {
     "3072, bf16": "modulate(torch.bfloat16, 3072, 1024)",
     "3072, bf16, numbers in fp32": "modulate(torch.bfloat16, 3072, 1024, torch.float32, gate=False)",
-    "3072, fp16, norm alone": "modulate(torch.float16, 3072, 1024, branch=False, gate=False)",
     "3072, bf16, as e4m3": "modulate(torch.bfloat16, 3072, 1024, fp8=True)",
     "6144, bf16, as e4m3": "modulate(torch.bfloat16, 6144, 1024, fp8=True)",
-    "256, fp32": "modulate(torch.float32, 256, 60)",
     "24 heads of 128, bf16": "turn(torch.bfloat16, 24, 128)",
-    "4 heads of 64, fp32": "turn(torch.float32, 4, 64, 480)",
 }
 
 
@@ -44,7 +41,7 @@ CALLS = {
 def kernels() -> list[Kernel]:
     if find_spec("triton") is None:
         pytest.skip("needs Triton")
-    return compiled(CALLS, PRELUDE)
+    return compiled(CALLS, PRELUDE, processes=1)
 
 
 def test_every_call_compiles_its_kernels(kernels: list[Kernel]) -> None:

@@ -151,7 +151,7 @@ def test_each_result_is_on_disk_before_the_next_is_measured(tmp_path: Path, smal
             command.run([case], place, (), folder=tmp_path, minutes=1)
     saved = json.loads((tmp_path / "kernels.json").read_text())
     assert [m["method"] for m in saved["measurements"]] == ["first"]
-    assert saved["torch"] == torch.__version__
+    assert saved["torch_version"] == torch.__version__
     lines = list(csv.DictReader((tmp_path / "kernels.csv").open()))
     assert [line["method"] for line in lines] == ["first", "first"], "one more line for each run, one header"
     assert lines[0]["device"] == saved["device"]

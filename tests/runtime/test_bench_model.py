@@ -67,9 +67,7 @@ def test_the_4b_model_is_counted_and_refused_with_the_figure_before_it_is_made(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(bench_model, "load_world", lambda *args, **options: pytest.fail("it was made"))
-    with pytest.raises(
-        ConfigError, match=r"streamdit_4b with 1 views needs \d+\.\d\d GB, 8\.00 GB are free; use fewer"
-    ):
+    with pytest.raises(ConfigError, match=r"streamdit_4b with 1 view needs \d+\.\d\d GB, 8\.00 GB are free; use fewer"):
         bench_model.measure_world(
             "streamdit_4b", profile=None, device="cpu", random_weights=True, views=1, ticks=1, free=lambda d: 8 * 10**9
         )

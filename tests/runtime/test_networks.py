@@ -7,6 +7,7 @@ it anew, which a change of the network, the noise or the sampler needs and nothi
 from __future__ import annotations
 
 import logging
+import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -93,6 +94,27 @@ def test_equal_inputs_give_equal_bits_and_an_event_changes_none_before_its_chunk
         assert np.array_equal(one.frames, two.frames)
         assert torch.equal(one.latents, other.latents) == (index < EVENT_AT)
         assert np.array_equal(one.frames, other.frames) or index >= EVENT_AT
+
+
+SIGNAL_AFTER_WORLDS = """
+import gc, signal, torch
+from eddyline_runtime.networks.choice import fitted
+from eddyline_runtime.weights import load_world
+
+plain = load_world("tiny", random_weights=True, dtype=torch.float32)
+for _ in range(2):
+    fast = fitted(plain, cache=None, choice="openvino")
+del fast
+gc.collect()
+signal.signal(signal.SIGINT, lambda number, frame: print("handled"))
+signal.raise_signal(signal.SIGINT)
+"""
+
+
+@needs_openvino
+def test_a_signal_is_still_handled_when_worlds_in_openvino_have_come_and_gone() -> None:
+    done = subprocess.run([sys.executable, "-c", SIGNAL_AFTER_WORLDS], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "handled\n"), done.stderr
 
 
 @needs_openvino

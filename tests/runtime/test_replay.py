@@ -100,7 +100,7 @@ def test_a_journal_of_another_world_is_refused_with_what_is_other(session: Sessi
     card = tiny.card
     match change:
         case "profiles":
-            other = replace(card, profiles={**card.profiles, "smooth": config.smooth(guidance_scale=2.0)})
+            other = replace(card, profiles={**card.profiles, "smooth": config.smooth(event_guidance_scale=2.0)})
         case "weights":
             other = replace(card, sha256={"streamdit.safetensors": "0" * 64})
         case _:

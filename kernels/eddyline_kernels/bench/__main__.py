@@ -16,7 +16,7 @@ from eddyline_kernels.bench import place as places
 from eddyline_kernels.bench.contest import Case, hold
 from eddyline_kernels.bench.goals import GOALS, Goal, judge
 from eddyline_kernels.bench.place import Place
-from eddyline_kernels.bench.record import Book, goals_table, surroundings_of, table
+from eddyline_kernels.bench.record import Book, Surroundings, goals_table, table
 from eddyline_kernels.bench.suite import COPY, MATMUL, cpu_cases, gpu_cases
 
 NO_GPU = (
@@ -56,7 +56,7 @@ def run(
 ) -> int:
     """Measure cases one after the other, write down each result when it is there, print the tables."""
     end_s = clock() + minutes * 60
-    book = Book(folder=folder, surroundings=surroundings_of(place.device), goals=goals)
+    book = Book(folder=folder, surroundings=Surroundings.of(place.device), goals=goals)
     for case in cases:
         if only not in case.name and case.name not in (COPY, MATMUL):
             continue
@@ -66,7 +66,8 @@ def run(
         if place.device.type == "cuda":
             torch.cuda.empty_cache()
     s = book.surroundings
-    print(f"\n{s.device}, torch {s.torch}, Triton {s.triton or 'none'}, Python {s.python}, {s.date}\n")
+    versions = f"torch {s.torch_version}, Triton {s.triton_version or 'none'}, Python {s.python_version}"
+    print(f"\n{s.device}, {versions}, {s.date}\n")
     print(table(book.measurements))
     print("\n" + goals_table(judge(goals, book.measurements)))
     for measurement in book.red:

@@ -16,7 +16,20 @@ from eddyline_kernels.bench.contest import Measurement
 from eddyline_kernels.bench.goals import PEAKS, Goal, Outcome, judge
 from eddyline_kernels.bench.place import device_name
 
-COLUMNS = ("date", "device", "torch", "triton", "python", "case", "method", "state", "median_s", "rate", "unit", "note")
+COLUMNS = (
+    "date",
+    "device",
+    "torch_version",
+    "triton_version",
+    "python_version",
+    "case",
+    "method",
+    "state",
+    "median_s",
+    "rate",
+    "unit",
+    "note",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,20 +38,20 @@ class Surroundings:
 
     date: str
     device: str
-    torch: str
-    triton: str
-    python: str
+    torch_version: str
+    triton_version: str
+    python_version: str
 
-
-def surroundings_of(device: torch.device) -> Surroundings:
-    """This process and a device, now."""
-    return Surroundings(
-        date=datetime.now(UTC).isoformat(timespec="seconds"),
-        device=device_name(device),
-        torch=torch.__version__,
-        triton=_installed("triton"),
-        python=platform.python_version(),
-    )
+    @classmethod
+    def of(cls, device: torch.device) -> "Surroundings":
+        """Those of this process and a device, now."""
+        return cls(
+            date=datetime.now(UTC).isoformat(timespec="seconds"),
+            device=device_name(device),
+            torch_version=torch.__version__,
+            triton_version=_installed("triton"),
+            python_version=platform.python_version(),
+        )
 
 
 @dataclass(kw_only=True)

@@ -203,7 +203,7 @@ def _refusal(name: str, views: int, memory: DreamMemory, available: int | None) 
     if available is None or needed <= available:
         return None
     return (
-        f"{name} with {views} views needs {needed / 1e9:.2f} GB, {available / 1e9:.2f} GB are free; "
+        f"{name} with {views} view{'s' * (views > 1)} needs {needed / 1e9:.2f} GB, {available / 1e9:.2f} GB are free; "
         "use fewer views, a smaller model, or a device with more memory"
     )
 

@@ -106,7 +106,7 @@ class Compiled:
             "PERFORMANCE_HINT": "LATENCY",
             "ENABLE_CPU_PINNING": False,  # the game and other runtimes share the cores
         }
-        self._request = _openvino().Core().compile_model(model, "CPU", options).create_infer_request()
+        self._request = _core().compile_model(model, "CPU", options).create_infer_request()
 
     def __call__(self, *inputs: Tensor) -> Float[Tensor, "*shape"]:
         """The answer, float32, in memory of its own."""
@@ -221,7 +221,7 @@ def _compiled(
     """A network compiled for `shapes`, from the cache or converted now; it is traced with `example`."""
     key = _key(plain, shapes)
     try:
-        read = _openvino().Core().read_model
+        read = _core().read_model
         model = None if cache is None else kept(cache, key, read)
         if model is None:
             converted = _converted(wrap(deepcopy(plain).float()), example, shapes)
@@ -252,6 +252,13 @@ def _openvino() -> Any:
     import openvino
 
     return openvino
+
+
+@cached
+def _core() -> Any:
+    """OpenVINO's core, one for the process and until its end: each sets the stack on which signals are handled, and when
+    one of several goes, that stack may be one that is gone, so that the next Ctrl-C would kill the process."""
+    return _openvino().Core()
 
 
 def _key(plain: nn.Module, shapes: Sequence[Sequence[int]]) -> str:
