@@ -256,8 +256,11 @@ def _openvino() -> Any:
 
 @cached
 def _core() -> Any:
-    """OpenVINO's core, one for the process and until its end: each sets the stack on which signals are handled, and when
-    one of several goes, that stack may be one that is gone, so that the next Ctrl-C would kill the process."""
+    """OpenVINO's core, one for the process and until its end.
+
+    Each core sets the stack on which signals are handled. When one of several goes, that stack may be one that is gone,
+    and the next Ctrl-C would kill the process.
+    """
     return _openvino().Core()
 
 
