@@ -6,7 +6,6 @@ between the ticks of the others, so that they keep their rate.
 """
 
 import math
-import statistics
 from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -24,6 +23,7 @@ from eddyline_runtime.actions import ActionChange, action_vector
 from eddyline_runtime.admission import BatchCosts
 from eddyline_runtime.conditioning import Away, RowWords
 from eddyline_runtime.config import EngineConfig, Profile
+from eddyline_runtime.costs import TickCosts
 from eddyline_runtime.dreamer import Dreamer, Progress
 from eddyline_runtime.flow.buffer import shift
 from eddyline_runtime.flow.sampler import Opening, advance_openings, denoise_tick
@@ -144,13 +144,14 @@ class Engine:
         self._costs: dict[int, _Costs] = {}
         self._history: dict[int, deque[_Past]] = {}
         self._newest: dict[int, deque[_Made]] = {}
-        self._memory: dict[tuple[Profile, int], deque[float]] = {}
-        """What ticks took, by profile and how many further rows guidance took for a view."""
-        self._batches: dict[Profile, dict[int, deque[float]]] = {}
-        self.batch_costs: Mapping[Hashable, BatchCosts] = {}
-        """What ticks of each profile took lately; replaced as a whole, so that any thread may read it."""
+        self._tick_costs = TickCosts(config.cost_memory)
         self._encode_s = 0.0
         """What encoding a text took last."""
+
+    @property
+    def batch_costs(self) -> Mapping[Hashable, BatchCosts]:
+        """What ticks of each profile took lately, by the number of views in them; any thread may ask."""
+        return self._tick_costs.medians
 
     def _texts_in_force(self) -> int:
         """How many texts one tick of all views may need: of their slots, with and without events, of the words it
@@ -446,8 +447,7 @@ class Engine:
             self._advance_openings(states)
         for chunk in range(WARM_UP_CHUNKS):
             if chunk == 1:
-                self._memory = {key: past for key, past in self._memory.items() if key[0] != states[0].profile}
-                self._batches[states[0].profile].pop(views)
+                self._tick_costs.forget(states[0].profile, views=views)
             self._make_chunks(states)
         for state in states:
             self.close_view(state.view)
@@ -512,18 +512,11 @@ class Engine:
         ]
 
     def _expected(self) -> dict[Hashable, float]:
-        """What a tick of each group is expected to take: the 95th percentile of the last, plus an opening's step.
-
-        Ticks with further rows are remembered apart; while none was made, rows are taken to cost alike.
-        """
-        costs: dict[Hashable, float] = {}
-        for profile in {profile for profile, _ in self._memory}:
-            views = (state for state in self._views.values() if state.profile == profile)
-            further = max((_further_rows(state) for state in views), default=0)
-            past = {rows: costs for (of, rows), costs in self._memory.items() if of == profile}
-            known = min(past, key=lambda rows: abs(rows - further))
-            cost = sorted(past[known])[int(0.95 * (len(past[known]) - 1))]
-            costs[profile] = cost * max(1.0, (1 + further) / (1 + known))
+        """What a tick of each profile is expected to take, an opening's step included."""
+        further: dict[Profile, int] = {}
+        for state in self._views.values():
+            further[state.profile] = max(further.get(state.profile, 0), _further_rows(state))
+        costs = self._tick_costs.expected_s(further)
         opening = next((state for state in self._views.values() if state.opening and not state.resting), None)
         if opening is not None:
             step_s = costs.get(opening.profile, 0.0) / opening.partition.micro_steps
@@ -562,17 +555,10 @@ class Engine:
             costs = self._costs[state.view]
             costs.denoise_s, costs.decode_s, costs.tick_s = denoised_s - begin_s, made_s - denoised_s, made_s - begin_s
             costs.interval_s, costs.made_s = made_s - costs.made_s, made_s
-        key = profile, max(len(row.away) for row in rows)
-        self._memory.setdefault(key, deque(maxlen=self.config.cost_memory)).append(made_s - begin_s)
-        self._measure(profile, len(batch), made_s - begin_s)
+        further_rows = max(len(row.away) for row in rows)
+        self._tick_costs.add(profile, views=len(batch), further_rows=further_rows, seconds=made_s - begin_s)
         self.ticks += 1
         return outcomes
-
-    def _measure(self, profile: Profile, views: int, seconds: float) -> None:
-        sizes = self._batches.setdefault(profile, {})
-        sizes.setdefault(views, deque(maxlen=self.config.cost_memory)).append(seconds)
-        medians = {size: statistics.median(taken) for size, taken in sizes.items()}
-        self.batch_costs = {**self.batch_costs, profile: medians}
 
     def _apply_words(self, state: ViewState) -> list[Told]:
         said = {wish.id: wish.text for wish in state.words.pending}

@@ -378,5 +378,5 @@ def test_warming_up_measures_the_batches_it_is_told_to_and_single_views(start):
     assert all(set(sizes) == {1, 3} for sizes in costs.values())
     assert run.engine.next_start_s() is None
     assert run.engine.ticks == 0
-    counts = [len(taken) for sizes in run.engine._batches.values() for taken in sizes.values()]
+    counts = [len(taken) for sizes in run.engine._tick_costs._by_views.values() for taken in sizes.values()]
     assert counts == [WARM_UP_CHUNKS - 1] * 4, "the first of each is slow and not counted"
