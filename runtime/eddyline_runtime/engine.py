@@ -6,7 +6,6 @@ between the ticks of the others, so that they keep their rate.
 """
 
 import math
-from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import zip_longest
@@ -27,11 +26,12 @@ from eddyline_runtime.costs import TickCosts
 from eddyline_runtime.dreamer import Dreamer, Progress
 from eddyline_runtime.flow.buffer import shift
 from eddyline_runtime.flow.sampler import Opening, advance_openings, denoise_tick
+from eddyline_runtime.history import History
 from eddyline_runtime.model.streamdit import STRIDES
 from eddyline_runtime.moments import Moment
 from eddyline_runtime.prompts import Note, Wish
 from eddyline_runtime.scheduling import Candidate, Timeline
-from eddyline_runtime.snapshot import NEWEST_CHUNKS, Snapshot
+from eddyline_runtime.snapshot import Snapshot
 from eddyline_runtime.understanding import KnownPhrases, Understanding
 from eddyline_runtime.view import Chunk, NoiseKey, Unshown, ViewState
 from eddyline_runtime.weights import World
@@ -100,22 +100,6 @@ class Saved:
 Outcome = Chunk | Told | Rested | Rewound | Saved | ViewStatus
 
 
-@dataclass(frozen=True)
-class _Past:
-    """A moment of a view, and the frame of its timeline that was made after it."""
-
-    frame: int
-    moment: Moment
-
-
-@dataclass(frozen=True)
-class _Made:
-    """A chunk, and its first frame on the view's timeline."""
-
-    frame: int
-    chunk: Chunk
-
-
 @dataclass
 class _Costs:
     """What a view's last tick took, and the time between its last two chunks."""
@@ -142,8 +126,7 @@ class Engine:
         self._phrases = KnownPhrases(world.text_encoder, world.card.phrases)
         self._views: dict[int, ViewState] = {}
         self._costs: dict[int, _Costs] = {}
-        self._history: dict[int, deque[_Past]] = {}
-        self._newest: dict[int, deque[_Made]] = {}
+        self._history: dict[int, History] = {}
         self._tick_costs = TickCosts(config.cost_memory)
         self._encode_s = 0.0
         """What encoding a text took last."""
@@ -208,9 +191,7 @@ class Engine:
         self._views[state.view] = state
         self._costs[state.view] = _Costs()
         chunk_s = state.chunk_frames / self._fps(state)
-        # besides: the chunk being shown, the one made ahead of it, and the moment after that
-        self._history[state.view] = deque(maxlen=math.ceil(self.config.history_s / chunk_s) + 3)
-        self._newest[state.view] = deque(maxlen=NEWEST_CHUNKS)  # they may be unshown when it is saved or forked
+        self._history[state.view] = History(seconds=self.config.history_s, chunk_s=chunk_s)
         return state
 
     def moment(self, view: int) -> Moment:
@@ -245,7 +226,8 @@ class Engine:
         self._enter(state)
         self._remember(state)
         chunks = _as_chunks(state, unshown, at_s)
-        self._newest[view].extend(_Made(chunk.first_frame, chunk) for chunk in chunks)
+        for chunk in chunks:
+            self._history[view].add_chunk(chunk, frame=chunk.first_frame)
         return chunks
 
     def fork_view(self, source: int, view: int, *, at_s: float, epoch: int = 0) -> list[Chunk]:
@@ -274,11 +256,7 @@ class Engine:
     def unshown(self, view: int, at_s: float) -> tuple[Unshown, ...]:
         """The frames of a view that are made and not due at `at_s`."""
         timeline = self._views[view].timeline
-        if timeline is None:
-            return ()
-        first = timeline.playhead(at_s) + 1
-        parts = ((made.chunk, made.chunk.frames[max(0, first - made.frame) :]) for made in self._newest[view])
-        return tuple(Unshown(frames, chunk.prompt, chunk.events) for chunk, frames in parts if len(frames))
+        return () if timeline is None else self._history[view].unshown(timeline.playhead(at_s))
 
     def _revived(
         self, moment: Moment, *, view: int, epoch: int, pending: tuple[Wish, ...], shown_again: int = 0
@@ -301,32 +279,29 @@ class Engine:
         Raises:
             OptionError: that is further back than is remembered, or not back at all.
         """
-        state, past = self._views[view], self._history[view]
+        state, history = self._views[view], self._history[view]
         timeline = state.timeline
-        reach_s = 0.0 if timeline is None or not past else (timeline.playhead(at_s) - past[0].frame) / timeline.fps
-        if timeline is None or not 0.0 < seconds <= max(reach_s, 0.0):
+        reach_s = 0.0 if timeline is None else history.reach(timeline.playhead(at_s)) / timeline.fps
+        if timeline is None or not 0.0 < seconds <= reach_s:
             raise OptionError(
-                f"{seconds:g} s cannot be rewound; the view remembers the last {max(reach_s, 0.0):.1f} s, at most "
+                f"{seconds:g} s cannot be rewound; the view remembers the last {reach_s:.1f} s, at most "
                 f"{self.config.history_s:g} s"
             )
         shown = timeline.playhead(at_s)
-        wanted = shown - round(seconds * timeline.fps)
-        kept = [then for then in past if then.frame <= wanted]
+        moment, frame = history.back_to(shown - round(seconds * timeline.fps))
         pending = tuple(prompts.due_at_once(wish) for wish in state.words.pending)
-        revived = self._revived(kept[-1].moment, view=view, epoch=state.epoch + 1, pending=pending)
+        revived = self._revived(moment, view=view, epoch=state.epoch + 1, pending=pending)
         revived.timeline = scheduling.take_back(timeline, at_s)
         revived.paused, revived.parked, revived.unknown_keys = state.paused, state.parked, state.unknown_keys
         revived.actions = state.actions
         revived.last_epoch, revived.epoch_start = (state.epoch, state.epoch_start), revived.timeline.made
-        later = revived.timeline.made - kept[-1].frame
+        history.move(revived.timeline.made - frame)
         self._views[view] = revived
-        self._newest[view].clear()
-        self._history[view] = deque((replace(then, frame=then.frame + later) for then in kept), past.maxlen)
-        return Rewound(view, revived.epoch, (shown - kept[-1].frame) / timeline.fps)
+        return Rewound(view, revived.epoch, (shown - frame) / timeline.fps)
 
     def _remember(self, state: ViewState) -> None:
         frame = state.timeline.made if state.timeline else 0
-        self._history[state.view].append(_Past(frame, moments.take(state)))
+        self._history[state.view].add_moment(moments.take(state), frame=frame)
 
     def is_open(self, view: int) -> bool:
         """Whether a view of this number is open."""
@@ -334,7 +309,7 @@ class Engine:
 
     def close_view(self, view: int) -> None:
         """Forget a view."""
-        del self._views[view], self._costs[view], self._history[view], self._newest[view]
+        del self._views[view], self._costs[view], self._history[view]
 
     def say(self, view: int, wish: Wish) -> Told:
         """Take in a prompt, event or cut: accepted or rejected."""
@@ -549,7 +524,7 @@ class Engine:
             state.latents, state.decoder = latents[row], decoders[row]
             chunk = self._emit(state, decoded[row], kept[row], made_s)
             assert state.timeline is not None
-            self._newest[state.view].append(_Made(state.timeline.made - len(chunk.frames), chunk))
+            self._history[state.view].add_chunk(chunk, frame=state.timeline.made - len(chunk.frames))
             outcomes.append(chunk)
             self._remember(state)
             costs = self._costs[state.view]

@@ -21,6 +21,7 @@ from torch import Tensor
 from eddyline.errors import ConfigError, SnapshotError
 from eddyline_runtime.actions import ActionChange
 from eddyline_runtime.config import Profile
+from eddyline_runtime.history import NEWEST_CHUNKS
 from eddyline_runtime.model.streamdit import STRIDES
 from eddyline_runtime.moments import Moment
 from eddyline_runtime.prompts import MAX_EVENTS, MAX_PENDING, Words
@@ -31,8 +32,6 @@ FORMAT = "eddyline-snapshot"
 VERSION = 2
 MAX_WORDS_BYTES = 1 << 20
 """What the words of a moment may take; the rest of a snapshot's size is known."""
-NEWEST_CHUNKS = 4
-"""Chunks of which frames may be unshown."""
 
 _Text = Annotated[str, msgspec.Meta(max_length=4096)]
 
