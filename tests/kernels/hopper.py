@@ -40,18 +40,18 @@ class Kernel:
         return sum(n for name, n in self.instructions.items() if re.match(pattern, name))
 
 
-def compiled(calls: dict[str, str], prelude: str, *, processes: int = 2) -> list[Kernel]:
-    """What calls compile, in so many processes; they are Python expressions by name, after a prelude they share."""
+def compiled(calls: dict[str, str], prelude: str) -> list[Kernel]:
+    """What calls compile, in two processes; they are Python expressions by name, after a prelude they share."""
     environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
     items = list(calls.items())
     children = [
         subprocess.Popen(
-            [sys.executable, __file__, prelude, json.dumps(items[part::processes])],
+            [sys.executable, __file__, prelude, json.dumps(items[part::2])],
             stdout=subprocess.PIPE,
             text=True,
             env=environment,
         )
-        for part in range(processes)
+        for part in range(2)
     ]
     kernels = []
     try:

@@ -41,7 +41,7 @@ CALLS = {
 def kernels() -> list[Kernel]:
     if find_spec("triton") is None:
         pytest.skip("needs Triton")
-    return compiled(CALLS, PRELUDE, processes=1)
+    return compiled(CALLS, PRELUDE)
 
 
 def test_every_call_compiles_its_kernels(kernels: list[Kernel]) -> None:
