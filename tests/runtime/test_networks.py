@@ -6,6 +6,7 @@ it anew, which a change of the network, the noise or the sampler needs and nothi
 
 from __future__ import annotations
 
+import json
 import logging
 import subprocess
 import sys
@@ -22,6 +23,7 @@ from torch import Tensor
 
 from eddyline.errors import ConfigError
 from eddyline_runtime.bench.networks import in_turns
+from eddyline_runtime.cli import main
 from eddyline_runtime.config import EngineConfig, Partition, Profile
 from eddyline_runtime.engine import Engine
 from eddyline_runtime.model.codec import Codec
@@ -241,6 +243,20 @@ def test_differences_are_relative_and_nan_is_no_small_one() -> None:
     assert relative(ones * 1.5, ones) == pytest.approx(0.5)
     assert relative(ones, ones) == 0.0
     assert np.isnan(relative(ones * float("nan"), ones))
+
+
+@needs_openvino
+def test_the_bench_of_networks_tells_who_ran_and_how_much_faster(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    file = tmp_path / "networks.json"
+    assert main(["bench", "networks", "--model", "tiny", "--random-weights", "--rounds", "1", "--json", str(file)]) == 0
+    found = json.loads(file.read_text())
+    assert (found["plain"].split()[0], found["fast"].split()[0]) == ("torch", "openvino")
+    for name in ("denoise_1", "denoise_8", "decode_1", "decode_8"):
+        row = found[name]
+        assert row["ratio"] == pytest.approx(row["plain_ms"] / row["fast_ms"])
 
 
 def test_runs_in_turns_are_told_by_their_medians_without_the_first() -> None:

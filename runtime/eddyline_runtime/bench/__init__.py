@@ -31,13 +31,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         bench.add_argument("--random-weights", action="store_true", help="seeded noise instead of weights")
         bench.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, ...")
         bench.add_argument("--threads", type=_positive, help="CPU threads of the model")
-    for name, default in (
-        ("stream", "the world's own"),
-        ("views", "all of them"),
-        ("saves", "the world's own"),
-        ("model", "the world's own"),
-    ):
-        benches[name].add_argument("--profile", help=f"smooth or responsive (default: {default})")
+    for name, bench in benches.items():
+        default = "all of them" if name == "views" else "the world's own"
+        bench.add_argument("--profile", help=f"smooth or responsive (default: {default})")
     benches["stream"].add_argument("--seconds", type=float, default=40.0, help="of paced stream to watch")
     benches["views"].add_argument(
         "--views", type=_counts, default=(1, 2, 4, 8), metavar="N,N,...", help="how many (default: 1,2,4,8)"
