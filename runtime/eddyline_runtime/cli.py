@@ -7,6 +7,7 @@ import argparse
 import contextlib
 import importlib
 import json
+import math
 import os
 import signal
 import sys
@@ -168,7 +169,7 @@ def _serve_until_stopped(given: argparse.Namespace) -> None:
     if given.max_views:
         engine_config = replace(engine_config, max_views=given.max_views)
     if given.max_load:
-        engine_config = replace(engine_config, max_load=given.max_load)
+        engine_config = replace(engine_config, max_load=None if math.isinf(given.max_load) else given.max_load)
     if given.device.startswith("cuda"):
         engine_config = replace(engine_config, warm_up_views=min(engine_config.max_batch, engine_config.max_views))
     engine = Engine(world, engine_config, clock=time.monotonic)

@@ -69,6 +69,10 @@ class ServedView:
         """Whose words an id of the engine names, and their own id; None when nobody is there to be told."""
         return (self.owner, number) if number <= protocol.MAX_INDEX else self.words.get(number)
 
+    def words_of(self, seat: "ClientView") -> list[int]:
+        """The engine's ids of the words of somebody who watches that are not applied yet."""
+        return [number for number, (who, _) in self.words.items() if who is seat]
+
     def leave(self, seat: "ClientView") -> None:
         """Somebody does not watch any more: nobody is told of their words."""
         self.seats.remove(seat)

@@ -215,9 +215,9 @@ class EngineConfig:
     margin_s: float = 0.05
     """How long before the playhead needs it a chunk should be done."""
     max_views: int = 16
-    max_load: float = 0.9
+    max_load: float | None = 0.9
     """Share of the time that ticks of paced views may take; a view beyond it is refused. The rest is for texts, and for
-    scenes that begin. `math.inf` refuses none."""
+    scenes that begin. None refuses none."""
     max_batch: int = 8
     """Views denoised in one call."""
     warm_up_views: int = 1

@@ -361,6 +361,8 @@ class Desk:
         view = seat.view
         if seat.watches:
             self._let_go(seat)
+            for word in view.words_of(seat):  # its client is told that they are cancelled
+                self._runner.post(requests.Cancel(view=view.handle, word=word))
             view.leave(seat)
             del seat.client.views[seat.number]
             return

@@ -600,6 +600,7 @@ class Engine:
         state.noise = NoiseKey(seed, state.epoch)
         state.opening = Opening(self._noise(state, state.partition.buffer_frames), state.partition)
         state.latents, state.decoder, state.chunks_made, state.frames_before = None, None, 0, 0
+        state.action_change = ActionChange(state.actions, state.actions)  # a new scene shows no others
         state.epoch_start = state.timeline.made if state.timeline else 0
 
     def _advance_openings(self, batch: Sequence[ViewState]) -> None:

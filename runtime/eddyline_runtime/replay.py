@@ -162,7 +162,10 @@ class Shown:
                     self._ring.push(outcome)
                 case Rested(resting=resting, by_s=by_s), Rest(at_s=at_s):
                     shown += self._due(at_s)
-                    self._stands_s = at_s if resting else None
+                    if not resting:
+                        self._stands_s = None
+                    elif self._stands_s is None:  # paused, and then parked as well: it stands since the first
+                        self._stands_s = at_s
                     self._ring.delay(by_s)
                 case Rewound(), Rewind(at_s=at_s):
                     shown += self._due(at_s)

@@ -68,13 +68,14 @@ class Server:
         for end in (self._wake_in, self._wake_out):
             end.setblocking(False)
         self._max_part_bytes = max(MAX_PART_BYTES, max_snapshot_bytes(engine.world.card))
+        limit = engine.config.max_load
         self._runner = Runner(engine, clock=clock, wake=self._wake, journal=journal)
         self._desk = Desk(
             engine.world.card,
             self._runner,
             config,
             max_views=engine.config.max_views,
-            max_load=engine.config.max_load if engine.config.paced else math.inf,
+            max_load=math.inf if limit is None or not engine.config.paced else limit,
             instance=uuid.uuid4().hex,
             clock=clock,
         )

@@ -144,7 +144,9 @@ class Runtime:
         message = protocol.OpenView(
             view=self._link.next_id(), prompt=info.prompt, seed=info.seed, stride=info.stride, name=name
         )
-        return self._opened(message, data)
+        view = self._opened(message, data)
+        view._held = None
+        return view
 
     def _checked(self, plan: ViewPlan) -> protocol.OpenView:
         """A plan as the message that opens its view."""

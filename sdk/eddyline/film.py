@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Sequence
 from fractions import Fraction
@@ -105,7 +106,13 @@ class Film:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self.close()
+        if not isinstance(error, Exception):  # Ctrl-C ends a film as closing does
+            self.close()
+            return
+        self._closed = True  # what was there before under its name is better than half a film
+        with contextlib.suppress(OSError, av.error.FFmpegError):
+            self._container.close()
+        self._part.unlink(missing_ok=True)
 
     def _open_stream(self, height: int, width: int) -> VideoStream:
         scale = max(1, round(FILM_HEIGHT_PX / height))

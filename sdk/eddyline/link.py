@@ -363,6 +363,8 @@ class Link:
                 view = self._views.get(message.view)
                 if view is not None:
                     view.receive_shared(message.shared)
+                    if not message.shared:
+                        self._outbox.let_go(message.view)
             case protocol.StatusUpdate():
                 view = self._views.get(message.view)
                 if view is not None:

@@ -156,6 +156,12 @@ class Outbox:
             if self._connected:
                 self._tell(protocol.Act(view=view_id, keys=keys))
 
+    def let_go(self, view_id: int) -> None:
+        """Forget what is held in a view: the runtime has let it go."""
+        view = self._views.get(view_id)
+        if view is not None:
+            view.keys = None
+
     def pause(self, view_id: int, paused: bool) -> None:
         """Stop the playhead of a view or let it move again."""
         view = self._views.get(view_id)

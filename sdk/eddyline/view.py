@@ -129,7 +129,8 @@ class View:
         self._again: Frame | None = None  # the shown frame, no longer new
         self._freed = 0
         self._paused_s: float | None = None
-        self._held: dict[str, float] | None = None
+        self._held: dict[str, float] | None = {}
+        """None: what is held is not known, as it was before a snapshot was taken."""
         self._unshown: dict[int, Receipt] = {}  # changed one entry at a time, so that words need not take the lock
         self._shown_s: deque[float] = deque(maxlen=256)
         self._steering_latency_s: float | None = None
@@ -248,7 +249,7 @@ class View:
         self._check_steers()
         world = self._link.world
         held = held_state(keys, None if world is None else world.action_names)
-        if held != (self._held or {}):
+        if held != self._held:
             self._held = held
             self._link.act(self.id, held)
 
@@ -453,8 +454,10 @@ class View:
         self._inbox.append(frame)
 
     def receive_shared(self, shared: bool) -> None:
-        """Its owner shares the view, or does not."""
+        """Its owner shares the view, or does not: then keys that were held are let go."""
         self._shared = shared
+        if not shared:
+            self._held = {}
 
     def receive_status(self, message: protocol.StatusUpdate) -> None:
         """The runtime says how the view does."""

@@ -13,7 +13,7 @@ from eddyline_runtime.cli import main
 from eddyline_runtime.weights import load_world
 
 TINY = ["--model", "tiny", "--random-weights", "--threads", "1"]
-SURROUNDINGS = {"world", "random_weights", "device", "threads", "machine", "versions", "date"}
+SURROUNDINGS = {"world", "random_weights", "networks", "device", "threads", "machine", "versions", "date"}
 
 
 def test_percentiles_are_values_that_were_measured():

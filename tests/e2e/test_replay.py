@@ -15,6 +15,7 @@ from eddyline import cli
 from eddyline.testing import wait_until
 
 SERVE = [sys.executable, "-m", "eddyline_runtime.cli", "serve", "--model", "tiny", "--random-weights", "--threads", "1"]
+SERVE += ["--max-load", "inf"]
 PATIENCE_S = 120.0
 
 

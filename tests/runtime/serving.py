@@ -1,6 +1,5 @@
 """A server in a thread on a real socket, and bare clients of it that say what a test wants."""
 
-import math
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -94,7 +93,7 @@ class Serving:
     """A server in a thread, and the clients a test connects to it."""
 
     def __init__(self, world: World, config: ServerConfig, **engine: Any) -> None:
-        self.engine = Engine(world, EngineConfig(**{"max_load": math.inf, **engine}), clock=time.monotonic)
+        self.engine = Engine(world, EngineConfig(**{"max_load": None, **engine}), clock=time.monotonic)
         self.server = Server(self.engine, config)
         self.endpoint = self.server.bind()
         self.failure: BaseException | None = None

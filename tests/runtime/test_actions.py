@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 
 from eddyline_runtime.actions import ActionChange, action_vector
 from eddyline_runtime.config import Partition, Profile
+from eddyline_runtime.prompts import Wish
 
 NONE, LEFT, RIGHT = (0.0, 0.0), (1.0, 0.0), (0.0, 1.0)
 
@@ -54,3 +55,20 @@ def test_a_key_that_goes_down_takes_a_second_row_while_the_buffer_shows_what_was
     pulled, plain = (run.chunks() for run in runs)
     same = [bool((ours.latents == theirs.latents).all()) for ours, theirs in zip(pulled, plain, strict=True)]
     assert same == [True, True] + [False] * 6
+
+
+def test_a_scene_that_begins_after_keys_changed_is_not_pulled_away_from_those_before(start):
+    profile = Profile(partition=Partition(num_chunks=4, chunk_frames=2), action_guidance_scale=3.0)
+    run = start(profile=profile)
+    run.engine.open_view(1, prompt="a red fox", seed=7)
+    run.until_chunks(2)
+    run.engine.act(1, {"ArrowLeft": 1.0})
+    run.until_chunks(1)
+    run.engine.say(1, Wish(id=1, verb="cut", text="a castle", seed=3))
+    rows = []
+    watch = run.engine.world.model.register_forward_pre_hook(lambda _, given: rows.append(len(given[0])))
+    try:
+        run.until_chunks(3)
+    finally:
+        watch.remove()
+    assert set(rows) == {1}

@@ -195,14 +195,16 @@ def test_a_client_that_watches_its_own_view_leaves_nothing_behind(served: Servin
     owner.frame(0)
 
 
-def test_words_of_a_guest_who_left_are_applied_and_nobody_is_told(served: Serving) -> None:
+def test_words_of_a_guest_who_leaves_before_they_are_applied_are_withdrawn_as_it_is_told(served: Serving) -> None:
     owner = opened(served)
     owner.frame(0)
     guest = watching(served)
     owner.send(protocol.ShareView(view=1, shared=True))
     guest.wait(protocol.ViewShared, lambda told: told.shared)
-    guest.send(replace_view(event(1, "it snows", hold_s=60.0), 5), protocol.CloseView(view=5))
-    owner.wait(protocol.FrameHeader, lambda frame: frame.events == ("it snows",))
+    guest.send(replace_view(event(1, "it snows", hold_s=60.0, at=40), 5), protocol.CloseView(view=5))
+    assert guest.wait(protocol.ReceiptUpdate, lambda receipt: receipt.state == "cancelled").id == 1
+    owner.frame(64)
+    assert not any(isinstance(message, protocol.FrameHeader) and message.events for message in owner.heard)
     assert not any(isinstance(message, protocol.ReceiptUpdate) for message in owner.heard)
 
 

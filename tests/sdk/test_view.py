@@ -329,7 +329,7 @@ def test_a_view_forked_and_closed_at_once_is_no_trouble(runtime: eddyline.Runtim
 
 
 def test_a_snapshot_comes_with_a_note_and_another_view_goes_on_from_its_file(
-    runtime: eddyline.Runtime, view: View, notes: NoteLog, tmp_path: Path
+    runtime: eddyline.Runtime, view: View, notes: NoteLog, scripted: ScriptedRuntime, tmp_path: Path
 ) -> None:
     wait_until(lambda: view.frame() is not None)
     snapshot = view.snapshot()
@@ -341,6 +341,8 @@ def test_a_snapshot_comes_with_a_note_and_another_view_goes_on_from_its_file(
     restored = runtime.restore_view((tmp_path / "courtyard.eddyline").read_bytes(), name="again")
     wait_until(lambda: restored.frame() is not None)
     assert (shown(restored).prompt, restored.name) == (shown(view).prompt, "again")
+    restored.act([])  # what was held when it was taken is let go
+    assert [(act.view, act.keys) for act in scripted.wait_for(protocol.Act)] == [(restored.id, {})]
     assert list(tmp_path.iterdir()) == [tmp_path / "courtyard.eddyline"]
 
 

@@ -76,6 +76,10 @@ def test_while_a_view_is_shared_whoever_watches_steers_too(
     scripted.wait_for(protocol.Act)
     view.share(False)
     wait_until(lambda: not watched.may_steer)
+    view.share()
+    wait_until(lambda: watched.may_steer)
+    watched.act(["ArrowLeft"])  # the runtime has let it go in between
+    assert [act.keys for act in scripted.wait_for(protocol.Act, 2)] == [{"ArrowLeft": 1.0}] * 2
 
 
 def test_words_that_come_after_a_view_is_no_longer_shared_are_rejected_with_the_reason(

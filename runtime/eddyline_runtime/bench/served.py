@@ -10,6 +10,8 @@ import torch
 from eddyline.errors import ConfigError
 from eddyline_runtime.engine import Engine
 from eddyline_runtime.machine import processor, versions
+from eddyline_runtime.networks.choice import fitted, runner
+from eddyline_runtime.networks.folder import cache_folder
 from eddyline_runtime.weights import World, load_world
 
 _PACKAGES = ("eddyline", "torch", "numpy", "safetensors")
@@ -26,7 +28,8 @@ def load(arguments: argparse.Namespace) -> World:
         raise ConfigError(f"there is no GPU for --device {arguments.device}; use --device cpu")
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
-    world = load_world(arguments.model, device=arguments.device, random_weights=arguments.random_weights)
+    plain = load_world(arguments.model, device=arguments.device, random_weights=arguments.random_weights)
+    world = fitted(plain, cache=cache_folder())
     if arguments.profile is not None and arguments.profile not in world.card.profiles:
         known = ", ".join(sorted(world.card.profiles))
         raise ConfigError(f"profile {arguments.profile!r} is unknown; {world.card.name} has {known}")
@@ -39,6 +42,7 @@ def surroundings(arguments: argparse.Namespace, world: World) -> dict[str, Any]:
     return {
         "world": world.card.name,
         "random_weights": arguments.random_weights,
+        "networks": runner(world),
         "device": torch.cuda.get_device_name(arguments.device) if on_gpu else "cpu",
         "threads": torch.get_num_threads(),
         "machine": processor(),
