@@ -103,7 +103,7 @@ def test_a_batch_has_the_shapes_of_its_stage(data: LatentData, recipe: Recipe) -
     for each in recipe.stages:
         batch = draw_batch(data, recipe=recipe, stage=each, seed=0, step=0)
         assert batch.latents.shape == (each.batch, each.frames, 4, 4, 6)
-        assert batch.latents.dtype == torch.float32
+        assert batch.latents.dtype == torch.float16
         assert [p.buffer_frames for p in batch.partitions] == [each.frames] * each.batch
         assert batch.conditioning.text_index.shape == (each.batch, each.frames)
         assert batch.conditioning.actions.shape == (each.batch, each.frames, 5)

@@ -153,7 +153,7 @@ def first_model(recipe: LargeRecipe, sets: LatentSets) -> StreamDiT:
 
 def whole_loss(model: nn.Module, batch: Batch) -> Tensor:
     """Of a batch in one piece."""
-    sample = flow_sample(batch.latents, batch.partitions, batch.generator)
+    sample = flow_sample(batch.latents.float(), batch.partitions, batch.generator)
     return flow_matching_loss(model(sample.latents, sample.tau, batch.conditioning), sample)
 
 

@@ -114,6 +114,12 @@ def test_the_first_losses_are_the_committed_ones(data: LatentData, recipe: Recip
     assert losses == pytest.approx(json.loads(GOLDEN.read_text())["losses"], rel=2e-3)
 
 
+def test_batches_drawn_ahead_by_processes_train_the_same_model(train: Train, tmp_path: Path) -> None:
+    (alone, here), (helped, there) = train(tmp_path / "alone"), train(tmp_path / "helped", workers=2)
+    assert equal_weights(alone, helped)
+    assert here == there
+
+
 def test_training_on_one_clip_lowers_the_loss(data: LatentData, recipe: Recipe) -> None:
     torch.manual_seed(0)
     model = StreamDiT(recipe.model)
@@ -284,7 +290,7 @@ def test_a_guided_stage_pulls_the_target_by_what_words_change(data: LatentData, 
     guided = replace(plain, guidance_scale=2.0)
     batch, same = (draw_batch(data, recipe=recipe, stage=s, seed=0, step=3) for s in (guided, plain))
     assert batch.guidance is not None
-    sample = flow_sample(same.latents, same.partitions, same.generator)
+    sample = flow_sample(same.latents.float(), same.partitions, same.generator)
     with torch.no_grad():
         towards = model(sample.latents, sample.tau, batch.conditioning)
         away = model(sample.latents, sample.tau, batch.guidance.away)
@@ -329,7 +335,7 @@ def test_a_distilling_stage_measures_the_way_to_where_the_guided_teacher_gets(
     stage = distilling.stages[0]
     batch, same = (draw_batch(data, recipe=distilling, stage=stage, seed=0, step=3) for _ in range(2))
     assert batch.guidance is not None
-    begun = flow_sample(same.latents, same.partitions, same.generator, denoise_steps=2)
+    begun = flow_sample(same.latents.float(), same.partitions, same.generator, denoise_steps=2)
     latents = begun.latents
     with torch.no_grad():
         for walked in (0.0, 0.25):

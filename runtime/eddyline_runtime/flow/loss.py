@@ -39,20 +39,29 @@ def flow_sample(
 ) -> FlowSample:
     """Noise a batch of clean windows, row i under `partitions[i]` (each with F buffer frames).
 
-    Noise and tau are drawn on the host from `generator`, so they are the same whatever the device. With
-    `denoise_steps`, tau is only drawn where a sampler of so many steps evaluates the network.
+    tau is drawn on the host from `generator`; noise where `clean` lies: on a processor from `generator` too, elsewhere
+    from one of the device with the same seed. With `denoise_steps`, tau is only drawn where a sampler of so many steps
+    evaluates the network.
     """
-    noise = torch.randn(clean.shape, generator=generator).to(clean)
+    noise = _noise(clean, generator)
     rows = []
     for partition in partitions:
         draws = torch.rand(partition.num_chunks, generator=generator)
         rows.append(training_tau(partition, visited_draws(partition, draws, denoise_steps) if denoise_steps else draws))
-    tau = torch.stack(rows).to(clean)
-    weight = torch.ones_like(tau)
+    weight = torch.ones(len(rows), clean.shape[1])
     for row, partition in enumerate(partitions):
         weight[row, : partition.reference_frames] = 0.0
+    tau, weight = torch.stack(rows).to(clean), weight.to(clean)
     share = tau[..., None, None, None]
     return FlowSample(share * clean + (1 - share) * noise, tau, clean - noise, weight)
+
+
+def _noise(clean: Float[Tensor, "B F C Y X"], generator: torch.Generator) -> Float[Tensor, "B F C Y X"]:
+    """Standard normal noise; a large batch's takes the host longer to draw than a GPU computes on it."""
+    own = generator
+    if clean.device.type != "cpu":
+        own = torch.Generator(clean.device).manual_seed(generator.initial_seed())
+    return torch.randn(clean.shape, generator=own, device=clean.device).to(clean)
 
 
 def guided_sample(

@@ -65,6 +65,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         help=f"a UTF-8 file of phrases this world knows, one a line (default: its captions, up to {MOST_CAPTIONS})",
     )
+    parser.add_argument(
+        "--workers", type=_not_negative, default=0, help="processes that draw batches ahead, for a GPU (default: none)"
+    )
     parser.add_argument("--resume", action="store_true", help="go on from what an earlier run left in --out")
     parser.add_argument(
         "--init-from", help="start from a trained world's weights, its codec is kept (where nothing is to be resumed)"
@@ -138,6 +141,7 @@ def run(arguments: argparse.Namespace) -> int:
         start_from=None if start is None else start.model,
         teacher=None if teacher is None else teacher.model,
         watch=watch,
+        workers=arguments.workers,
     )
     if recipe.polish is not None:
         polish_decoder(

@@ -137,6 +137,7 @@ class Batch:
     """One train step's input: clean windows, how each is cut, and what they are dreamed under."""
 
     latents: Float[Tensor, "B F C Y X"]
+    """As they are kept, in float16."""
     partitions: tuple[Partition, ...]
     conditioning: Conditioning
     generator: torch.Generator
@@ -146,9 +147,10 @@ class Batch:
     """Where the stage has guidance in its target."""
 
 
-def frames_to_tensor(frames: np.ndarray) -> Float[Tensor, "T 3 H W"]:
-    """uint8 [T, H, W, 3] to float32 [T, 3, H, W] in [-1, 1]."""
-    return torch.from_numpy(np.ascontiguousarray(frames.transpose(0, 3, 1, 2))).float() / 127.5 - 1.0
+def frames_to_tensor(frames: np.ndarray, device: str | torch.device = "cpu") -> Float[Tensor, "T 3 H W"]:
+    """uint8 [T, H, W, 3] to float32 [T, 3, H, W] in [-1, 1], made on `device`."""
+    pixels = torch.from_numpy(np.ascontiguousarray(frames)).to(device)
+    return pixels.permute(0, 3, 1, 2).contiguous().float() / 127.5 - 1.0
 
 
 @torch.no_grad()
@@ -196,7 +198,7 @@ def _encode_clip(
     count = len(clip.frames[::stride]) // depth * depth
     if count == 0:
         return None
-    frames = frames_to_tensor(clip.frames[::stride][:count]).to(device)
+    frames = frames_to_tensor(clip.frames[::stride][:count], device)
     last = [(i + 1) * depth * stride - stride for i in range(count // depth)]
     return LatentClip(
         latents=codec.encode(frames[None])[0].half().cpu().contiguous(),  # as they come back from disk
@@ -231,14 +233,14 @@ def draw_batch(data: LatentData, *, recipe: WindowShares, stage: Stage, seed: in
     mask = data.encoded.mask[texts]
     longest = int(mask.sum(1).max())  # padding costs time and changes nothing
     conditioning = Conditioning(
-        text=data.encoded.states[texts, :longest].float(),
+        text=data.encoded.states[texts, :longest],
         text_mask=mask[:, :longest],
         text_index=text_index[0],
         actions=torch.stack([w.actions for w in windows]),
         stride=torch.tensor([[w.stride] * stage.frames for w in windows]),
     )
     return Batch(
-        latents=torch.stack([w.latents for w in windows]).float(),
+        latents=torch.stack([w.latents for w in windows]),
         partitions=partitions,
         conditioning=conditioning,
         generator=generator,

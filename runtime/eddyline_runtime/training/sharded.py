@@ -183,7 +183,8 @@ def loss_shares(
     The whole batch's noise is drawn, whichever the rows are, so that it is the same for any number of ranks. And rows
     are weighed by the whole batch's frames that count: reference frames make rows, and so ranks, weigh differently.
     """
-    sample = flow_sample(batch.latents, batch.partitions, batch.generator, denoise_steps=batch.stage.denoise_steps)
+    latents, generator = batch.latents.float(), batch.generator
+    sample = flow_sample(latents, batch.partitions, generator, denoise_steps=batch.stage.denoise_steps)
     weight = sample.weight.sum()
     for rows in parts:
         tensors = (sample.latents, sample.tau, sample.velocity, sample.weight)

@@ -1,7 +1,7 @@
 """Train StreamDiT on latents: stages of buffered flow matching, EMA, held-out loss, resumable at any checkpoint."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.optim import Optimizer
+from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from eddyline.errors import TrainingError
@@ -59,6 +60,7 @@ def train_model(
     start_from: StreamDiT | None = None,
     teacher: StreamDiT | None = None,
     watch: Callable[[int, StreamDiT], None] | None = None,
+    workers: int = 0,
 ) -> tuple[StreamDiT, TrainReport]:
     """Run all stages; `checkpoint.safetensors`, `losses.csv` and `losses.png` grow in `out`.
 
@@ -68,6 +70,7 @@ def train_model(
         start_from: take the first weights from this model instead of from the seed.
         teacher: of stages that distil; None: `start_from`.
         watch: is shown the averaged model after so many train steps, each time the held-out loss is measured.
+        workers: processes that draw batches ahead, for a GPU that would wait for them; the batches are the same.
 
     Returns:
         the averaged (EMA) model.
@@ -120,12 +123,13 @@ def train_model(
                 watch(done, model)
             return evaluate_loss(model, held_out, recipe=recipe, device=device, teacher=teacher)
 
+    batches = _batches(data, recipe=recipe, seed=seed, plan=plan, workers=workers)
     with (
         tqdm(plan, initial=first, total=recipe.total_steps, unit="step") as bar,
         ctrl_c_waits() as ctrl_c,
     ):
         for step, stage in bar:
-            batch = draw_batch(data, recipe=recipe, stage=stage, seed=seed, step=step)
+            batch = next(batches)
             loss = train_step(model, batch, optimisers, device, learning_rate(recipe, step), teacher)
             if not math.isfinite(loss):
                 raise TrainingError(
@@ -155,6 +159,34 @@ def latent_deviation(data: LatentData, *, clips: int = 200) -> Float[Tensor, " C
     """Standard deviation of each latent channel over the first `clips` clips."""
     latents = torch.cat([clip.latents.float() for clip in data.clips[:clips]])
     return latents.std(dim=(0, 2, 3)).clamp(min=1e-3)
+
+
+class _Batches(Dataset[Batch]):
+    """The batches of a plan, for processes that draw them."""
+
+    def __init__(self, data: LatentData, recipe: Recipe, seed: int, plan: Sequence[tuple[int, Stage]]) -> None:
+        self._data, self._recipe, self._seed, self._plan = data, recipe, seed, plan
+
+    def __len__(self) -> int:
+        return len(self._plan)
+
+    def __getitem__(self, index: int) -> Batch:
+        step, stage = self._plan[index]
+        return draw_batch(self._data, recipe=self._recipe, stage=stage, seed=self._seed, step=step)
+
+
+def _batches(
+    data: LatentData, *, recipe: Recipe, seed: int, plan: Sequence[tuple[int, Stage]], workers: int
+) -> Iterator[Batch]:
+    """The batch of every train step of a plan, each drawn when it is asked for, or by processes ahead of that."""
+    drawn = _Batches(data, recipe, seed, plan)
+    if not workers:
+        yield from (drawn[index] for index in range(len(plan)))
+        return
+    # forked, so that all share one copy of the latents; they never touch a GPU
+    yield from DataLoader(
+        drawn, batch_size=None, num_workers=workers, prefetch_factor=2, multiprocessing_context="fork"
+    )
 
 
 def _schedule(recipe: Recipe) -> Iterator[Stage]:
@@ -216,7 +248,8 @@ def batch_loss(model: StreamDiT, batch: Batch, device: str, teacher: StreamDiT |
     """
     stage = batch.stage
     words, guidance = batch.conditioning.to(device), None if batch.guidance is None else batch.guidance.to(device)
-    sample = flow_sample(batch.latents.to(device), batch.partitions, batch.generator, denoise_steps=stage.denoise_steps)
+    latents = batch.latents.to(device).float()
+    sample = flow_sample(latents, batch.partitions, batch.generator, denoise_steps=stage.denoise_steps)
     with half_precision(device):
         if stage.teacher_steps is not None and stage.denoise_steps is not None:
             assert teacher is not None
