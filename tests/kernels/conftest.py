@@ -22,6 +22,7 @@ def interpreter() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(backend.VARIABLE, "triton")
         _mend_small_floats(patch)
+        _mend_loop_bounds(patch)
         yield
 
 
@@ -38,6 +39,19 @@ def _filled(make: Any) -> Any:
         return tensor.fill_(float("nan")) if tensor.is_floating_point() else tensor
 
     return made
+
+
+def _mend_loop_bounds(patch: pytest.MonkeyPatch) -> None:
+    """Let numbers computed in a kernel be bounds of its loops: Triton 3.6 holds them as [n], numpy 2.4 takes no [n]."""
+    from triton.runtime import interpreter
+
+    patch_tensors = interpreter._patch_lang_tensor
+
+    def patched(tensor: Any, scope: Any) -> None:
+        patch_tensors(tensor, scope)
+        scope.set_attr(tensor, "__index__", lambda self: int(self.handle.data.item()))
+
+    patch.setattr(interpreter, "_patch_lang_tensor", patched)
 
 
 def _mend_small_floats(patch: pytest.MonkeyPatch) -> None:

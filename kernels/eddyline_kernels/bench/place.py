@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -84,14 +85,15 @@ def device_name(device: torch.device) -> str:
 
 
 def _time_on_gpu(calls: Sequence[Call]) -> list[float]:
-    events = [(torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)) for _ in calls]
+    # one event between two calls: with two of them there would be gaps, which count where a call takes microseconds
+    events = [torch.cuda.Event(enable_timing=True) for _ in range(len(calls) + 1)]
     torch.cuda._sleep(QUEUE_CYCLES)
-    for call, (begin, end) in zip(calls, events, strict=True):
-        begin.record()
+    events[0].record()
+    for call, end in zip(calls, events[1:], strict=True):
         call()
         end.record()
     torch.cuda.synchronize()
-    return [begin.elapsed_time(end) / 1000 for begin, end in events]
+    return [begin.elapsed_time(end) / 1000 for begin, end in pairwise(events)]
 
 
 def _time_on_cpu(calls: Sequence[Call]) -> list[float]:
