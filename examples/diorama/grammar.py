@@ -10,7 +10,7 @@ import random
 from collections.abc import Collection, Sequence
 from typing import TypeVar
 
-from . import vocabulary, wordings
+from . import frames, vocabulary, wordings
 from .world import State
 
 _Wording = TypeVar("_Wording")
@@ -19,20 +19,24 @@ _Wording = TypeVar("_Wording")
 _OMIT_DOING, _OMIT_PROP, _OMIT_CLEAR, _OMIT_HAPPENING = 0.5, 0.05, 0.6, 0.08
 _OMIT_PLACE, _OMIT_TIME, _OMIT_COLOUR = 0.03, 0.05, 0.03  # rarely: players leave them out as well
 MAX_WORDS = 34
-# how often a wide caption takes each of its words from `wordings`
+# how often a wide caption takes each of its words from `wordings`, and how often its sentence from `frames`
 _WIDE_SHARE = 0.6
-
-
-def _article(words: str) -> str:
-    return f"an {words}" if words[0] in "aeiou" else f"a {words}"
+_FRAMES_SHARE = 0.65
 
 
 def caption(state: State, rng: random.Random, *, mention: Collection[str] = (), wide: bool = False) -> str:
-    """Describe `state` in one sentence of varied wording; with `wide`, in words from far more.
+    """Describe `state` in one sentence of varied wording; with `wide`, in words and sentences from far more.
 
     Clauses of doing, prop, clear weather and happening may be left out (rarely also place, time and colour), but
-    never those of the attributes named in `mention`.
+    never those of the attributes named in `mention`. At most `MAX_WORDS` words.
     """
+    while len((words := _caption(state, rng, mention, wide)).split()) > MAX_WORDS:
+        pass
+    return words
+
+
+def _caption(state: State, rng: random.Random, mention: Collection[str], wide: bool) -> str:
+    """One draw of `caption`, of any length."""
 
     def choose(plain: Sequence[_Wording], others: Sequence[_Wording]) -> _Wording:
         return rng.choice(others if wide and others and rng.random() < _WIDE_SHARE else plain)
@@ -46,7 +50,8 @@ def caption(state: State, rng: random.Random, *, mention: Collection[str] = (), 
 
     hero = worded("hero", vocabulary.HEROES)
     colour = worded("colour", vocabulary.COLOURS)
-    subject = _article(f"{colour} {hero}" if said("colour", _OMIT_COLOUR) else hero)
+    if not said("colour", _OMIT_COLOUR):
+        colour = ""
     place = worded("place", vocabulary.PLACES) if said("place", _OMIT_PLACE) else ""
     time = worded("time", vocabulary.TIMES) if said("time", _OMIT_TIME) else ""
     verb, participle = choose(vocabulary.DOINGS[state.doing], wordings.doings(state.doing))
@@ -62,6 +67,21 @@ def caption(state: State, rng: random.Random, *, mention: Collection[str] = (), 
     if len(extras) > 1 and rng.random() < 0.4:
         rng.shuffle(extras)
 
+    if wide and rng.random() < _FRAMES_SHARE:
+        parts = frames.Parts(
+            hero=hero,
+            colour=colour,
+            colour_after=rng.choice(wordings.colours_after(state.colour)),
+            place=place,
+            time=time,
+            verb=verb if doing else "",
+            participle=participle if doing else "",
+            extras=tuple(extras),
+            opening=rng.choice(wordings.openings()),
+        )
+        return frames.sentence(parts, rng)
+
+    subject = frames.article(f"{colour} {hero}".strip())
     acting = f"{subject} {verb}" if doing else subject
     being = f"{subject} {participle}" if doing else subject
     sentences = (

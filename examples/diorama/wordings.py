@@ -19,6 +19,16 @@ def wordings(attribute: str, value: str) -> list[str]:
     return list(read()[attribute][value])
 
 
+def colours_after(value: str) -> list[str]:
+    """Return phrases for a colour that follow the hero, such as "all in red"."""
+    return list(read()["colour after the hero"][value])
+
+
+def openings() -> list[str]:
+    """Return words that may stand before a hero, such as "we see"."""
+    return list(read()["opening"])
+
+
 def doings(value: str) -> list[tuple[str, str]]:
     """Return the other wordings of what the hero does, each as finite verb and participle."""
     return [(verb, participle) for verb, participle in read()["doing"][value]]
@@ -30,7 +40,7 @@ def events(attribute: str, value: str) -> list[str]:
 
 
 @cache
-def read() -> dict[str, dict[str, Any]]:
+def read() -> dict[str, Any]:
     """Read the committed file."""
-    words: dict[str, dict[str, Any]] = json.loads(FILE.read_text(encoding="utf-8"))
+    words: dict[str, Any] = json.loads(FILE.read_text(encoding="utf-8"))
     return words

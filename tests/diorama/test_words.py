@@ -5,7 +5,7 @@ from collections import Counter
 from itertools import product
 
 import pytest
-from examples.diorama import grammar, held_out, vocabulary, wordings
+from examples.diorama import frames, grammar, held_out, vocabulary, wordings
 from examples.diorama.record import random_state
 from examples.diorama.world import State
 
@@ -46,9 +46,10 @@ def test_every_value_has_many_other_wordings(attribute: str) -> None:
     others = wordings.read()[attribute]
     assert set(others) == set(vocabulary.VALUES[attribute])
     for value, words in others.items():
-        assert len(words) >= 7 or value == "none"
+        assert len(words) >= 40 or value == "none"
         assert len(words) == len({str(wording) for wording in words})
         assert all(isinstance(wording, str) for wording in words) or attribute == "doing"
+    assert all(len(wordings.colours_after(colour)) >= 40 for colour in vocabulary.COLOURS)
     assert all(len(pair) == 2 for value in vocabulary.DOINGS for pair in wordings.doings(value))
 
 
@@ -67,7 +68,7 @@ def test_wide_captions_use_other_words_and_plain_ones_never_do() -> None:
         *wordings.wordings("place", "cave"),
         *wordings.wordings("time", "night"),
     ]
-    plain = {word for words in (vocabulary.HEROES["pig"], vocabulary.PLACES["cave"]) for word in words}
+    plain = {*vocabulary.HEROES["pig"], *vocabulary.PLACES["cave"], *vocabulary.TIMES["night"]}
     rng = random.Random(3)
     only = [wording for wording in others if not any(wording in word or word in wording for word in plain)]
     wide = [grammar.caption(state, rng, mention=vocabulary.VALUES, wide=True) for _ in range(300)]
@@ -76,6 +77,34 @@ def test_wide_captions_use_other_words_and_plain_ones_never_do() -> None:
     assert all(len(caption.split()) <= grammar.MAX_WORDS for caption in wide)
     said = [grammar.caption(state, rng, mention=vocabulary.VALUES) for _ in range(300)]
     assert not any(wording in caption for wording in only for caption in said)
+
+
+def test_wide_captions_come_in_many_frames_and_say_all_that_is_to_be_mentioned() -> None:
+    state = State(hero="pig", colour="green", place="cave", time="night", prop="none", weather="clear")
+    rng = random.Random(5)
+    wide = [grammar.caption(state, rng, mention=vocabulary.VALUES, wide=True) for _ in range(400)]
+    colours = {*vocabulary.COLOURS["green"], *wordings.wordings("colour", "green"), *wordings.colours_after("green")}
+    commaless = {wording.replace(",", "") for wording in colours}
+    assert all(any(wording in caption.lower() for wording in (s.lower() for s in commaless)) for caption in wide)
+    assert sum(any(after in caption for after in wordings.colours_after("green")) for caption in wide) > 40
+    assert sum(any(caption.startswith(opening) for opening in wordings.openings()) for caption in wide) > 40
+    assert sum("," not in caption for caption in wide) > 20
+    assert sum(". " in caption for caption in wide) > 20
+    assert sum(caption[0].isupper() for caption in wide) > 20
+    assert not any("  " in caption or " ," in caption or ",," in caption for caption in wide)
+
+
+@pytest.mark.parametrize(
+    ("words", "entry"),
+    [
+        ("in a forest", "forest"),
+        ("at night", "night"),
+        ("as the sun sets", "as the sun sets"),
+        ("in front of a castle",) * 2,
+    ],
+)
+def test_an_entry_of_a_list_has_neither_preposition_nor_article(words: str, entry: str) -> None:
+    assert frames.bare(words) == entry
 
 
 def test_captions_sometimes_leave_out_what_the_hero_does() -> None:
