@@ -42,7 +42,8 @@ def quantise_rows(
     _refuse_gradient(x)
     if not backend.runs_triton("quantising rows", x.device, _rows_obstacle(x)):
         return reference.quantise_rows(x, gelu=gelu)
-    return triton_quantise_rows(x, gelu)
+    rows, row_scale = triton_quantise_rows(x, gelu)
+    return rows, row_scale
 
 
 def fp8_linear(

@@ -71,8 +71,14 @@ class Conditioning:
 
     def to(self, device: str | torch.device) -> "Conditioning":
         """The same on another device."""
-        moved = (t.to(device) for t in (self.text, self.text_mask, self.text_index, self.actions, self.stride))
-        return Conditioning(*moved, projected=None if self.projected is None else self.projected.to(device))
+        return Conditioning(
+            text=self.text.to(device),
+            text_mask=self.text_mask.to(device),
+            text_index=self.text_index.to(device),
+            actions=self.actions.to(device),
+            stride=self.stride.to(device),
+            projected=None if self.projected is None else self.projected.to(device),
+        )
 
     def rows(self, index: Int[Tensor, " N"]) -> "Conditioning":
         """That of some rows of the batch."""
@@ -160,8 +166,11 @@ class StreamDiT(nn.Module):
         x = rearrange(self.patch_in(noisy), "(b f) w y x -> b f (y x) w", b=batch)
         x = x + self.position.to(x.dtype)
         known = conditioning.projected
-        states = self.text_in(conditioning.text.to(self.position.dtype)) if known is None else None
-        brief = self._brief(states, conditioning.text_mask) if known is None else known.brief
+        if known is None:
+            states = self.text_in(conditioning.text.to(self.position.dtype))
+            brief = self._brief(states, conditioning.text_mask)
+        else:
+            states, brief = None, known.brief
         condition = self._condition(tau_sines, brief, conditioning)
         rope = rotary_table(frames, rows, columns, self.config.width // self.config.heads, x.device)
         for number, block in enumerate(self.blocks):
@@ -294,9 +303,11 @@ def fused_attention(
     seen: Bool[Tensor, "B F 1 1 L"],
 ) -> Float[Tensor, "B F H S D"]:
     """The same by torch's fused attention."""
-    rows = q.shape[:2]
-    q, k, v, seen = (t.flatten(0, 1) for t in (q, k, v, seen))
-    return F.scaled_dot_product_attention(q, k, v, attn_mask=seen).unflatten(0, rows)
+    batch = q.shape[0]
+    q, k, v, seen = (rearrange(t, "b f ... -> (b f) ...") for t in (q, k, v, seen))
+    out = F.scaled_dot_product_attention(q, k, v, attn_mask=seen)
+    together: Tensor = rearrange(out, "(b f) h s d -> b f h s d", b=batch)
+    return together
 
 
 class RMSNorm(nn.Module):
