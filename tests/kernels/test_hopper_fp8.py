@@ -18,6 +18,7 @@ def quantise(dtype, width, gelu):
 """
 CALLS = {
     "12288, after GELU": "quantise(torch.bfloat16, 12288, True)",
+    "24576, after GELU": "quantise(torch.bfloat16, 24576, True)",
     "3072": "quantise(torch.bfloat16, 3072, False)",
 }
 

@@ -7,7 +7,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from eddyline_kernels.linear.triton_impl import quantise_rows_kernel
-from eddyline_kernels.modulation.plan import rows_plan
+
+NUMBERS_PER_WARP = 1024
+"""Of a row, 32 in each thread."""
 
 
 def quantise_rows(
@@ -18,7 +20,9 @@ def quantise_rows(
     row_scale: Float[Tensor, "*rows 1"],
 ) -> None:
     """Write the rows of `x` into `out` as e4m3, and what to multiply each by into `row_scale`."""
-    chosen = rows_plan(x.shape[-1], tokens=1)
+    width = x.shape[-1]
+    columns = 1 << (width - 1).bit_length()
+    warps = max(1, min(32, columns // NUMBERS_PER_WARP))
     quantise_rows_kernel[(row_scale.numel(),)](
-        x.contiguous(), out, row_scale, W=x.shape[-1], BLOCK=chosen.columns, GELU=gelu, num_warps=chosen.num_warps
+        x.contiguous(), out, row_scale, W=width, BLOCK=columns, GELU=gelu, num_warps=warps
     )

@@ -14,9 +14,10 @@ from eddyline_kernels import backend
 from eddyline_kernels.errors import KernelInputError
 from eddyline_kernels.linear import reference
 from eddyline_kernels.modulation.norm_operator import DTYPES, FP8_CAPABILITY
-from eddyline_kernels.modulation.plan import LARGEST_WIDTH
 from eddyline_kernels.modulation.reference import FP8
 
+LARGEST_WIDTH = 32768
+"""A row that a program can hold in its registers."""
 MULTIPLE = 16
 """Of the width and the results, for an FP8 matrix product of the GPU's."""
 
