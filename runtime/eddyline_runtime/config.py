@@ -207,6 +207,16 @@ def responsive(*, event_guidance_scale: float | None = None, action_guidance_sca
 
 
 @dataclass(frozen=True, kw_only=True)
+class GraphConfig:
+    """When calls of the network on a GPU are captured as CUDA graphs, which replay them without Python."""
+
+    max_graphs: int = 8
+    """Kept, one for each shape of a call; the least recently used goes first. 0: none are captured."""
+    plain_calls: int = 2
+    """Calls of a shape before one is captured: they compile kernels, and a shape may never come again."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class EngineConfig:
     """How the engine makes time: seconds of safety, bounds of what it keeps."""
 

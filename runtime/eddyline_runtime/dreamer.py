@@ -14,9 +14,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from eddyline_runtime.conditioning import UNCONDITIONAL, RowWords, TextCache, conditioning
+from eddyline_runtime.config import GraphConfig
 from eddyline_runtime.flow.noise import noise_latents
 from eddyline_runtime.flow.sampler import VelocityFn, pull
 from eddyline_runtime.model.codec import DecoderState, stack_states
+from eddyline_runtime.networks.graphs import Capture, CudaCapture, GraphedModel
 from eddyline_runtime.prompts import Slot, merge
 from eddyline_runtime.weights import World
 
@@ -24,7 +26,15 @@ from eddyline_runtime.weights import World
 class Dreamer:
     """The networks of one world on their device, and the texts encoded for them."""
 
-    def __init__(self, world: World, *, text_cache: int) -> None:
+    def __init__(
+        self,
+        world: World,
+        *,
+        text_cache: int,
+        graphs: GraphConfig = GraphConfig(),  # noqa: B008 - frozen
+        capture: Capture | None = None,
+    ) -> None:
+        """`capture` takes the network's calls; by default CUDA does on a GPU, and nothing does elsewhere."""
         self._world = world
         parameter = next(world.model.parameters())
         self.device = parameter.device
@@ -33,7 +43,17 @@ class Dreamer:
         encoder = world.text_encoder
         length, room = encoder.count_tokens, encoder.max_tokens
         self._merge = lru_cache(text_cache)(lambda slot: merge(slot.prompt, slot.events, length=length, room=room))
-        self.texts = TextCache(world.text_encoder, capacity=text_cache, device=parameter.device, dtype=parameter.dtype)
+        on_gpu = self.device.type == "cuda"
+        self.texts = TextCache(
+            world.text_encoder,
+            capacity=text_cache,
+            device=parameter.device,
+            dtype=parameter.dtype,
+            # on a CPU it would save a hundredth of a call, and round otherwise than texts that go through together
+            project=world.model.project if on_gpu else None,
+        )
+        capture = capture or (CudaCapture(self.device) if on_gpu else None)
+        self._model = GraphedModel(world.model, graphs, capture=capture) if capture else world.model
 
     def text(self, slot: Slot) -> str:
         """The text a latent frame is under: its words merged, so that the encoder takes in what matters."""
@@ -49,7 +69,7 @@ class Dreamer:
 
     def velocity(self, rows: Sequence[RowWords]) -> VelocityFn:
         """The network under the words of a batch; what guidance pulls away from is further rows of the same call."""
-        model = self._world.model
+        model = self._model
         words = conditioning(rows, self.texts, device=self.device)
         further = [(number, away.scales) for number, row in enumerate(rows) for away in row.away]
         if not further:

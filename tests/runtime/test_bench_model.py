@@ -129,6 +129,39 @@ def test_the_command_writes_every_number(tmp_path: Path, capsys: pytest.CaptureF
     assert said.index("tiny needs") < said.index("free:") < said.index("real time")
 
 
+def test_linears_in_fp8_are_measured_and_say_how_far_they_are(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "model.json"
+    world = ["--model", "tiny", "--random-weights", "--threads", "1", "--views", "1", "--ticks", "1"]
+    assert main(["bench", "model", *world, "--linears", "fp8", "--json", str(file)]) == 0
+    results = json.loads(file.read_text())
+    assert results["linears"] == "fp8"
+    assert 0 < results["fp8_error"] < 0.05
+    assert "linears in FP8, row by row: the velocity differs by" in capsys.readouterr().out
+
+
+def test_a_gpu_needs_room_for_what_the_network_made_of_the_texts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
+    sizes = config.streamdit_4b()
+    counted = {
+        device: dream_memory(
+            sizes,
+            large_card("streamdit_4b", sizes).codec,
+            device=torch.device(device),
+            dtype=torch.bfloat16,
+            views=2,
+            frames=16,
+            chunk_frames=2,
+            text_tokens=512,
+        )
+        for device in ("cpu", "cuda")
+    }
+    assert counted["cpu"].texts == 0
+    one_text = sizes.depth * 2 * 512 * sizes.width * 2  # keys and values of every block, in two bytes
+    assert counted["cuda"].texts == 2 * 2 * one_text, "of two views, as kept and as one batch has them"
+
+
 def test_mistakes_end_the_command_with_one_line(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

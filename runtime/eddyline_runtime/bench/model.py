@@ -23,9 +23,11 @@ from eddyline_runtime.config import Profile
 from eddyline_runtime.dreamer import Dreamer
 from eddyline_runtime.flow.sampler import denoise_tick
 from eddyline_runtime.model.memory import DreamMemory, dream_memory
+from eddyline_runtime.networks.fp8 import quantise_world
 from eddyline_runtime.weights import World, WorldCard, card_of, default_dtype, load_world
 
-WARM_UP_TICKS = 2
+WARM_UP_TICKS = 4
+"""The last of them replays the graph that the one before captured."""
 SPARE = 1.1
 """So much more than what was counted must be free: allocators and libraries take some too."""
 
@@ -41,6 +43,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
         random_weights=arguments.random_weights,
         views=arguments.views,
         ticks=arguments.ticks,
+        linears=arguments.linears,
     )
 
 
@@ -52,17 +55,19 @@ def measure_world(
     random_weights: bool,
     views: int,
     ticks: int,
+    linears: str = "plain",
     free: Callable[[torch.device], int | None] | None = None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> dict[str, Any]:
     """All numbers of one world, for batches of 1 to `views`.
 
     Args:
+        linears: one of `LINEARS`; with "fp8", how far that takes the velocity is among the numbers.
         free: bytes that are free on a device, None where that is not known.
 
     Raises:
-        ConfigError: the profile is unknown, there is no such device, not even one view fits into its memory, or the
-            kernels of a GPU were not used.
+        ConfigError: the profile is unknown, there is no such device, not even one view fits into its memory, the
+            model cannot multiply in FP8, or the kernels of a GPU were not used.
         WeightsError: the world is unknown, or has no weights and none were asked for at random.
     """
     if device.startswith("cuda") and not torch.cuda.is_available():
@@ -77,25 +82,26 @@ def measure_world(
     if refusals[0] is not None:
         raise ConfigError(refusals[0])
     world = load_world(name, device=device, random_weights=random_weights)
-    before = backend.launches.copy()
+    error = quantise_world(world, chosen.partition) if linears == "fp8" else None
     rows: list[dict[str, Any]] = []
     for number, refusal in enumerate(tqdm(refusals, desc="bench", unit="batch", disable=None)):
         if refusal is None:
             rows.append(measure_batch(world, chosen, views=number + 1, ticks=ticks, clock=clock))
         else:
             rows.append({"views": number + 1, "refused": refusal})
-    made = sum("refused" not in row for row in rows) * (ticks + WARM_UP_TICKS)
-    launched = backend.launches - before
-    if place.type == "cuda" and not launched["window_attention"]:
+    launched = next(row["launches_per_tick"] for row in rows if "refused" not in row)
+    if place.type == "cuda" and not launched.get("window_attention"):
         raise ConfigError(f"the Triton kernels did not run on {device}; the log says why")
     return {
         "model": card.name,
         "device": device_name(place),
         "dtype": str(dtype).removeprefix("torch."),
+        "linears": linears,
+        "fp8_error": error,
         "torch": torch.__version__,
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "memory_gb": counted[-1].total / 1e9,
-        "launches_per_tick": {key: count / made for key, count in launched.items()},
+        "launches_per_tick": launched,
         "batches": rows,
     }
 
@@ -115,9 +121,11 @@ def measure_batch(
     latents = torch.stack([dreamer.noise(seed=seed, epoch=0, first=0, frames=frames) for seed in range(views)])
     states = [dreamer.start_decoder(latents[row, :0], latents[row]) for row in range(views)]
     first, end = partition.reference_frames, partition.reference_frames + partition.chunk_frames
-    denoise_s, decode_s = [], []
+    denoise_s, decode_s, before = [], [], backend.launches
     with torch.inference_mode():
         for tick in range(WARM_UP_TICKS + ticks):
+            if tick == WARM_UP_TICKS:
+                before = backend.launches.copy()
             dreamer.synchronise()
             begin_s = clock()
             clean = denoise_tick(velocity, latents, partition)[:, first:end]
@@ -138,12 +146,15 @@ def measure_batch(
         "denoised_frames_per_s": made / denoise,
         "frames_per_s": made / (denoise + decode),
         "real_time_factor": made / views / (denoise + decode) / card.fps,
+        "launches_per_tick": {name: count / ticks for name, count in (backend.launches - before).items()},
     }
 
 
 def table(results: dict[str, Any]) -> Iterator[str]:
     """The numbers as lines."""
     yield f"{results['model']} on {results['device']}, {results['dtype']}, torch {results['torch']}, {results['date']}"
+    if results["fp8_error"] is not None:
+        yield f"linears in FP8, row by row: the velocity differs by {results['fp8_error']:.2g} of its size"
     yield f"{'views':>5} {'denoise ms':>11} {'p95':>8} {'decode ms':>10} {'frames/s':>9} {'real time':>9} {'of one':>7}"
     for row in results["batches"]:
         if "refused" in row:

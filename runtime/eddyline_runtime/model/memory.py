@@ -30,6 +30,8 @@ class DreamMemory:
     """Of StreamDiT and the codec, as they are kept."""
     loading: int
     """The most while they are made: in float32 first."""
+    texts: int
+    """What the network made of the texts in force, as kept and as one batch has it; on a GPU alone."""
     denoising: int
     """The most that one call of StreamDiT holds, its inputs included."""
     decoding: int
@@ -38,10 +40,11 @@ class DreamMemory:
     @property
     def total(self) -> int:
         """The most at any time."""
-        return max(self.loading, self.weights + max(self.denoising, self.decoding))
+        return max(self.loading, self.weights + self.texts + max(self.denoising, self.decoding))
 
     def __str__(self) -> str:
-        parts = (f"{name} {getattr(self, name) / 1e9:.2f}" for name in ("weights", "loading", "denoising", "decoding"))
+        names = ("weights", "loading", "texts", "denoising", "decoding")
+        parts = (f"{name} {getattr(self, name) / 1e9:.2f}" for name in names)
         return f"{self.total / 1e9:.2f} GB: {', '.join(parts)}"
 
 
@@ -70,6 +73,7 @@ def dream_memory(
     return DreamMemory(
         weights=whole * dtype.itemsize + decoder * _FULL,
         loading=(whole + decoder) * _FULL,
+        texts=2 * views * 2 * model.depth * text_tokens * model.width * dtype.itemsize if device.type == "cuda" else 0,
         denoising=denoising_bytes(
             model, device=device, dtype=dtype, views=views, frames=frames, text_tokens=text_tokens
         ),

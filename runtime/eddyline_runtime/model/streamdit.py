@@ -14,6 +14,7 @@ channels, A actions, S = Y/2 * X/2 tokens per frame, N = F * S tokens, H heads, 
 
 import math
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import torch
 from einops import rearrange
@@ -24,9 +25,31 @@ from torch.nn import functional as F
 from eddyline_kernels.attention import window_attention
 from eddyline_kernels.modulation import norm_rotate, residual_norm
 from eddyline_runtime.config import ModelConfig
+from eddyline_runtime.model.linear import Fp8Rows, norm_for
 
 STRIDES = (1, 2, 4)
 """Frame strides the model knows: every frame, every second, every fourth."""
+
+
+@dataclass(frozen=True)
+class ProjectedTexts:
+    """What the network makes of texts alone: the same in every call, so it is made once."""
+
+    keys_values: Float[Tensor, "T depth 2 H L D"]
+    """Keys, normed, and values of every block's cross-attention."""
+    brief: Float[Tensor, "T condition"]
+    """Each text in one vector."""
+
+    def to(self, device: str | torch.device) -> "ProjectedTexts":
+        """The same on another device."""
+        return ProjectedTexts(self.keys_values.to(device), self.brief.to(device))
+
+
+class KeysValues(NamedTuple):
+    """What one block's cross-attention reads of the texts."""
+
+    keys: Float[Tensor, "T H L D"]
+    values: Float[Tensor, "T H L D"]
 
 
 @dataclass(frozen=True)
@@ -43,11 +66,19 @@ class Conditioning:
     """Held keys and axes, -1 to 1; all zero means none."""
     stride: Int[Tensor, "B F"]
     """1, 2 or 4."""
+    projected: ProjectedTexts | None = None
+    """What `StreamDiT.project` made of the texts; None: the network makes it in the call, as in training."""
 
     def to(self, device: str | torch.device) -> "Conditioning":
         """The same on another device."""
-        moved = (t.to(device) for t in (self.text, self.text_mask, self.text_index, self.actions, self.stride))
-        return Conditioning(*moved)
+        return Conditioning(
+            text=self.text.to(device),
+            text_mask=self.text_mask.to(device),
+            text_index=self.text_index.to(device),
+            actions=self.actions.to(device),
+            stride=self.stride.to(device),
+            projected=None if self.projected is None else self.projected.to(device),
+        )
 
     def rows(self, index: Int[Tensor, " N"]) -> "Conditioning":
         """That of some rows of the batch."""
@@ -134,10 +165,16 @@ class StreamDiT(nn.Module):
         noisy = rearrange(latents, "b f c y x -> (b f) c y x").to(self.patch_in.weight.dtype)
         x = rearrange(self.patch_in(noisy), "(b f) w y x -> b f (y x) w", b=batch)
         x = x + self.position.to(x.dtype)
-        text = self.text_in(conditioning.text.to(self.position.dtype))
-        condition = self._condition(tau_sines, text, conditioning)
+        known = conditioning.projected
+        if known is None:
+            states = self.text_in(conditioning.text.to(self.position.dtype))
+            brief = self._brief(states, conditioning.text_mask)
+        else:
+            states, brief = None, known.brief
+        condition = self._condition(tau_sines, brief, conditioning)
         rope = rotary_table(frames, rows, columns, self.config.width // self.config.heads, x.device)
-        for block in self.blocks:
+        for number, block in enumerate(self.blocks):
+            text = states if known is None else KeysValues(*known.keys_values[:, number].unbind(1))
             x = block(x, size=(frames, rows, columns), rope=rope, condition=condition, text=text, words=conditioning)
         shift, scale = self.final_modulation(condition)[:, :, None].chunk(2, dim=-1)
         x = self.patch_out(residual_norm(x, scale, shift)[1])
@@ -145,15 +182,25 @@ class StreamDiT(nn.Module):
         answer: Tensor = self.head(torch.cat([x, noisy.to(x.dtype)], dim=1))
         return rearrange(answer, "(b f) c y x -> b f c y x", b=batch)
 
+    def project(self, states: Float[Tensor, "T L K"], mask: Bool[Tensor, "T L"]) -> ProjectedTexts:
+        """What `answer` would make of texts in every call, from their token states; True in `mask` is a real token."""
+        text = self.text_in(states.to(self.position.dtype))
+        pairs = [block.text_keys_values(text) for block in self.blocks if isinstance(block, Block)]
+        keys_values = torch.stack([torch.stack(pair, dim=1) for pair in pairs], dim=1)
+        return ProjectedTexts(keys_values, self._brief(text, mask))
+
+    def _brief(self, text: Float[Tensor, "T L W"], mask: Bool[Tensor, "T L"]) -> Float[Tensor, "T condition"]:
+        real = mask[..., None].to(text.dtype)
+        brief: Tensor = self.text_summary((text * real).sum(1) / real.sum(1).clamp(min=1))
+        return brief
+
     def _condition(
-        self, tau_sines: Float[Tensor, "B F features"], text: Float[Tensor, "T L W"], words: Conditioning
+        self, tau_sines: Float[Tensor, "B F features"], brief: Float[Tensor, "T condition"], words: Conditioning
     ) -> Float[Tensor, "B F condition"]:
         """One vector per latent frame: its tau, its words in brief, its held actions, the stride."""
-        mask = words.text_mask[..., None].to(text.dtype)
-        brief = self.text_summary((text * mask).sum(1) / mask.sum(1).clamp(min=1))[words.text_index]
         stride = self.stride_in(torch.div(words.stride, 2, rounding_mode="floor"))
-        total = self.tau_in(tau_sines.to(text.dtype)) + brief + stride
-        return F.silu(total + self.action_in(words.actions.to(text.dtype)))
+        total = self.tau_in(tau_sines.to(brief.dtype)) + brief[words.text_index] + stride
+        return F.silu(total + self.action_in(words.actions.to(brief.dtype)))
 
 
 class Block(nn.Module):
@@ -185,22 +232,25 @@ class Block(nn.Module):
         size: tuple[int, int, int],
         rope: Float[Tensor, "2 N D"],
         condition: Float[Tensor, "B F condition"],
-        text: Float[Tensor, "T L W"],
+        text: Float[Tensor, "T L W"] | KeysValues,
         words: Conditioning,
     ) -> Float[Tensor, "B F S W"]:
-        """One block; `size` are the token rows along frames, height and width, `text` the projected token states."""
+        """One block; `size` are the token rows along frames, height and width, `text` the projected token states, or
+        what `text_keys_values` makes of them."""
         parts = self.modulation(condition)[:, :, None].chunk(6, dim=-1)
         attention, mlp = Modulation(*parts[:3]), Modulation(*parts[3:])
-        x, ready = residual_norm(x, attention.scale, attention.shift)
+        x, ready = norm_for(self.qkv, x, attention.scale, attention.shift)
         branch = self._self_attention(ready, size, rope)
         norm = self.text_norm
-        x, ready = residual_norm(x, norm.weight, norm.bias, branch=branch, gate=attention.gate, base=0.0, eps=norm.eps)
+        x, ready = norm_for(
+            self.text_q, x, norm.weight, norm.bias, branch=branch, gate=attention.gate, base=0.0, eps=norm.eps
+        )
         branch = self._cross_attention(ready, text, words)
-        x, ready = residual_norm(x, mlp.scale, mlp.shift, branch=branch)
+        x, ready = norm_for(self.mlp[0], x, mlp.scale, mlp.shift, branch=branch)
         return torch.addcmul(x, mlp.gate, self.mlp(ready))
 
     def _self_attention(
-        self, x: Float[Tensor, "B F S W"], size: tuple[int, int, int], rope: Float[Tensor, "2 N D"]
+        self, x: Float[Tensor, "B F S W"] | Fp8Rows, size: tuple[int, int, int], rope: Float[Tensor, "2 N D"]
     ) -> Float[Tensor, "B F S W"]:
         qkv = rearrange(self.qkv(x), "b f s (n h d) -> b (f s) n h d", n=3, h=self.heads)
         q, k, v = norm_rotate(qkv, self.q_norm.weight, self.k_norm.weight, rope, eps=RMSNorm.EPS)
@@ -212,17 +262,52 @@ class Block(nn.Module):
         joined: Tensor = self.attention_out(rearrange(out, "b f y x h d -> b f (y x) (h d)"))
         return joined
 
-    def _cross_attention(
-        self, x: Float[Tensor, "B F S W"], text: Float[Tensor, "T L W"], words: Conditioning
-    ) -> Float[Tensor, "B F S W"]:
-        q = self.text_q_norm(rearrange(self.text_q(x), "b f s (h d) -> b f h s d", h=self.heads))
+    def text_keys_values(self, text: Float[Tensor, "T L W"]) -> KeysValues:
+        """What cross-attention reads of texts, the same in every call."""
         k, v = rearrange(self.text_kv(text), "t l (n h d) -> n t h l d", n=2, h=self.heads)
-        k, v = self.text_k_norm(k)[words.text_index], v[words.text_index]
-        hidden = ~words.text_mask[words.text_index][:, :, None, None, :]
-        scores = torch.matmul(q * q.shape[-1] ** -0.5, k.transpose(-1, -2)).masked_fill(hidden, -1e4)
-        out = torch.matmul(scores.softmax(dim=-1).to(v.dtype), v)
+        return KeysValues(self.text_k_norm(k), v)
+
+    def _cross_attention(
+        self, x: Float[Tensor, "B F S W"] | Fp8Rows, text: Float[Tensor, "T L W"] | KeysValues, words: Conditioning
+    ) -> Float[Tensor, "B F S W"]:
+        q = self.text_q_norm(rearrange(self.text_q(x), "b f s (h d) -> b f s h d", h=self.heads))
+        k, v = text if isinstance(text, KeysValues) else self.text_keys_values(text)
+        k, v = k[words.text_index], v[words.text_index]
+        seen = words.text_mask[words.text_index][:, :, None, None, :]
+        q = rearrange(q, "b f s h d -> b f h s d")
+        out = (fused_attention if fuses(q) else plain_attention)(q, k, v, seen)
         joined: Tensor = self.text_out(rearrange(out, "b f h s d -> b f s (h d)"))
         return joined
+
+
+def fuses(q: Float[Tensor, "B F H S D"]) -> bool:
+    """Whether scores are never written to memory: on a GPU, where that takes most of the time, and only to dream."""
+    return q.is_cuda and not torch.is_grad_enabled()
+
+
+def plain_attention(
+    q: Float[Tensor, "B F H S D"],
+    k: Float[Tensor, "B F H L D"],
+    v: Float[Tensor, "B F H L D"],
+    seen: Bool[Tensor, "B F 1 1 L"],
+) -> Float[Tensor, "B F H S D"]:
+    """Softmax attention to the text tokens that are real; every latent frame has one."""
+    scores = torch.matmul(q * q.shape[-1] ** -0.5, k.transpose(-1, -2)).masked_fill(~seen, -1e4)
+    return torch.matmul(scores.softmax(dim=-1).to(v.dtype), v)
+
+
+def fused_attention(
+    q: Float[Tensor, "B F H S D"],
+    k: Float[Tensor, "B F H L D"],
+    v: Float[Tensor, "B F H L D"],
+    seen: Bool[Tensor, "B F 1 1 L"],
+) -> Float[Tensor, "B F H S D"]:
+    """The same by torch's fused attention."""
+    batch = q.shape[0]
+    q, k, v, seen = (rearrange(t, "b f ... -> (b f) ...") for t in (q, k, v, seen))
+    out = F.scaled_dot_product_attention(q, k, v, attn_mask=seen)
+    together: Tensor = rearrange(out, "(b f) h s d -> b f h s d", b=batch)
+    return together
 
 
 class RMSNorm(nn.Module):

@@ -54,7 +54,8 @@ def fixed_call(world: World, partition: Partition, rows: int) -> tuple[Tensor, T
     """What a first micro step calls StreamDiT with, of `rows` views of noise that differ in words, keys and strides."""
     frames = partition.buffer_frames
     parameter = next(world.model.parameters())
-    texts = TextCache(world.text_encoder, capacity=len(TEXTS), device=parameter.device, dtype=parameter.dtype)
+    device = parameter.device
+    texts = TextCache(world.text_encoder, capacity=len(TEXTS), device=device, dtype=parameter.dtype)
     words = [
         RowWords(
             texts=tuple(TEXTS[(row + (2 * frame >= frames)) % len(TEXTS)] for frame in range(frames)),
@@ -63,8 +64,8 @@ def fixed_call(world: World, partition: Partition, rows: int) -> tuple[Tensor, T
         )
         for row in range(rows)
     ]
-    tau = tick_tau(partition, 0)[None].expand(rows, -1)
-    return noise(world, rows, frames, seed=0), tau, conditioning(words, texts, device=parameter.device)
+    tau = tick_tau(partition, 0)[None].expand(rows, -1).to(device)
+    return noise(world, rows, frames, seed=0).to(device), tau, conditioning(words, texts, device=device)
 
 
 def noise(world: World, rows: int, frames: int, seed: int) -> Float[Tensor, "B F C Y X"]:

@@ -1,0 +1,36 @@
+"""Quantising rows compiled ahead of time for an H100, without a GPU: a row is held in registers, and read once."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+
+import pytest
+from tests.kernels.hopper import SHARED_LIMIT, compiled
+
+PRELUDE = """
+import torch
+from eddyline_kernels.linear import launch
+
+def quantise(dtype, width, gelu):
+    x = torch.empty(1024, width, dtype=dtype)
+    out, row_scale = torch.empty(x.shape, dtype=torch.float8_e4m3fn), torch.empty(1024, 1)
+    launch.quantise_rows(x, gelu=gelu, out=out, row_scale=row_scale)
+"""
+CALLS = {
+    "12288, after GELU": "quantise(torch.bfloat16, 12288, True)",
+    "24576, after GELU": "quantise(torch.bfloat16, 24576, True)",
+    "3072": "quantise(torch.bfloat16, 3072, False)",
+}
+
+
+def test_rows_stay_in_registers_and_move_in_the_widest_words() -> None:
+    if find_spec("triton") is None:
+        pytest.skip("needs Triton")
+    kernels = compiled(CALLS, PRELUDE)
+    assert sorted(kernel.call for kernel in kernels) == sorted(CALLS)
+    for kernel in kernels:
+        assert kernel.stack == 0, kernel
+        assert kernel.shared <= SHARED_LIMIT // 8, kernel
+        assert kernel.count(r"LDG\.E\.128") > 0, kernel
+        assert kernel.count(r"LDG(?!\.E\.128)") == 0, kernel
+        assert kernel.count(r"STG(?!\.E\.128)") <= 2, kernel
