@@ -37,7 +37,7 @@ class Shape:
     rows: int
     frames: int
     texts: int
-    """Places for texts, a power of two: how many texts are in force changes from tick to tick."""
+    """Places for texts, a power of two and one for each row at least: how many are in force changes all the time."""
     tokens: int
 
 
@@ -45,7 +45,7 @@ def shape_of(latents: Float[Tensor, "B F C Y X"], words: Conditioning) -> Shape:
     """The shape of a call."""
     rows, frames = latents.shape[:2]
     texts, tokens = words.text_mask.shape
-    return Shape(rows, frames, 1 << (texts - 1).bit_length(), tokens)
+    return Shape(rows, frames, 1 << (max(texts, rows) - 1).bit_length(), tokens)
 
 
 def next_step(
