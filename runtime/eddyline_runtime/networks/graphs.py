@@ -24,6 +24,8 @@ Call = Callable[[], Tensor]
 Capture = Callable[[Call], Call]
 """Given a call, returns one that does the same work again, on the same memory, and gives the same tensor anew."""
 
+CHANGING = 2
+"""Of the tensors of a call, latents and tau: the others stay while the words and keys do."""
 SEEN_SHAPES = 256
 """Shapes whose calls are counted; when there are more, counting begins anew."""
 
@@ -109,7 +111,7 @@ class _Inputs:
     words: Conditioning
 
     def tensors(self) -> list[Tensor]:
-        """All of them, in an order that is always the same."""
+        """All of them, in an order that is always the same: first the two that change in every call."""
         words, known = self.words, self.words.projected
         texts = [words.text] if known is None else [known.keys_values, known.brief]
         return [self.latents, self.tau, words.text_mask, words.text_index, words.actions, words.stride, *texts]
@@ -143,6 +145,7 @@ class _Graph:
     ) -> None:
         given = _Inputs(latents, tau, words)
         self._inputs = given.held(shape.texts)
+        self._words: Conditioning | None = None
         self._take(given)
 
         before = backend.launches.copy()
@@ -164,8 +167,11 @@ class _Graph:
         return velocity
 
     def _take(self, given: _Inputs) -> None:
-        for mine, theirs in zip(self._inputs.tensors(), given.tensors(), strict=True):
+        pairs = [*zip(self._inputs.tensors(), given.tensors(), strict=True)]
+        same_words = given.words is self._words  # whose tensors nobody changes
+        for mine, theirs in pairs[:CHANGING] if same_words else pairs:
             mine[: len(theirs)].copy_(theirs)
+        self._words = given.words
 
 
 def _alike(t: Tensor) -> Tensor:
