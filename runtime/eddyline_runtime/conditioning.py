@@ -127,11 +127,20 @@ class RowWords:
     """Each takes a further row of the batch."""
 
 
+def all_rows(rows: Sequence[RowWords]) -> list[RowWords]:
+    """The rows of one call: those of a batch, then what guidance pulls each of them away from."""
+    return [*rows, *(replace(row, texts=away.texts, actions=away.actions) for row in rows for away in row.away)]
+
+
+def texts_of(rows: Sequence[RowWords]) -> list[str]:
+    """Every text that rows are under, once."""
+    return list(dict.fromkeys(text for row in rows for text in row.texts))
+
+
 def conditioning(rows: Sequence[RowWords], cache: TextCache, *, device: torch.device) -> Conditioning:
     """The conditioning of a batch: its rows, then what guidance pulls each of them away from, all for one call."""
-    further = (replace(row, texts=away.texts, actions=away.actions) for row in rows for away in row.away)
-    every = [*rows, *further]
-    texts = list(dict.fromkeys(text for row in every for text in row.texts))
+    every = all_rows(rows)
+    texts = texts_of(every)
     held = torch.tensor([row.actions for row in every], dtype=torch.float32, device=device)
     encoded = [cache.get(text) for text in texts]
     return Conditioning(

@@ -13,11 +13,12 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
-from eddyline_runtime.conditioning import UNCONDITIONAL, RowWords, TextCache, conditioning
+from eddyline_runtime.conditioning import UNCONDITIONAL, RowWords, TextCache, all_rows, conditioning, texts_of
 from eddyline_runtime.config import GraphConfig
 from eddyline_runtime.flow.noise import noise_latents
 from eddyline_runtime.flow.sampler import VelocityFn, pull
 from eddyline_runtime.model.codec import DecoderState, stack_states
+from eddyline_runtime.model.streamdit import Conditioning
 from eddyline_runtime.networks.graphs import Capture, CudaCapture, GraphedModel
 from eddyline_runtime.prompts import Slot, merge
 from eddyline_runtime.weights import World
@@ -52,6 +53,7 @@ class Dreamer:
             # on a CPU it would save a hundredth of a call, and round otherwise than texts that go through together
             project=world.model.project if on_gpu else None,
         )
+        self._last: tuple[list[RowWords], Conditioning] | None = None
         capture = capture or (CudaCapture(self.device) if on_gpu else None)
         self._model = GraphedModel(world.model, graphs, capture=capture) if capture else world.model
 
@@ -70,7 +72,7 @@ class Dreamer:
     def velocity(self, rows: Sequence[RowWords]) -> VelocityFn:
         """The network under the words of a batch; what guidance pulls away from is further rows of the same call."""
         model = self._model
-        words = conditioning(rows, self.texts, device=self.device)
+        words = self._words(rows)
         further = [(number, away.scales) for number, row in enumerate(rows) for away in row.away]
         if not further:
             return lambda latents, tau: model(latents, tau, words).float()
@@ -83,6 +85,16 @@ class Dreamer:
             return towards.index_add(0, of, pull(towards[of], away, scales))
 
         return guided_velocity
+
+    def _words(self, rows: Sequence[RowWords]) -> Conditioning:
+        """The conditioning of a batch: that of the last call where the words and keys are still the same."""
+        if self._last is not None and self._last[0] == [*rows]:
+            for text in texts_of(all_rows(rows)):
+                self.texts.get(text)  # it is in use, so it is not to be forgotten
+            return self._last[1]
+        words = conditioning(rows, self.texts, device=self.device)
+        self._last = ([*rows], words)
+        return words
 
     def noise(self, *, seed: int, epoch: int, first: int, frames: int) -> Float[Tensor, "F C Y X"]:
         """Noise of `frames` latent frames of a view from index `first` on."""

@@ -39,7 +39,7 @@ def test_every_block_of_the_network_launches_the_kernel_and_answers_as_on_plain_
         ours = model(latents, tau, words)
     depth = sizes.depth
     assert backend.launches - before == {
-        "window_attention": depth, "norm_rotate": depth, "residual_norm": 3 * depth + 1
+        "window_attention": depth, "norm_rotate": depth, "rms_norm": 2 * depth, "residual_norm": 3 * depth + 1
     }  # fmt: skip
 
     monkeypatch.setenv(backend.VARIABLE, "reference")

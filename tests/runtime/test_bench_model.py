@@ -159,7 +159,7 @@ def test_a_gpu_needs_room_for_what_the_network_made_of_the_texts(monkeypatch: py
     }
     assert counted["cpu"].texts == 0
     one_text = sizes.depth * 2 * 512 * sizes.width * 2  # keys and values of every block, in two bytes
-    assert counted["cuda"].texts == 2 * 2 * one_text, "of two views, as kept and as one batch has them"
+    assert counted["cuda"].texts == 3 * 2 * one_text, "of two views: kept, in one batch, and in its graph"
 
 
 def test_mistakes_end_the_command_with_one_line(

@@ -38,6 +38,30 @@ def test_the_second_half_of_a_guided_batch_is_under_what_guidance_pulls_away_fro
     assert not torch.equal(towards[1], away[1])
 
 
+def test_words_that_stay_the_same_are_put_on_the_device_once_and_their_texts_stay_known(world: World) -> None:
+    dreamer = Dreamer(world, text_cache=2)
+    seen = []
+    watch = world.model.register_forward_pre_hook(lambda model, given: seen.append(given[2]))
+    row = RowWords(texts=("a", "a"), actions=(0.0,) * 5, stride=1)
+    sizes = world.card.model
+    latents = torch.zeros(1, 2, sizes.latent_channels, sizes.latent_height, sizes.latent_width)
+
+    def call(row: RowWords) -> None:
+        dreamer.velocity([row])(latents, torch.full((1, 2), 0.5))
+
+    try:
+        for other in ("b", "c"):
+            call(row)
+            dreamer.texts.get(other)
+        call(dataclasses.replace(row))
+        call(dataclasses.replace(row, stride=2))
+    finally:
+        watch.remove()
+    assert seen[0] is seen[1] is seen[2]
+    assert seen[3] is not seen[2]
+    assert dreamer.texts.encoded == 3, "a was in use all the time, so b went"
+
+
 def test_only_rows_that_are_guided_take_further_rows_and_what_these_add_is_summed(world: World) -> None:
     dreamer = Dreamer(world, text_cache=8)
     left, none = (1.0, 0.0, 0.0, 0.0, 0.0), (0.0,) * 5

@@ -17,8 +17,8 @@ from eddyline_runtime.networks.difference import fixed_call, relative
 from eddyline_runtime.networks.fp8 import quantise_linears, quantise_world
 from eddyline_runtime.weights import World, load_world
 
-LARGEST_ERROR = 0.05
-"""Of the velocity, relative to its size. bf16 alone moves it by about a tenth of this."""
+LARGEST_ERROR = 0.02
+"""Of the velocity, relative to its size: twice what was found with these weights, four times that of bf16 alone."""
 
 
 @pytest.fixture

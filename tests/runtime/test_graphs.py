@@ -84,7 +84,7 @@ def call(world: World, texts: list[str], *, rows: int = 1, seed: int = 0) -> tup
 
 
 def test_the_shape_of_a_call_has_room_for_a_power_of_two_of_texts(tiny: World) -> None:
-    for count, room in ((1, 1), (2, 2), (3, 4)):
+    for count, room in ((1, 2), (2, 2), (3, 4)):
         latents, _, words = call(tiny, [f"text {number}" for number in range(count)], rows=2)
         assert shape_of(latents, words) == Shape(rows=2, frames=FRAMES, texts=room, tokens=24)
 

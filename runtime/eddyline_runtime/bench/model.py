@@ -62,7 +62,7 @@ def measure_world(
     """All numbers of one world, for batches of 1 to `views`.
 
     Args:
-        linears: one of `LINEARS`; with "fp8", how far that takes the velocity is among the numbers.
+        linears: "plain" or "fp8"; with "fp8", how far that takes the velocity is among the numbers.
         free: bytes that are free on a device, None where that is not known.
 
     Raises:

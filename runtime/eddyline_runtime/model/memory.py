@@ -31,7 +31,7 @@ class DreamMemory:
     loading: int
     """The most while they are made: in float32 first."""
     texts: int
-    """What the network made of the texts in force, as kept and as one batch has it; on a GPU alone."""
+    """What the network made of the texts in force, as kept, as one batch and as its graph has it; on a GPU alone."""
     denoising: int
     """The most that one call of StreamDiT holds, its inputs included."""
     decoding: int
@@ -73,7 +73,7 @@ def dream_memory(
     return DreamMemory(
         weights=whole * dtype.itemsize + decoder * _FULL,
         loading=(whole + decoder) * _FULL,
-        texts=2 * views * 2 * model.depth * text_tokens * model.width * dtype.itemsize if device.type == "cuda" else 0,
+        texts=3 * views * 2 * model.depth * text_tokens * model.width * dtype.itemsize if device.type == "cuda" else 0,
         denoising=denoising_bytes(
             model, device=device, dtype=dtype, views=views, frames=frames, text_tokens=text_tokens
         ),

@@ -24,6 +24,7 @@ from torch.nn import functional as F
 
 from eddyline_kernels.attention import window_attention
 from eddyline_kernels.modulation import norm_rotate, residual_norm
+from eddyline_kernels.norm import rms_norm
 from eddyline_runtime.config import ModelConfig
 from eddyline_runtime.model.linear import Fp8Rows, norm_for
 
@@ -320,7 +321,7 @@ class RMSNorm(nn.Module):
         self.weight = nn.Parameter(torch.ones(dim))
 
     def forward(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch D"]:
-        return F.rms_norm(x, (x.shape[-1],), self.weight.to(x.dtype), eps=self.EPS)
+        return rms_norm(x, self.weight, eps=self.EPS)
 
 
 def precondition(

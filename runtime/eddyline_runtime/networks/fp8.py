@@ -15,8 +15,6 @@ from eddyline_runtime.model.streamdit import Block, StreamDiT
 from eddyline_runtime.networks.difference import fixed_call, relative
 from eddyline_runtime.weights import World
 
-LINEARS = ("plain", "fp8")
-"""How the blocks multiply: in the network's own precision, or in FP8."""
 _LAYERS = ("qkv", "attention_out", "text_q", "text_out")
 
 

@@ -24,6 +24,8 @@ Call = Callable[[], Tensor]
 Capture = Callable[[Call], Call]
 """Given a call, returns one that does the same work again, on the same memory, and gives the same tensor anew."""
 
+CHANGING = 2
+"""Of the tensors of a call, latents and tau: the others stay while the words and keys do."""
 SEEN_SHAPES = 256
 """Shapes whose calls are counted; when there are more, counting begins anew."""
 
@@ -37,7 +39,7 @@ class Shape:
     rows: int
     frames: int
     texts: int
-    """Places for texts, a power of two: how many texts are in force changes from tick to tick."""
+    """Places for texts, a power of two and one for each row at least: how many are in force changes all the time."""
     tokens: int
 
 
@@ -45,7 +47,7 @@ def shape_of(latents: Float[Tensor, "B F C Y X"], words: Conditioning) -> Shape:
     """The shape of a call."""
     rows, frames = latents.shape[:2]
     texts, tokens = words.text_mask.shape
-    return Shape(rows, frames, 1 << (texts - 1).bit_length(), tokens)
+    return Shape(rows, frames, 1 << (max(texts, rows) - 1).bit_length(), tokens)
 
 
 def next_step(
@@ -109,7 +111,7 @@ class _Inputs:
     words: Conditioning
 
     def tensors(self) -> list[Tensor]:
-        """All of them, in an order that is always the same."""
+        """All of them, in an order that is always the same: first the two that change in every call."""
         words, known = self.words, self.words.projected
         texts = [words.text] if known is None else [known.keys_values, known.brief]
         return [self.latents, self.tau, words.text_mask, words.text_index, words.actions, words.stride, *texts]
@@ -143,6 +145,7 @@ class _Graph:
     ) -> None:
         given = _Inputs(latents, tau, words)
         self._inputs = given.held(shape.texts)
+        self._words: Conditioning | None = None
         self._take(given)
 
         before = backend.launches.copy()
@@ -164,8 +167,11 @@ class _Graph:
         return velocity
 
     def _take(self, given: _Inputs) -> None:
-        for mine, theirs in zip(self._inputs.tensors(), given.tensors(), strict=True):
+        pairs = [*zip(self._inputs.tensors(), given.tensors(), strict=True)]
+        same_words = given.words is self._words  # whose tensors nobody changes
+        for mine, theirs in pairs[:CHANGING] if same_words else pairs:
             mine[: len(theirs)].copy_(theirs)
+        self._words = given.words
 
 
 def _alike(t: Tensor) -> Tensor:
