@@ -57,6 +57,12 @@ class History:
         parts = ((made.chunk, made.chunk.frames[max(0, shown + 1 - made.frame) :]) for made in self._chunks)
         return tuple(Unshown(frames, chunk.prompt, chunk.events) for chunk, frames in parts if len(frames))
 
+    def at(self, shown: int) -> Moment | None:
+        """The moment before the chunk of `shown`, the frame on the screen, or the nearest that is remembered; None
+        before a scene has begun."""
+        past = (past.moment for past in reversed(self._moments) if past.frame <= shown)
+        return next(past, self._moments[0].moment if self._moments else None)
+
     def reach(self, shown: int) -> int:
         """How many frames before `shown` can be gone back to."""
         return max(0, shown - self._moments[0].frame) if self._moments else 0
