@@ -217,7 +217,7 @@ class Engine:
         Args:
             at_s: when its playhead starts, if there are frames to be shown.
             unshown: frames before the first new one that are shown first; they count in the epoch.
-            bookmarks: places that it can return to, besides those it will be told.
+            bookmarks: the places that it can return to.
 
         Returns:
             the unshown frames, as chunks of this view.

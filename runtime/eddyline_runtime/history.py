@@ -45,7 +45,9 @@ class History:
         return len(self._moments), len(self._chunks)
 
     def add_moment(self, moment: Moment, *, frame: int) -> None:
-        """Remember where the view stands before `frame` is made."""
+        """Remember where the view stands before `frame` is made; what was remembered of that frame is forgotten."""
+        while self._moments and self._moments[-1].frame == frame:
+            self._moments.pop()
         self._moments.append(_Past(frame, moment))
 
     def add_chunk(self, chunk: Chunk, *, frame: int) -> None:

@@ -186,6 +186,7 @@ def _check_fits(told: _Moment, tensors: dict[str, Tensor], card: WorldCard) -> N
     sizes = card.model
     frame = (sizes.latent_channels, sizes.latent_height, sizes.latent_width)
     partition, words = told.profile.partition, told.words
+    parts: tuple[_Moment | _Place, ...] = (told, *told.bookmarks)
     names, count = {place.name for place in told.bookmarks}, len(told.bookmarks)
     wanted = {
         "latents": (partition.buffer_frames, *frame),
@@ -203,7 +204,7 @@ def _check_fits(told: _Moment, tensors: dict[str, Tensor], card: WorldCard) -> N
         and len(words.pending) <= MAX_PENDING
         and len(words.live) <= MAX_EVENTS
         and len(told.actions) == len(card.action_names)
-        and all(_goes_on(part, partition, card) for part in (told, *told.bookmarks))
+        and all(_goes_on(part, partition, card) for part in parts)
         and len(names) == count
         and names.issuperset(wish.bookmark for wish in words.pending if wish.bookmark)
         and told.stride in STRIDES

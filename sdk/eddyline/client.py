@@ -167,8 +167,8 @@ class Runtime:
 
     def _opened(self, message: protocol.OpenView, snapshot: bytes | None = None) -> View:
         world = self._link.world
-        rate, held = 0.0 if world is None else world.fps / message.stride, {} if snapshot is None else None
-        view = View(self._link, message.view, message.name, rate, held=held)
+        rate = 0.0 if world is None else world.fps / message.stride
+        view = View(self._link, message.view, message.name, rate, held={} if snapshot is None else None)
         self._link.open_view(view, message, snapshot)
         return view
 

@@ -154,6 +154,15 @@ def test_after_a_return_one_can_go_back_to_before_it(run):
     assert any(torch.equal(again.latents, chunk.latents) for chunk in castle)
 
 
+def test_returning_often_leaves_what_can_be_rewound(run):
+    bookmark(run, "forest")
+    held, _ = run.engine._history[1].held
+    for word in range(1, 20):
+        ask(run, back(word, "forest"))
+        run.outcomes += run.engine.tick(run.clock.now_s)
+    assert run.engine._history[1].held[0] <= held + 1
+
+
 def test_a_snapshot_keeps_bookmarks_and_a_return_that_waits(run, start):
     bookmark(run, "forest")
     bookmark(run, "same", word=101)
