@@ -6,7 +6,9 @@ from eddyline_runtime.engine import Told, ViewStatus
 from eddyline_runtime.prompts import Wish
 
 
-def wish(message: protocol.Prompt | protocol.Event | protocol.Cut, *, word: int, fps: float) -> Wish:
+def wish(
+    message: protocol.Prompt | protocol.Event | protocol.Cut | protocol.ReturnTo, *, word: int, fps: float
+) -> Wish:
     """What a view is told. `word`: the engine's id for it; `fps`: the view's rate."""
     match message:
         case protocol.Prompt():
@@ -16,6 +18,8 @@ def wish(message: protocol.Prompt | protocol.Event | protocol.Cut, *, word: int,
             return Wish(id=word, verb="event", text=message.text, at=message.at, hold_frames=hold_frames)
         case protocol.Cut():
             return Wish(id=word, verb="cut", text=message.text, seed=message.seed)
+        case protocol.ReturnTo():
+            return Wish(id=word, verb="cut", text=message.prompt or "", bookmark=message.name)
 
 
 def receipt(view: int, word: int, told: Told) -> ReceiptUpdate:

@@ -199,7 +199,14 @@ class Desk:
                 self._save(seat, number)
             case protocol.Cancel(id=number):
                 self._cancel(seat, number)
-            case protocol.Prompt() | protocol.Event() | protocol.Cut() | protocol.Rewind():
+            case (
+                protocol.Prompt()
+                | protocol.Event()
+                | protocol.Cut()
+                | protocol.Rewind()
+                | protocol.Bookmark()
+                | protocol.ReturnTo()
+            ):
                 self._say(seat, message)
 
     # ---- views open and close
@@ -412,11 +419,14 @@ class Desk:
             return
         seat.waiting.add(message.id)
         handle, word = seat.view.handle, seat.view.engine_word(seat, message.id)
-        if isinstance(message, protocol.Rewind):
-            self._runner.post(requests.Rewind(view=handle, word=word, seconds=message.seconds, at_s=self._clock()))
-        else:
-            wish = answers.wish(message, word=word, fps=seat.view.opened.fps)
-            self._runner.post(requests.Say(view=handle, wish=wish))
+        match message:
+            case protocol.Rewind(seconds=seconds):
+                self._runner.post(requests.Rewind(view=handle, word=word, seconds=seconds, at_s=self._clock()))
+            case protocol.Bookmark(name=name):
+                self._runner.post(requests.Bookmark(view=handle, word=word, name=name, at_s=self._clock()))
+            case _:
+                wish = answers.wish(message, word=word, fps=seat.view.opened.fps)
+                self._runner.post(requests.Say(view=handle, wish=wish))
 
     def _save(self, seat: ClientView, number: int) -> None:
         client, view = seat.client, seat.view

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from eddyline.errors import OptionError
-from eddyline_runtime import moments, prompts, scheduling
+from eddyline_runtime import bookmarks, moments, prompts, scheduling
 from eddyline_runtime.actions import ActionChange, action_vector
 from eddyline_runtime.admission import BatchCosts
 from eddyline_runtime.conditioning import Away, RowWords
@@ -33,7 +33,7 @@ from eddyline_runtime.prompts import Note, Wish
 from eddyline_runtime.scheduling import Candidate, Timeline
 from eddyline_runtime.snapshot import Snapshot
 from eddyline_runtime.understanding import KnownPhrases, Understanding
-from eddyline_runtime.view import Chunk, NoiseKey, Unshown, ViewState
+from eddyline_runtime.view import Bookmark, Chunk, NoiseKey, Unshown, ViewState
 from eddyline_runtime.weights import World
 
 WARM_UP_CHUNKS = 3
@@ -203,13 +203,21 @@ class Engine:
         return moments.take(self._views[view])
 
     def revive_view(
-        self, view: int, moment: Moment, *, at_s: float, epoch: int = 0, unshown: Sequence[Unshown] = ()
+        self,
+        view: int,
+        moment: Moment,
+        *,
+        at_s: float,
+        epoch: int = 0,
+        unshown: Sequence[Unshown] = (),
+        bookmarks: Mapping[str, Bookmark] | None = None,
     ) -> list[Chunk]:
         """Open a view that goes on from a moment of this world, of this or of another view.
 
         Args:
             at_s: when its playhead starts, if there are frames to be shown.
             unshown: frames before the first new one that are shown first; they count in the epoch.
+            bookmarks: the places that it can return to.
 
         Returns:
             the unshown frames, as chunks of this view.
@@ -221,6 +229,7 @@ class Engine:
         pending = prompts.without_receipts(moment.words).pending
         frames = sum(len(part.frames) for part in unshown)
         state = self._revived(moment, view=view, epoch=epoch, shown_again=frames, pending=pending)
+        state.bookmarks = bookmarks or {}
         if frames:
             state.timeline = Timeline(fps=self._fps(state), start_s=at_s, made=frames)
         self._enter(state)
@@ -245,13 +254,20 @@ class Engine:
             self._check_room(view)
             self._enter(moments.begin_alike(state, view=view, epoch=epoch))
             return []
-        return self.revive_view(view, self.moment(source), at_s=at_s, epoch=epoch, unshown=self.unshown(source, at_s))
+        return self.revive_view(
+            view,
+            self.moment(source),
+            at_s=at_s,
+            epoch=epoch,
+            unshown=self.unshown(source, at_s),
+            bookmarks=state.bookmarks,
+        )
 
     def save_view(self, view: int, number: int, *, at_s: float) -> Saved:
         """A snapshot of a view as it is on the screen at `at_s`."""
         if self._views[view].opening is not None:
             return Saved(view, number, None)
-        return Saved(view, number, Snapshot(self.moment(view), self.unshown(view, at_s)))
+        return Saved(view, number, Snapshot(self.moment(view), self.unshown(view, at_s), self._views[view].bookmarks))
 
     def unshown(self, view: int, at_s: float) -> tuple[Unshown, ...]:
         """The frames of a view that are made and not due at `at_s`."""
@@ -293,11 +309,27 @@ class Engine:
         revived = self._revived(moment, view=view, epoch=state.epoch + 1, pending=pending)
         revived.timeline = scheduling.take_back(timeline, at_s)
         revived.paused, revived.parked, revived.unknown_keys = state.paused, state.parked, state.unknown_keys
-        revived.actions = state.actions
+        revived.actions, revived.bookmarks = state.actions, state.bookmarks
         revived.last_epoch, revived.epoch_start = (state.epoch, state.epoch_start), revived.timeline.made
         history.move(revived.timeline.made - frame)
         self._views[view] = revived
         return Rewound(view, revived.epoch, (shown - frame) / timeline.fps)
+
+    def bookmark(self, view: int, name: str, *, at_s: float) -> tuple[int, int]:
+        """Remember under a name what is on the screen at `at_s`: a cut can begin from there.
+
+        Returns:
+            epoch and index of the frame that is on the screen.
+
+        Raises:
+            OptionError: nothing is on the screen yet, or there are too many bookmarks.
+        """
+        state = self._views[view]
+        moment = self._history[view].at(state.timeline.playhead(at_s) if state.timeline else 0)
+        if moment is None:
+            raise OptionError(f"nothing of view {view} is to be seen yet; ask again once it shows its first frame")
+        state.bookmarks = bookmarks.with_bookmark(state.bookmarks, name, bookmarks.bookmark_of(moment))
+        return state.playhead(at_s)
 
     def _remember(self, state: ViewState) -> None:
         frame = state.timeline.made if state.timeline else 0
@@ -314,6 +346,10 @@ class Engine:
     def say(self, view: int, wish: Wish) -> Told:
         """Take in a prompt, event or cut: accepted or rejected."""
         state = self._views[view]
+        try:
+            wish = bookmarks.settled(wish, state.words, state.bookmarks)
+        except OptionError as error:
+            return Told(view, state.epoch, Note(id=wish.id, state="rejected", reason=str(error)))
         state.words, note = prompts.accept(state.words, wish, state.tick_frames)
         return Told(view, state.epoch, note)
 
@@ -592,16 +628,21 @@ class Engine:
         if state.timeline is not None and state.timeline.made > state.epoch_start:
             state.last_epoch = (state.epoch, state.epoch_start)
         state.epoch += 1
-        self._begin_scene(state, state.noise.seed if cut.seed is None else cut.seed)
+        state.chunks_made, state.frames_before = 0, 0
+        state.epoch_start = state.timeline.made if state.timeline else 0
+        if cut.bookmark:
+            bookmarks.begin_from(state, state.bookmarks[cut.bookmark], device=self._dreamer.device)
+            self._remember(state)
+        else:
+            self._begin_scene(state, state.noise.seed if cut.seed is None else cut.seed)
         outcomes: list[Outcome] = [*self._told(state, notes, said)]
         return outcomes
 
     def _begin_scene(self, state: ViewState, seed: int) -> None:
         state.noise = NoiseKey(seed, state.epoch)
         state.opening = Opening(self._noise(state, state.partition.buffer_frames), state.partition)
-        state.latents, state.decoder, state.chunks_made, state.frames_before = None, None, 0, 0
+        state.latents, state.decoder = None, None
         state.action_change = ActionChange(state.actions, state.actions)  # a new scene shows no others
-        state.epoch_start = state.timeline.made if state.timeline else 0
 
     def _advance_openings(self, batch: Sequence[ViewState]) -> None:
         openings = [state.opening for state in batch if state.opening is not None]

@@ -45,7 +45,9 @@ class History:
         return len(self._moments), len(self._chunks)
 
     def add_moment(self, moment: Moment, *, frame: int) -> None:
-        """Remember where the view stands before `frame` is made."""
+        """Remember where the view stands before `frame` is made; what was remembered of that frame is forgotten."""
+        while self._moments and self._moments[-1].frame == frame:
+            self._moments.pop()
         self._moments.append(_Past(frame, moment))
 
     def add_chunk(self, chunk: Chunk, *, frame: int) -> None:
@@ -56,6 +58,12 @@ class History:
         """The frames after `shown`, the one that is on the screen."""
         parts = ((made.chunk, made.chunk.frames[max(0, shown + 1 - made.frame) :]) for made in self._chunks)
         return tuple(Unshown(frames, chunk.prompt, chunk.events) for chunk, frames in parts if len(frames))
+
+    def at(self, shown: int) -> Moment | None:
+        """The moment before the chunk of `shown`, the frame on the screen, or the nearest that is remembered; None
+        before a scene has begun."""
+        past = (past.moment for past in reversed(self._moments) if past.frame <= shown)
+        return next(past, self._moments[0].moment if self._moments else None)
 
     def reach(self, shown: int) -> int:
         """How many frames before `shown` can be gone back to."""

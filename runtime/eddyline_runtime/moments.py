@@ -73,6 +73,7 @@ def begin_alike(state: ViewState, *, view: int, epoch: int) -> ViewState:
         epoch=epoch,
         noise=state.noise,
         opening=state.opening.copy(),
+        bookmarks=state.bookmarks,
     )
 
 

@@ -39,6 +39,8 @@ class Wish:
     """Events only: how many frames of video chunks enter under it; never less than one chunk."""
     seed: int | None = None
     """Cuts only: the seed of the new scene; None keeps the view's."""
+    bookmark: str = ""
+    """Cuts only: the bookmark that the new scene begins from; empty: from noise."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -56,7 +56,12 @@ class Restore(msgspec.Struct, frozen=True, kw_only=True, tag="restore"):
     def __call__(self, engine: Engine) -> Iterable[Outcome]:
         snapshot = read_snapshot(self.snapshot, engine.world.card)
         return engine.revive_view(
-            self.view, snapshot.moment, at_s=self.at_s, epoch=self.epoch, unshown=snapshot.unshown
+            self.view,
+            snapshot.moment,
+            at_s=self.at_s,
+            epoch=self.epoch,
+            unshown=snapshot.unshown,
+            bookmarks=snapshot.bookmarks,
         )
 
 
@@ -134,10 +139,27 @@ class Rewind(msgspec.Struct, frozen=True, kw_only=True, tag="rewind"):
         return [rewound, Told(self.view, rewound.epoch, done)]
 
 
+class Bookmark(msgspec.Struct, frozen=True, kw_only=True, tag="bookmark"):
+    """Remember what is on the screen under a name; the receipt of `word` says so, or why not."""
+
+    view: int
+    word: int
+    name: str
+    at_s: float
+
+    def __call__(self, engine: Engine) -> Iterable[Outcome]:
+        try:
+            epoch, frame = engine.bookmark(self.view, self.name, at_s=self.at_s)
+        except OptionError as error:
+            return [Told(self.view, 0, Note(id=self.word, state="rejected", reason=str(error)))]
+        done = Note(id=self.word, state="applied", first_influenced_frame=frame, first_full_frame=frame)
+        return [Told(self.view, epoch, done)]
+
+
 Command = Callable[[Engine], Iterable[Outcome]]
 """What the engine is asked; a `Request` where that changes views."""
 
-Request = Open | Fork | Restore | Close | Say | Cancel | Act | Rest | Rewind
+Request = Open | Fork | Restore | Close | Say | Cancel | Act | Rest | Rewind | Bookmark
 
 
 def needed_view(request: Request) -> int | None:

@@ -1,13 +1,15 @@
 """A moment of a view as one file: saved by a game, given back in another process.
 
-A safetensors file, so that reading it runs nothing. Its tensors are `latents` and `decoded` (see `moments.Moment`) and
-`frames`, uint8 [T, H, W, 3]: what was made and not shown yet. Its metadata is `format`, `moment` (JSON) and `sha256` of
-all the rest. The moment names the world's weights: another world's numbers mean something else.
+A safetensors file, so that reading it runs nothing. Its tensors are `latents` and `decoded` (see `moments.Moment`),
+`frames`, uint8 [T, H, W, 3]: what was made and not shown yet; `bookmarked_latents` [P, F, C, Y, X] and
+`bookmarked_decoded` [P, 1, 1, C, Y, X] are of the view's P bookmarks (see `view.Bookmark`). Its metadata is `format`,
+`moment` (JSON) and `sha256` of all the rest. The moment names the world's weights: another world's numbers mean
+something else.
 """
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Annotated, Any
 
 import msgspec
@@ -20,16 +22,18 @@ from torch import Tensor
 
 from eddyline.errors import ConfigError, SnapshotError
 from eddyline_runtime.actions import ActionChange
-from eddyline_runtime.config import Profile
+from eddyline_runtime.bookmarks import MAX_BOOKMARKS
+from eddyline_runtime.config import Partition, Profile
 from eddyline_runtime.history import NEWEST_CHUNKS
 from eddyline_runtime.model.streamdit import STRIDES
 from eddyline_runtime.moments import Moment
 from eddyline_runtime.prompts import MAX_EVENTS, MAX_PENDING, Words
-from eddyline_runtime.view import NoiseKey, Unshown
+from eddyline_runtime.view import Bookmark, NoiseKey, Unshown
 from eddyline_runtime.weights import WorldCard
 
 FORMAT = "eddyline-snapshot"
-VERSION = 2
+TENSORS = {"latents", "decoded", "frames", "bookmarked_latents", "bookmarked_decoded"}
+VERSION = 3
 MAX_WORDS_BYTES = 1 << 20
 """What the words of a moment may take; the rest of a snapshot's size is known."""
 
@@ -38,10 +42,11 @@ _Text = Annotated[str, msgspec.Meta(max_length=4096)]
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A moment, and the frames before it that nobody saw, oldest first."""
+    """A moment, the frames before it that nobody saw, oldest first, and the bookmarks of the view."""
 
     moment: Moment
     unshown: tuple[Unshown, ...] = ()
+    bookmarks: Mapping[str, Bookmark] = field(default_factory=dict)
 
 
 class _Part(msgspec.Struct, frozen=True):
@@ -50,6 +55,14 @@ class _Part(msgspec.Struct, frozen=True):
     frames: Annotated[int, msgspec.Meta(ge=1)]
     prompt: _Text
     events: Annotated[tuple[_Text, ...], msgspec.Meta(max_length=MAX_EVENTS)]
+
+
+class _Place(msgspec.Struct, frozen=True):
+    """A bookmark, but for its tensors."""
+
+    name: Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
+    noise: NoiseKey
+    action_change: ActionChange
 
 
 class _Moment(msgspec.Struct, frozen=True):
@@ -65,6 +78,7 @@ class _Moment(msgspec.Struct, frozen=True):
     actions: tuple[Annotated[float, msgspec.Meta(ge=-1, le=1)], ...]
     action_change: ActionChange
     unshown: tuple[_Part, ...]
+    bookmarks: Annotated[tuple[_Place, ...], msgspec.Meta(max_length=MAX_BOOKMARKS)]
 
 
 def max_snapshot_bytes(card: WorldCard) -> int:
@@ -73,7 +87,8 @@ def max_snapshot_bytes(card: WorldCard) -> int:
     latent = 4 * sizes.latent_channels * sizes.latent_height * sizes.latent_width
     picture = 3 * card.height * card.width * card.codec.frames_per_latent
     return MAX_WORDS_BYTES + max(
-        latent * (profile.partition.buffer_frames + 1) + picture * NEWEST_CHUNKS * profile.partition.chunk_frames
+        latent * (1 + MAX_BOOKMARKS) * (profile.partition.buffer_frames + 1)
+        + picture * NEWEST_CHUNKS * profile.partition.chunk_frames
         for profile in card.profiles.values()
     )
 
@@ -92,12 +107,16 @@ def write_snapshot(snapshot: Snapshot, card: WorldCard) -> bytes:
         actions=moment.actions,
         action_change=moment.action_change,
         unshown=tuple(_Part(len(part.frames), part.prompt, part.events) for part in snapshot.unshown),
+        bookmarks=tuple(_Place(name, kept.noise, kept.action_change) for name, kept in snapshot.bookmarks.items()),
     )
+    places = snapshot.bookmarks.values()
     none = np.zeros((0, card.height, card.width, 3), np.uint8)
     tensors = {
         "latents": moment.latents,
         "decoded": moment.decoded,
         "frames": torch.from_numpy(np.concatenate([none, *(part.frames for part in snapshot.unshown)])),
+        "bookmarked_latents": _stacked([kept.latents for kept in places], like=moment.latents.half()),
+        "bookmarked_decoded": _stacked([kept.decoded for kept in places], like=moment.decoded),
     }
     encoded = msgspec.json.encode(told).decode()
     return save(tensors, {"format": FORMAT, "moment": encoded, "sha256": _digest(encoded, tensors)})
@@ -113,7 +132,7 @@ def read_snapshot(data: bytes, card: WorldCard) -> Snapshot:
     if len(data) > limit:
         raise SnapshotError(f"a snapshot of {len(data)} bytes; those of this world have {limit} at most")
     metadata, tensors = _opened(data)
-    if metadata.get("format") != FORMAT or set(tensors) != {"latents", "decoded", "frames"}:
+    if metadata.get("format") != FORMAT or set(tensors) != TENSORS:
         raise SnapshotError(f"this is no snapshot of a view (format {metadata.get('format')!r}, expected {FORMAT!r})")
     encoded = metadata.get("moment", "")
     version = _version(encoded)
@@ -140,7 +159,7 @@ def read_snapshot(data: bytes, card: WorldCard) -> Snapshot:
         latents=tensors["latents"],
         decoded=tensors["decoded"],
     )
-    return Snapshot(moment, _unshown(told.unshown, tensors["frames"].numpy()))
+    return Snapshot(moment, _unshown(told.unshown, tensors["frames"].numpy()), _bookmarks(told.bookmarks, tensors))
 
 
 def _opened(data: bytes) -> tuple[dict[str, str], dict[str, Tensor]]:
@@ -166,33 +185,63 @@ def _check_fits(told: _Moment, tensors: dict[str, Tensor], card: WorldCard) -> N
     """What a digest cannot tell: somebody may have written a file of numbers that fit nowhere."""
     sizes = card.model
     frame = (sizes.latent_channels, sizes.latent_height, sizes.latent_width)
-    partition, words, change = told.profile.partition, told.words, told.action_change
+    partition, words = told.profile.partition, told.words
+    parts: tuple[_Moment | _Place, ...] = (told, *told.bookmarks)
+    names, count = {place.name for place in told.bookmarks}, len(told.bookmarks)
     wanted = {
         "latents": (partition.buffer_frames, *frame),
         "decoded": (1, 1, *frame),
         "frames": (sum(part.frames for part in told.unshown), card.height, card.width, 3),
+        "bookmarked_latents": (count, partition.buffer_frames, *frame),
+        "bookmarked_decoded": (count, 1, 1, *frame),
     }
     wrong = [name for name, shape in wanted.items() if tuple(tensors[name].shape) != shape]
-    numbers = all(bool(tensors[name].isfinite().all()) for name in ("latents", "decoded"))
+    numbers = all(bool(tensors[name].isfinite().all()) for name in TENSORS - {"frames"})
+    types = (tensors["frames"].dtype, tensors["bookmarked_latents"].dtype, tensors["bookmarked_decoded"].dtype)
     fits = (
         len(words.slots) == partition.buffer_frames
         and (words.reference_frames, words.chunk_frames) == (partition.reference_frames, partition.chunk_frames)
         and len(words.pending) <= MAX_PENDING
         and len(words.live) <= MAX_EVENTS
-        and len(told.actions) == len(change.after) == len(change.before) == len(card.action_names)
-        and all(abs(action) <= 1 for action in (*change.after, *change.before))
-        and 0 <= change.ticks_left <= partition.num_chunks
+        and len(told.actions) == len(card.action_names)
+        and all(_goes_on(part, partition, card) for part in parts)
+        and len(names) == count
+        and names.issuperset(wish.bookmark for wish in words.pending if wish.bookmark)
         and told.stride in STRIDES
         and told.profile in card.profiles.values()
-        and min(told.noise.seed, told.noise.epoch, told.noise.index) >= 0
+        and types == (torch.uint8, torch.float16, tensors["decoded"].dtype)
     )
-    if wrong or not numbers or not fits or tensors["frames"].dtype != torch.uint8:
+    if wrong or not numbers or not fits:
         what = (
             f"its {wrong[0]} have the shape {tuple(tensors[wrong[0]].shape)}"
             if wrong
             else "its parts do not fit together"
         )
         raise SnapshotError(f"the snapshot is none of this world: {what}; take it anew")
+
+
+def _goes_on(part: _Moment | _Place, partition: Partition, card: WorldCard) -> bool:
+    """Whether a view can have such a noise, and such a change of its actions."""
+    noise, change = part.noise, part.action_change
+    return (
+        len(change.after) == len(change.before) == len(card.action_names)
+        and all(abs(action) <= 1 for action in (*change.after, *change.before))
+        and 0 <= change.ticks_left <= partition.num_chunks
+        and min(noise.seed, noise.epoch, noise.index) >= 0
+    )
+
+
+def _stacked(kept: Sequence[Tensor], *, like: Tensor) -> Tensor:
+    """Tensors of the shape of `like` as one, also where there are none."""
+    return torch.stack([*kept]) if kept else like.new_zeros((0, *like.shape))
+
+
+def _bookmarks(places: Sequence[_Place], tensors: Mapping[str, Tensor]) -> dict[str, Bookmark]:
+    kept = zip(places, tensors["bookmarked_latents"], tensors["bookmarked_decoded"], strict=True)
+    return {
+        place.name: Bookmark(noise=place.noise, action_change=place.action_change, latents=latents, decoded=decoded)
+        for place, latents, decoded in kept
+    }
 
 
 def _unshown(parts: Sequence[_Part], frames: NDArray[np.uint8]) -> tuple[Unshown, ...]:

@@ -4,10 +4,11 @@ State is apart from the networks: everything needed to go on with a view is in i
 """
 
 from collections import deque
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Float16
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -64,6 +65,19 @@ class NoiseKey:
         return replace(self, index=self.index + frames)
 
 
+@dataclass(frozen=True)
+class Bookmark:
+    """What a scene begins from that returns to a place; on the host."""
+
+    noise: NoiseKey
+    """Of the latent frame that enters next."""
+    action_change: ActionChange
+    latents: Float16[Tensor, "F C Y X"]
+    """The buffer. What half precision loses is far less than the noise that most of it is under."""
+    decoded: Float[Tensor, "1 1 C Y X"]
+    """What the codec remembers."""
+
+
 @dataclass
 class ViewState:
     """One endless stream that a game opened."""
@@ -91,6 +105,8 @@ class ViewState:
     """Frames of this epoch before its first chunk: those of a moment that were not shown yet."""
     paused: bool = False
     parked: bool = False
+    bookmarks: Mapping[str, Bookmark] = field(default_factory=dict)
+    """The places it can return to, by name; replaced as a whole."""
     unknown_keys: int = 0
     """Held keys the world has no action for; they are ignored."""
     epoch_start: int = 0

@@ -126,7 +126,7 @@ class Runtime:
         self._check_open()
         if not check_name(name):
             raise OptionError("an empty name names no view; give the one that the view was opened with")
-        view = View(self._link, self._link.next_id(), name, 0.0, watches=True)
+        view = View(self._link, self._link.next_id(), name, 0.0, held={}, watches=True)
         self._link.watch_view(view)
         return view
 
@@ -144,9 +144,7 @@ class Runtime:
         message = protocol.OpenView(
             view=self._link.next_id(), prompt=info.prompt, seed=info.seed, stride=info.stride, name=name
         )
-        view = self._opened(message, data)
-        view._held = None
-        return view
+        return self._opened(message, data)
 
     def _checked(self, plan: ViewPlan) -> protocol.OpenView:
         """A plan as the message that opens its view."""
@@ -169,7 +167,8 @@ class Runtime:
 
     def _opened(self, message: protocol.OpenView, snapshot: bytes | None = None) -> View:
         world = self._link.world
-        view = View(self._link, message.view, message.name, 0.0 if world is None else world.fps / message.stride)
+        rate = 0.0 if world is None else world.fps / message.stride
+        view = View(self._link, message.view, message.name, rate, held={} if snapshot is None else None)
         self._link.open_view(view, message, snapshot)
         return view
 

@@ -367,6 +367,25 @@ def _check_rewind(endpoint: str, prompt: str, patience_s: float) -> None:
         _require(header.index == 0, f"the new epoch begins with frame {header.index}")
 
 
+def _check_bookmark(endpoint: str, prompt: str, patience_s: float) -> None:
+    """What is on the screen is bookmarked, a return begins a new epoch at frame 0 under the prompt that stands, and one
+    to no bookmark is rejected with a reason that says which there are."""
+    with Peer(endpoint, patience_s=patience_s) as peer:
+        opened = _open(peer, prompt, credits=200)
+        peer.expect(FrameHeader)
+        peer.send(protocol.Bookmark(id=13, view=1, name="the gate"))
+        receipt = _settled(peer, 13)
+        _require((receipt.state, receipt.epoch) == ("applied", opened.epoch), f"the receipt is {receipt}")
+        peer.send(protocol.ReturnTo(id=14, view=1, name="nowhere"))
+        receipt = peer.expect(ReceiptUpdate, lambda receipt: receipt.id == 14)
+        _require(receipt.state == "rejected" and "the gate" in receipt.reason, f"the receipt is {receipt}")
+        peer.send(protocol.ReturnTo(id=15, view=1, name="the gate"))
+        receipt = _settled(peer, 15)
+        _require(receipt.epoch is not None and receipt.epoch > opened.epoch, f"the epoch is {receipt.epoch}")
+        header = peer.expect(FrameHeader, lambda header: header.epoch == receipt.epoch)
+        _require((header.index, header.prompt) == (0, prompt), f"it begins with frame {header.index}: {header.prompt}")
+
+
 def _check_fork(endpoint: str, prompt: str, patience_s: float) -> None:
     """A fork shows frames of its own from index 0 on, its source goes on; a fork of nothing is refused."""
     with Peer(endpoint, patience_s=patience_s) as peer:
@@ -479,6 +498,7 @@ CHECKS: tuple[Callable[[str, str, float], None], ...] = (
     _check_late,
     _check_cut,
     _check_rewind,
+    _check_bookmark,
     _check_fork,
     _check_snapshot,
     _check_watch,

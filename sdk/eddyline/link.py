@@ -57,6 +57,8 @@ _WORDS: dict[WordKind, Callable[..., Words]] = {
     "event": protocol.Event,
     "cut": protocol.Cut,
     "rewind": protocol.Rewind,
+    "bookmark": protocol.Bookmark,
+    "return_to": protocol.ReturnTo,
 }
 
 

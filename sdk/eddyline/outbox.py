@@ -1,8 +1,9 @@
 """What must reach the runtime, kept until it is answered: open views, words, held keys, pauses, credits.
 
-Events, prompts, cuts and rewinds are sent at least once: they stay here until their receipt is final, and are sent
-again after a reconnect; the runtime de-duplicates by id. Views that the runtime no longer knows are opened anew, in a
-new epoch, under their last prompt. Belongs to the socket thread; knows no sockets itself (`send` is an argument).
+Events, prompts, cuts, rewinds and bookmarks are sent at least once: they stay here until their receipt is final, and
+are sent again after a reconnect; the runtime de-duplicates by id. Views that the runtime no longer knows are opened
+anew, in a new epoch, under their last prompt. Belongs to the socket thread; knows no sockets itself (`send` is an
+argument).
 """
 
 from __future__ import annotations
@@ -208,8 +209,8 @@ class Outbox:
         message = word.message
         if update.state == "applied":
             view.newest_epoch = max(view.newest_epoch, update.epoch or 0)
-            opening, redescribes = view.opening, isinstance(message, protocol.Prompt | protocol.Cut)
-            if isinstance(opening, protocol.OpenView) and redescribes and update.id > view.prompt_id:
+            opening = view.opening
+            if isinstance(opening, protocol.OpenView) and _redescribes(message) and update.id > view.prompt_id:
                 view.prompt_id = update.id
                 view.opening = _under(opening, message)
         if word.receipt.is_final:
@@ -307,12 +308,19 @@ class Outbox:
             del view.words[word_id]
 
 
+def _redescribes(message: Words) -> bool:
+    """Whether another prompt stands after these words."""
+    if isinstance(message, protocol.ReturnTo):
+        return message.prompt is not None
+    return isinstance(message, protocol.Prompt | protocol.Cut)
+
+
 def _under(opening: protocol.OpenView, message: Words) -> protocol.OpenView:
     """What opens a view as it is after these words."""
     match message:
         case protocol.Cut(text=text, seed=int(seed)):
             return replace(opening, prompt=text, seed=seed)
-        case protocol.Prompt(text=text) | protocol.Cut(text=text):
+        case protocol.Prompt(text=text) | protocol.Cut(text=text) | protocol.ReturnTo(prompt=str(text)):
             return replace(opening, prompt=text)
         case _:
             return opening

@@ -51,6 +51,8 @@ RAW_CODEC = "raw"
 
 Text: TypeAlias = Annotated[str, Meta(min_length=1, max_length=MAX_TEXT_BYTES)]
 Name: TypeAlias = Annotated[str, Meta(max_length=128)]
+PlaceName: TypeAlias = Annotated[str, Meta(min_length=1, max_length=128)]
+"""What a bookmark is called."""
 Note: TypeAlias = Annotated[str, Meta(max_length=4096)]
 Token: TypeAlias = Annotated[str, Meta(min_length=16, max_length=64, pattern=r"^[0-9A-Za-z_-]+$")]
 KeyName: TypeAlias = Annotated[str, Meta(min_length=1, max_length=32, pattern=KEY_NAME_PATTERN)]
@@ -220,6 +222,29 @@ class Rewind(Message, frozen=True, tag="rewind"):
     id: WordId
     view: ViewId
     seconds: Annotated[float, Meta(gt=0.0, le=MAX_REWIND_S)]
+
+
+class Bookmark(Message, frozen=True, tag="bookmark"):
+    """Remember what is on the screen under a name, in place of what had it. Answered by receipts: applied or
+    rejected."""
+
+    id: WordId
+    view: ViewId
+    name: PlaceName
+
+
+class ReturnTo(Message, frozen=True, tag="return_to"):
+    """Start a new scene, in a new epoch, from a bookmark of the view. Without a `prompt` the one that stands stays.
+    Answered by receipts."""
+
+    id: WordId
+    view: ViewId
+    name: PlaceName
+    prompt: Text | None = None
+
+    def __post_init__(self) -> None:
+        if self.prompt is not None:
+            check_text_bytes(self.prompt)
 
 
 class Act(Message, frozen=True, tag="act"):
@@ -446,6 +471,8 @@ ClientMessage: TypeAlias = (
     | Event
     | Cut
     | Rewind
+    | Bookmark
+    | ReturnTo
     | Act
     | Cancel
     | Pause
@@ -466,7 +493,7 @@ RuntimeMessage: TypeAlias = (
     | Pong
     | ErrorMessage
 )
-Words: TypeAlias = Prompt | Event | Cut | Rewind
+Words: TypeAlias = Prompt | Event | Cut | Rewind | Bookmark | ReturnTo
 """The messages that are never lost: client-made ids, at least once, de-duplicated, answered by receipts."""
 AboutView: TypeAlias = Credit | Act | Pause | Resume | ShareView | SaveView | Cancel | Words
 """The messages about one view that is open already."""

@@ -1,4 +1,4 @@
-"""Receipts: what became of an event, a prompt, a cut or a rewind, and on which frames it shows.
+"""Receipts: what became of an event, a prompt, a cut, a rewind or a bookmark, and on which frames it shows.
 
 A receipt is live: the socket thread updates it, the game reads it whenever it likes. Its states:
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from eddyline.view import View
 
 ReceiptState: TypeAlias = Literal["sent", "accepted", "applied", "rejected", "superseded", "cancelled"]
-WordKind: TypeAlias = Literal["prompt", "event", "cut", "rewind"]
+WordKind: TypeAlias = Literal["prompt", "event", "cut", "rewind", "bookmark", "return_to"]
 _T = TypeVar("_T")
 
 _RANK: dict[str, int] = {"sent": 0, "accepted": 1, "applied": 2, "rejected": 3, "superseded": 3, "cancelled": 3}
@@ -61,7 +61,7 @@ def _first(new: _T | None, old: _T | None) -> _T | None:
 
 
 class Receipt:
-    """What became of one event, prompt, cut or rewind. Made by the view's methods of these names."""
+    """What became of one event, prompt, cut, rewind, bookmark or return. Made by the view's methods of these names."""
 
     def __init__(
         self, id: int, view: View, kind: WordKind, text: str, sent_s: float, cancel: Callable[[Receipt], None]
@@ -70,7 +70,7 @@ class Receipt:
         self.view = view
         self.kind: WordKind = kind
         self.text = text
-        """What was said; empty for a rewind."""
+        """What was said; the name for a bookmark and a return to one, empty for a rewind."""
         self.sent_s = sent_s
         """When it was sent, on the clock of `time.perf_counter()`, in seconds."""
         self.shown_s: float | None = None
@@ -90,7 +90,8 @@ class Receipt:
 
     @property
     def first_influenced_frame(self) -> int | None:
-        """Index of the first frame any of whose denoising saw these words; None until it was applied."""
+        """Index of the first frame any of whose denoising saw these words, or of the bookmarked frame; None until it
+        was applied."""
         return self._facts.first_influenced_frame
 
     @property

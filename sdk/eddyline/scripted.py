@@ -25,6 +25,7 @@ COLOURS = {
     "black": (15, 15, 20),
     "night": (20, 20, 60),
 }
+MAX_BOOKMARKS = 8
 STATUS_S = 1.0
 MARGIN_S = 0.05
 """A chunk is made so long before its first frame is due: just in time, so that words show soon."""
@@ -102,7 +103,8 @@ class ScriptedView:
         self._height, self._width = height, width
         self._phrases = phrases
         self._events: list[_LiveEvent] = []
-        self._waiting: list[tuple[Seat, protocol.Prompt | protocol.Event | protocol.Cut]] = []
+        self._waiting: list[tuple[Seat, protocol.Prompt | protocol.Event | protocol.Cut | protocol.ReturnTo]] = []
+        self.bookmarks: frozenset[str] = frozenset()
         self._keys: dict[str, float] = {}
         self._chunk = 0
         self._origin_s = now_s + MARGIN_S
@@ -142,6 +144,18 @@ class ScriptedView:
             case protocol.Rewind():
                 if message.id not in receipts:
                     self._rewind(seat, message, now_s)
+                return [receipts[message.id]]
+            case protocol.Bookmark():
+                if message.id not in receipts:
+                    self._bookmark(seat, message)
+                return [receipts[message.id]]
+            case protocol.ReturnTo(name=name):
+                if message.id not in receipts and name not in self.bookmarks:
+                    known = ", ".join(sorted(self.bookmarks)) or "none"
+                    self.reject(seat, message, f"{name!r} is no bookmark of this view; there are: {known}")
+                elif message.id not in receipts:
+                    receipts[message.id] = self._receipt(message, "accepted")
+                    self._waiting.append((seat, message))
                 return [receipts[message.id]]
             case protocol.Cancel(id=word_id):
                 if word_id not in receipts:
@@ -220,7 +234,7 @@ class ScriptedView:
                     continue
                 at = "next" if at // self._chunk_frames == entering else "now"
             self._waiting.remove((seat, words))
-            if isinstance(words, protocol.Cut):
+            if isinstance(words, protocol.Cut | protocol.ReturnTo):
                 self._cut(seat, words)
                 return
             first = self._chunk if at == "now" else entering
@@ -243,10 +257,20 @@ class ScriptedView:
         self._date(seat, words, epoch=self.epoch, influenced=0, full=0)
         seat.news.pop()  # it is the answer itself
 
-    def _cut(self, seat: Seat, words: protocol.Cut) -> None:
+    def _bookmark(self, seat: Seat, words: protocol.Bookmark) -> None:
+        if words.name not in self.bookmarks and len(self.bookmarks) >= MAX_BOOKMARKS:
+            self.reject(seat, words, f"there are {MAX_BOOKMARKS} bookmarks, and no more are kept")
+            return
+        self.bookmarks |= {words.name}
+        seat.receipts[words.id] = self._receipt(words, "accepted")
+        self._date(seat, words, epoch=self.epoch, influenced=self._chunk, full=self._chunk)
+        seat.news.pop()  # it is the answer itself
+
+    def _cut(self, seat: Seat, words: protocol.Cut | protocol.ReturnTo) -> None:
+        """All pictures of one prompt look the same here, so returning to a place is beginning anew."""
         self._origin_s = self._due_s(self._chunk * self._chunk_frames)
         self._begin_epoch()
-        self.prompt = words.text
+        self.prompt = words.text if isinstance(words, protocol.Cut) else words.prompt or self.prompt
         self._date(seat, words, epoch=self.epoch, influenced=0, full=0)
 
     def _begin_epoch(self) -> None:
@@ -300,7 +324,7 @@ class ScriptedView:
         self._made_s = now_s
 
     def _receipt(self, words: Words, state: protocol.WordState, reason: str = "") -> ReceiptUpdate:
-        said = set() if isinstance(words, protocol.Rewind) else set(words.text.lower().split())
+        said = set(getattr(words, "text", "").lower().split())
         shared = [(len(said & set(phrase.lower().split())), phrase) for phrase in self._phrases]
         best, nearest = max(shared, default=(0, ""))
         return ReceiptUpdate(

@@ -465,6 +465,8 @@ class ScriptedRuntime:
                 view=message.view, prompt=source.prompt, name=message.name, credits=message.credits
             )
             self._open_view(client, opening)
+            if message.view in client.views:
+                client.views[message.view][0].bookmarks = source.bookmarks
 
     def _open_view(self, client: _Client, message: protocol.OpenView) -> None:
         view, _ = client.views.get(message.view, (None, None))

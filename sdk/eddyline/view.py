@@ -107,9 +107,19 @@ def check_seed(seed: int) -> int:
 
 
 def check_name(name: str) -> str:
-    """Return `name`. Raises OptionError when it is longer than 128 characters."""
+    """Return `name`. Raises OptionError when it is longer than 128 characters, or cannot be written as UTF-8."""
     if len(name) > 128:
         raise OptionError(f"a name of {len(name)} characters; the limit is 128")
+    try:
+        name.encode()
+    except UnicodeEncodeError as error:
+        raise OptionError(f"the name cannot be written as UTF-8 ({error.reason} at {error.start})") from error
+    return name
+
+
+def _check_bookmark(name: str) -> str:
+    if not isinstance(name, str) or not check_name(name) or name.isspace():
+        raise OptionError(f"{name!r} is no name of a bookmark; give 1 to 128 characters")
     return name
 
 
@@ -117,7 +127,17 @@ class View:
     """One stream of frames. Made by `Runtime.open_view()`, or by `Runtime.watch_view()` for one that another client
     opened; a context manager that closes the view."""
 
-    def __init__(self, link: Link, view_id: int, name: str, rate: float, *, watches: bool = False) -> None:
+    def __init__(
+        self,
+        link: Link,
+        view_id: int,
+        name: str,
+        rate: float,
+        *,
+        held: dict[str, float] | None,
+        watches: bool = False,
+    ) -> None:
+        """`held`: the keys that are held at first; None: not known, as they were before a snapshot was taken."""
         self.id = view_id
         self.name = name
         self.watches = watches
@@ -129,8 +149,7 @@ class View:
         self._again: Frame | None = None  # the shown frame, no longer new
         self._freed = 0
         self._paused_s: float | None = None
-        self._held: dict[str, float] | None = {}
-        """None: what is held is not known, as it was before a snapshot was taken."""
+        self._held = held
         self._unshown: dict[int, Receipt] = {}  # changed one entry at a time, so that words need not take the lock
         self._shown_s: deque[float] = deque(maxlen=256)
         self._steering_latency_s: float | None = None
@@ -196,6 +215,31 @@ class View:
             raise OptionError(f"seconds={seconds!r}; give seconds, over 0 and up to {MAX_REWIND_S:g}")
         return self._say("rewind", "", {"seconds": float(seconds)})
 
+    def bookmark(self, name: str) -> Receipt:
+        """Remember what is on the screen under a name, so that `return_to(name)` brings it back. Another bookmark of
+        that name takes its place.
+
+        name: 1 to 128 characters. The receipt says which frame is remembered; it is rejected while nothing was shown
+        yet, and when the view has as many bookmarks as the runtime keeps (the reason names them). Bookmarks go with
+        forks and snapshots, and stay through cuts and rewinds; they are lost with their runtime.
+
+        Raises OptionError, SpectatorError, ClosedError or BackpressureError.
+        """
+        return self._say("bookmark", _check_bookmark(name), {"name": name})
+
+    def return_to(self, name: str, *, prompt: str | None = None) -> Receipt:
+        """Start a new scene, in a new epoch, from a bookmark: the place looks as it did when it was set, and the world
+        goes on from there under the words and keys of now.
+
+        Without a `prompt` the one that stands stays; give the place's own where another one stands. As in a cut, events
+        end. The receipt is rejected when there is no such bookmark; its reason says which there are.
+
+        Raises TextError, OptionError, SpectatorError, ClosedError or BackpressureError.
+        """
+        if prompt is not None:
+            check_text(prompt)
+        return self._say("return_to", _check_bookmark(name), {"name": name, "prompt": prompt})
+
     def fork(self, name: str = "") -> View:
         """Open another view that goes on from where this one is: same words, keys, noise. Each then goes its own way.
 
@@ -203,8 +247,7 @@ class View:
         notes and logs, up to 128 characters. Raises OptionError, SpectatorError or ClosedError.
         """
         self._check_owns("fork")
-        forked = View(self._link, self._link.next_id(), check_name(name), self._rate)
-        forked._held = self._held
+        forked = View(self._link, self._link.next_id(), check_name(name), self._rate, held=self._held)
         self._link.fork_view(forked, self.id)
         return forked
 
@@ -506,7 +549,7 @@ class View:
         self._shown_s.append(now_s)
         for receipt in list(self._unshown.values()):
             first, epoch = receipt.first_influenced_frame, receipt.epoch
-            if first is not None and epoch is not None:
+            if first is not None and epoch is not None and receipt.kind != "bookmark":
                 if frame.order < (epoch, first):
                     continue
                 receipt.shown_s = now_s

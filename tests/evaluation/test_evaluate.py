@@ -101,6 +101,7 @@ def test_every_part_gives_its_figures_with_ceilings_and_is_saved_when_it_is_done
     assert found.steering["right"].n == 4
     assert found.steering["right"].ceiling == 0.98
     assert found.actions["direction"].n == 2
+    assert found.places == {}, "no turn of these changes the place"
     assert set(found.drift) == {"time", "doing", "happening", "dynamic_degree"}
     assert found.frechet is not None
     assert found.frechet.n == 3, "the scenes of the first seed"
@@ -113,7 +114,7 @@ def test_every_part_gives_its_figures_with_ceilings_and_is_saved_when_it_is_done
     assert own.border_jump is not None
     assert clip.border_jump is None
     assert all(np.isfinite(figure.value) for figure in figures_of(found).values())
-    assert [seconds for seconds, _ in saved] == [set(tuple(PARTS)[: n + 1]) for n in (*range(7), 6)]
+    assert [seconds for seconds, _ in saved] == [set(tuple(PARTS)[: n + 1]) for n in (*range(8), 7)]
     assert [sample.name for _, samples in saved for sample in samples] == [OWN, OWN, "clip-t16"]
     assert json.loads(to_json(found))["rivals"]["clip-t16"]["adherence"]["time"]["n"] == 2
     printed = table(found)
@@ -140,7 +141,7 @@ def test_parts_come_in_their_order_and_unknown_ones_are_refused(suites: Path, tm
     assert check_parts(("drift", "adherence")) == ("adherence", "drift")
     with pytest.raises(OptionError, match="'drfit' is unknown; use some of adherence, "):
         check_parts(("drfit",))
-    everything = ("adherence", "paraphrase", "steering", "actions", "drift")
+    everything = ("adherence", "paraphrase", "steering", "actions", "places", "drift")
     assert parts_with_suites(suites, samples=False, rivals=False) == everything
     assert parts_with_suites(suites, samples=True, rivals=True) == tuple(PARTS)
     assert parts_with_suites(tmp_path, samples=True, rivals=True) == ()

@@ -90,10 +90,13 @@ def long_session(world: World, path: Path) -> Session:
     session.ask(requests.Rest(view=1, at_s=session.clock(), paused=True))
     session.ask(requests.Say(view=3, wish=Wish(id=31, verb="cut", text="a desert", seed=9)))
     session.until_chunks(1, view=3)
+    session.ask(requests.Bookmark(view=3, word=32, name="desert", at_s=session.clock()))
     session.ask(requests.Rest(view=1, at_s=session.clock(), paused=False))
     saved = session.engine.save_view(2, 1, at_s=session.clock())
     session.ask(requests.Restore(view=4, epoch=0, at_s=session.clock(), snapshot=_file(saved, world)))
+    session.ask(requests.Say(view=3, wish=Wish(id=33, verb="cut", text="", bookmark="desert")))
     session.until_chunks(1)
+    session.until_chunks(1, view=3)
     return session
 
 

@@ -68,6 +68,15 @@ def test_a_rewind_that_is_no_way_back_is_refused(view: View, seconds: Any) -> No
         view.rewind(seconds)
 
 
+@pytest.mark.parametrize("name", ["", "  ", "x" * 129, "\ud800", None, 7])
+def test_a_bookmark_without_a_proper_name_is_refused(view: View, name: Any) -> None:
+    for call in (view.bookmark, view.return_to):
+        with pytest.raises(OptionError, match="name"):
+            call(name)
+    with pytest.raises(TextError):
+        view.return_to("courtyard", prompt=" ")
+
+
 @pytest.mark.parametrize("at", [-1, 1.5, "soon", None, True, 2**60, ["now"]])
 def test_a_moment_that_is_none_is_refused(view: View, at: Any) -> None:
     for call in (view.event, view.prompt):

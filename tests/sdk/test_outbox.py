@@ -49,6 +49,17 @@ def wire() -> Wire:
     return wire
 
 
+def test_a_lost_view_is_opened_again_under_the_prompt_that_a_return_brought(wire: Wire) -> None:
+    for number, prompt in enumerate(("a courtyard", None), start=2):
+        message = protocol.ReturnTo(id=number, view=1, name="here", prompt=prompt)
+        paper = Receipt(number, cast(View, None), "return_to", "here", 0.0, lambda _: None)
+        wire.outbox.add_words(message, paper)
+        wire.outbox.receipt(ReceiptUpdate(id=number, view=1, state="applied", epoch=1, first_full_frame=0))
+    opened = wire.reconnect()[0]
+    assert isinstance(opened, protocol.OpenView)
+    assert (opened.prompt, opened.seed) == ("a courtyard", OPEN.seed)
+
+
 def event(word_id: int, at: protocol.At = "now") -> protocol.Event:
     return protocol.Event(id=word_id, view=1, text=f"event {word_id}", at=at)
 

@@ -296,6 +296,26 @@ def test_a_rewind_beyond_what_is_remembered_is_rejected_with_the_reason(view: Vi
     assert receipt.reason
 
 
+def test_a_view_returns_to_a_bookmark_in_a_new_epoch(view: View, notes: NoteLog) -> None:
+    wait_until(lambda: view.frame() is not None)
+    marked = view.bookmark("courtyard")
+    wait_until(lambda: marked.is_final)
+    assert (marked.state, marked.text) == ("applied", "courtyard")
+    assert notes.wait(lambda note: str(note) == "bookmark 'courtyard' applied")
+    view.prompt("a green meadow")
+    wait_until(lambda: shown(view).prompt == "a green meadow")
+    assert marked.shown_s is None, "a bookmark is nothing that shows"
+    back = view.return_to("courtyard", prompt="a red room")
+    wait_until(lambda: shown(view).epoch == back.epoch)
+    assert (shown(view).prompt, back.first_influenced_frame) == ("a red room", 0)
+    stays = view.return_to("courtyard")
+    wait_until(lambda: shown(view).epoch == stays.epoch)
+    assert shown(view).prompt == "a red room"
+    unknown = view.return_to("cellar")
+    wait_until(lambda: unknown.is_final)
+    assert (unknown.state, "courtyard" in unknown.reason) == ("rejected", True)
+
+
 def test_a_fork_goes_on_from_its_source_and_both_are_open(runtime: eddyline.Runtime, view: View) -> None:
     wait_until(lambda: view.frame() is not None)
     view.act(["ArrowLeft"])

@@ -50,7 +50,7 @@ class Stage:
 
     def __init__(self) -> None:
         self.link = StillLink()
-        self.view = View(cast(Link, self.link), 1, "", FPS)
+        self.view = View(cast(Link, self.link), 1, "", FPS, held={})
 
     def at(self, index: float) -> Stage:
         """Move the clock to the moment when frame `index` is due."""

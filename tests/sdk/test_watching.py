@@ -53,6 +53,8 @@ def test_steering_what_is_not_shared_raises_at_once_and_says_who_may(watched: Vi
         lambda: watched.prompt("a hall"),
         lambda: watched.cut("a hall"),
         lambda: watched.rewind(1.0),
+        lambda: watched.bookmark("hall"),
+        lambda: watched.return_to("hall"),
         lambda: watched.act(["ArrowLeft"]),
     )
     for call in steering:

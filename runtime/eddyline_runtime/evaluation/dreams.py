@@ -29,11 +29,12 @@ BATCH = 8
 @dataclass(frozen=True, kw_only=True)
 class Cue:
     """What happens to a dream before the first chunk that begins at frame `at` or later: words are said, other keys are
-    held."""
+    held, the newest chunk is bookmarked."""
 
     at: int
     words: Wish | None = None
     keys: tuple[str, ...] | None = None
+    bookmark: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,8 +71,8 @@ def dream(
         for first in range(0, len(scripts), batch):
             group = scripts[first : first + batch]
             made: list[list[Frames]] = [[] for _ in group]
-            for chunk in _play(engine, group, shutter, frames=frames, profile=profile, watched=watched):
-                wanted = chunk.frames[: frames - chunk.first_frame]
+            for begin, chunk in _play(engine, group, shutter, frames=frames, profile=profile, watched=watched):
+                wanted = chunk.frames[: frames - begin]
                 bar.update(len(wanted))
                 if shutter.open:
                     made[chunk.view].append(wanted)
@@ -86,8 +87,8 @@ def _play(
     frames: int,
     profile: str,
     watched: Callable[[int], bool] | None,
-) -> Iterator[Chunk]:
-    """The chunks of some scripts, which are rows of one batch and so always equally far."""
+) -> Iterator[tuple[int, Chunk]]:
+    """The chunks of some scripts, rows of one batch and so equally far, each with the number of frames before it."""
     for view, script in enumerate(scripts):
         engine.open_view(view, prompt=script.prompt, seed=script.seed, profile=profile)
         engine.act(view, dict.fromkeys(script.keys, 1.0))
@@ -103,13 +104,15 @@ def _play(
         while not chunks:  # while scenes begin, ticks make nothing
             chunks = [outcome for outcome in engine.tick(0.0) if isinstance(outcome, Chunk)]
         assert len(chunks) == len(scripts)
-        yield from chunks
+        yield from ((made, chunk) for chunk in chunks)
         made += len(chunks[0].frames)
     for view in range(len(scripts)):
         engine.close_view(view)
 
 
 def _follow(engine: Engine, view: int, cue: Cue) -> None:
+    if cue.bookmark:
+        engine.bookmark(view, cue.bookmark, at_s=0.0)
     if cue.words is not None:
         engine.say(view, cue.words)
     if cue.keys is not None:

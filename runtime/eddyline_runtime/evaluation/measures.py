@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from eddyline_runtime.evaluation.figures import Evaluation, Figure, RivalEvaluation
 
-GROUPS = ("adherence", "paraphrase", "steering", "actions", "drift")
+GROUPS = ("adherence", "paraphrase", "steering", "actions", "places", "drift")
 MOTION = ("frechet", "dynamic_degree", "flicker", "border_jump")
 CALLS = "calls_per_second"
 
@@ -27,6 +27,10 @@ _LABELS = {
     "direction": "direction right",
     "delay_s": "median delay",
     "all": "all at once",
+    "returned": "returned to its bookmark",
+    "prompted": "returned to by its prompt",
+    "stayed": "never left",
+    "left": "while it is left",
     CALLS: "network calls a second",
 }
 

@@ -24,6 +24,7 @@ TITLES: Mapping[str, tuple[str, str]] = {
     "paraphrase": ("Paraphrases", "captions by someone who has not read the grammar"),
     "steering": ("Steering", "words that change one attribute of a running scene"),
     "actions": ("Keys", "the hero goes where the keys say"),
+    "places": ("Places", "how much a scene that was left looks as it did: cosine of the probe's features"),
     "drift": ("Drift", "lost in minute 10 against minute 1"),
     "motion": ("Realism and motion", "against recordings; each on a scale of its own"),
 }

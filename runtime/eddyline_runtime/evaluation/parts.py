@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from eddyline_runtime.config import Partition
-from eddyline_runtime.evaluation import actions, steering
+from eddyline_runtime.evaluation import actions, places, steering
 from eddyline_runtime.evaluation.clips import CLIP_S, SKIP_S, ClipMeasure, measure_clip, motion_figures
 from eddyline_runtime.evaluation.dreams import Frames, Script, dream
 from eddyline_runtime.evaluation.drift import DriftPlan, drift_figures, judge_stream
@@ -160,6 +160,20 @@ def measure_actions(subject: Subject, plan: Plan) -> Iterator[Piece]:
         for press, frames in zip(presses, dreamed, strict=True)
     ]
     yield Piece({"actions": actions.action_figures(delays, subject.ceilings("actions"))})
+
+
+def measure_places(subject: Subject, plan: Plan) -> Iterator[Piece]:
+    """Scenes that are left for another place and returned to."""
+    every = load_suite(subject.suites, STEERING).turns
+    turns = [turn for turn in every if turn.attribute == places.PLACE][: plan.limit]
+    first = SEED_STRIDE * plan.seeds[0]
+    scripts = [places.place_scripts(turn, first + index, fps=subject.fps) for index, turn in enumerate(turns)]
+    names = [name for script in scripts for name in script]
+    dreamed = subject.dream([one for script in scripts for one in script.values()], places.LENGTH_S, "places")
+    found: dict[str, list[places.Likeness]] = {}
+    for name, frames in zip(names, dreamed, strict=True):
+        found.setdefault(name, []).append(places.judge_place(subject.probe, frames, fps=subject.fps))
+    yield Piece({"places": places.place_figures(found)})
 
 
 def measure_drift(subject: Subject, plan: Plan) -> Iterator[Piece]:
