@@ -351,6 +351,8 @@ def diorama_student_gpu() -> Recipe:
         early_action_share=0.6,
         action_change_share=0.4,
         change_share=0.45,
+        profiles=further.profiles
+        | {"smooth": replace(further.profiles["smooth"], event_guidance_scale=3.0)},  # found best afterwards
         max_clips=6000,
         save_every=250,
         held_out_every=250,
