@@ -1,6 +1,6 @@
 """Every knob of the runtime as a frozen dataclass; presets are functions that return them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from eddyline.errors import ConfigError, PartitionError
 
@@ -52,6 +52,18 @@ class Profile:
     action_guidance_scale: float = 1.0
     """Away from the actions held before, while the chunks that were in the buffer when they changed leave it, which
     takes one more row."""
+    opening_micro_steps: int = 1
+    """Network calls that a scene which begins gets for each one that a tick makes later, >= 1: what stands where is
+    decided then, and few calls leave small things between two places."""
+
+    def __post_init__(self) -> None:
+        if self.opening_micro_steps < 1:
+            raise ConfigError(f"opening_micro_steps is {self.opening_micro_steps}; use 1 or more")
+
+    @property
+    def opening_partition(self) -> Partition:
+        """How a scene which begins is denoised: the same slots, reached in smaller steps."""
+        return replace(self.partition, micro_steps=self.partition.micro_steps * self.opening_micro_steps)
 
     def scale(self, *, event: bool) -> float:
         """Guidance of a latent frame that is under a live event, or not."""

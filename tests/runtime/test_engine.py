@@ -99,6 +99,24 @@ def test_a_scene_that_begins_takes_one_call_between_the_ticks_of_others(start):
     assert len(calls) == 1
 
 
+@pytest.mark.parametrize(("name", "calls_before"), [("smooth", 3), ("responsive", 4)])
+def test_a_scene_begins_in_as_many_smaller_steps_as_its_profile_says(start, name, calls_before):
+    made = {}
+    for smaller in (1, 3):
+        run = start(profile=replace(PROFILES[name], opening_micro_steps=smaller))
+        taus = []
+        forward = run.engine.world.model.forward
+        run.engine.world.model.forward = lambda latents, tau, words, f=forward, t=taus: (
+            t.append(tau) or f(latents, tau, words)
+        )
+        run.engine.open_view(1, prompt="a red fox", seed=7)
+        made[smaller] = run.until_chunks(1)[0].latents
+        assert len(taus) == calls_before * smaller + 1
+        assert taus[1].flatten().tolist() == pytest.approx([1 / (4 * smaller)] * 8)
+        assert taus[-1].unique().tolist() == pytest.approx([0.0, 0.25, 0.5, 0.75] + [1.0] * (name == "responsive"))
+    assert not torch.equal(made[1], made[3])
+
+
 def test_frames_continue_without_gaps_and_are_due_at_an_even_rate(lockstep):
     lockstep.engine.open_view(1, prompt="a red fox", seed=7)
     chunks = lockstep.until_chunks(5)

@@ -337,8 +337,8 @@ def diorama_gpu() -> Recipe:
 
 
 def diorama_student_gpu() -> Recipe:
-    """The student on one datacenter GPU: both courses in one, for `--init-from` what `diorama_gpu` made. Four minutes on
-    an H200 with `--workers 13`, and one more for the decoder."""
+    """The student on one datacenter GPU: both courses in one, for `--init-from` what `diorama_gpu` made. Four minutes
+    on an H200 with `--workers 13`, and one more for the decoder."""
     further, polish = diorama_student_further(), diorama().polish
     assert polish is not None
     return replace(
@@ -351,8 +351,11 @@ def diorama_student_gpu() -> Recipe:
         early_action_share=0.6,
         action_change_share=0.4,
         change_share=0.45,
-        profiles=further.profiles
-        | {"smooth": replace(further.profiles["smooth"], event_guidance_scale=3.0)},  # found best afterwards
+        # the scales and steps were found best afterwards
+        profiles={
+            "smooth": replace(further.profiles["smooth"], event_guidance_scale=3.0, opening_micro_steps=4),
+            "responsive": replace(further.profiles["responsive"], opening_micro_steps=4),
+        },
         max_clips=6000,
         save_every=250,
         held_out_every=250,
