@@ -64,6 +64,17 @@ def test_heads_of_128_are_not_read_in_boxes_until_a_gpu_has_proven_it() -> None:
 
 
 @pytest.mark.parametrize("head_dim", HEAD_DIMS)
+def test_no_plan_has_queries_in_boxes_and_as_many_keys_in_a_block_as_numbers_in_a_head(head_dim: int) -> None:
+    """ptxas 12.8 then gives the queries' registers to the weights."""
+    for chosen in (
+        plan(LARGE, head_dim=head_dim, itemsize=2, tma=True),
+        *candidates(LARGE, head_dim=head_dim).values(),
+    ):
+        blocks = chosen.forward
+        assert not (chosen.boxes and blocks.own_box and blocks.keys == head_dim), blocks
+
+
+@pytest.mark.parametrize("head_dim", HEAD_DIMS)
 def test_the_sides_of_a_box_multiply_to_its_block(head_dim: int) -> None:
     for chosen in (
         plan(LARGE, head_dim=head_dim, itemsize=2, tma=True),

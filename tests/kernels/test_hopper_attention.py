@@ -29,7 +29,6 @@ CALLS = {
     "boxes of 128, fp16, 64": f"attend(torch.float16, 64, {LARGE})",
     "boxes of 128, bf16, 32": f"attend(torch.bfloat16, 32, {LARGE})",
     "boxes of 128, bf16, 64, ends apart": f"attend(torch.bfloat16, 64, {LARGE.replace('True', 'False')})",
-    "boxes of 64, bf16, 64": "attend(torch.bfloat16, 64, (8, 16, 16), (4, 8, 8), (2, 4, 4), False)",
     "boxes of 64, bf16, 128, candidate": f"attend(torch.bfloat16, 128, {LARGE}, 'boxes of 64')",
     "boxes of 128, bf16, 128, candidate": f"attend(torch.bfloat16, 128, {LARGE}, 'boxes of 128, queries gathered')",
     "gathered 64, bf16, 128, large": f"attend(torch.bfloat16, 128, {LARGE})",

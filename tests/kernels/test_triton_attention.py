@@ -39,10 +39,10 @@ class Case:
 HALF, BRAIN, FULL = torch.float16, torch.bfloat16, torch.float32
 BOXES = {
     "boxes, one window of two": Case((2, 8, 16), (2, 8, 16), (0, 0, 0), NO_WRAP, HALF),
-    "boxes, shifted frames, wrapped": Case((4, 8, 8), (2, 8, 8), (1, 0, 0), (True, False, True), BRAIN, batch=2),
-    "boxes, shifted columns, ends apart": Case((1, 8, 24), (1, 8, 16), (0, 0, 8), NO_WRAP, HALF, heads=2),
-    "boxes, shifted rows, wrapped": Case((2, 16, 4), (2, 16, 4), (0, 8, 0), (False, True, False), BRAIN, dim=64),
-    "boxes, an end window of half a size": Case((3, 8, 8), (2, 8, 8), (0, 0, 0), NO_WRAP, HALF, dim=64),
+    "boxes, shifted frames, wrapped": Case((2, 8, 16), (2, 8, 16), (1, 0, 0), (True, False, True), BRAIN, batch=2),
+    "boxes, shifted columns, ends apart": Case((2, 8, 24), (2, 8, 16), (0, 0, 8), NO_WRAP, HALF, heads=2),
+    "boxes, shifted rows, wrapped": Case((2, 16, 8), (2, 16, 8), (0, 8, 0), (False, True, False), BRAIN, dim=64),
+    "boxes, an end window of half a size": Case((6, 8, 8), (4, 8, 8), (0, 0, 0), NO_WRAP, HALF, dim=64),
 }
 GATHERED = {
     "plain, ragged edges": Case((3, 2, 5), (2, 2, 3), (0, 0, 0), NO_WRAP, FULL, batch=2),

@@ -5,9 +5,10 @@ need sizes, windows and shifts that are multiples of the box, two-byte numbers, 
 
 Heads of 128 are gathered all the same: on an H200 the kernel of boxes gave wrong means for them. The assembler of
 Triton 3.6 and 3.7 (ptxas 12.8) gives the registers that hold a block of queries for the whole loop away to the weights,
-so that from the second block of keys on the weights stand where the queries should be. Which kernels this befalls can
-be read off their machine code, without a GPU (`tests/kernels/clobber.py`); `candidates` are plans that it does not
-befall, which the benchmark proves and measures before one of them may become the plan.
+so that from the second block of keys on the weights stand where the queries should be. It befalls boxes whose block of
+keys has as many tokens as a head has numbers, 64 and 64 too: both then take equally many registers. Gathered queries
+are safe: they stay in shared memory. It can be read off the machine code, without a GPU (`tests/kernels/clobber.py`).
+`candidates` are plans to prove and to measure on a GPU before one of them may become the plan.
 """
 
 from dataclasses import dataclass, replace
@@ -51,37 +52,29 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class _Boxes:
-    """Blocks for boxes, best first: the first that the windows can be cut into is taken."""
+    """The blocks of the three kernels before it is known whether windows can be cut into them."""
 
-    forward: tuple[Blocks, ...]
-    dq: tuple[Blocks, ...]
-    dkdv: tuple[Blocks, ...]
+    forward: Blocks
+    dq: Blocks
+    dkdv: Blocks
 
 
-_SMALL = Blocks(64, 64, num_warps=4, num_stages=2)
-_BOXES = {
-    32: _Boxes(
-        forward=(Blocks(128, 128, num_warps=8, num_stages=2), _SMALL),
-        dq=(Blocks(128, 64, num_warps=8, num_stages=2), _SMALL),
-        dkdv=(Blocks(64, 128, num_warps=8, num_stages=2), _SMALL),
-    ),
-    64: _Boxes(
-        forward=(Blocks(128, 128, num_warps=8, num_stages=2), _SMALL),
-        dq=(Blocks(128, 64, num_warps=8, num_stages=2), _SMALL),
-        dkdv=(Blocks(64, 128, num_warps=8, num_stages=2), _SMALL),
-    ),
-}
+_BOXES = _Boxes(
+    forward=Blocks(128, 128, num_warps=8, num_stages=2),
+    dq=Blocks(128, 64, num_warps=8, num_stages=2),
+    dkdv=Blocks(64, 128, num_warps=8, num_stages=2),
+)
 _UNPROVEN = {
     128: {
         "boxes of 64": _Boxes(
-            forward=(Blocks(64, 64, num_warps=4, num_stages=3),),
-            dq=(Blocks(64, 64, num_warps=4, num_stages=3),),
-            dkdv=(Blocks(64, 64, num_warps=4, num_stages=2),),
+            forward=Blocks(64, 64, num_warps=4, num_stages=3),
+            dq=Blocks(64, 64, num_warps=4, num_stages=3),
+            dkdv=Blocks(64, 64, num_warps=4, num_stages=2),
         ),
         "boxes of 128, queries gathered": _Boxes(
-            forward=(Blocks(128, 128, num_warps=8, num_stages=2, own_box=False),),
-            dq=(Blocks(128, 64, num_warps=8, num_stages=3),),
-            dkdv=(Blocks(64, 128, num_warps=8, num_stages=3),),
+            forward=Blocks(128, 128, num_warps=8, num_stages=2, own_box=False),
+            dq=Blocks(128, 64, num_warps=8, num_stages=3),
+            dkdv=Blocks(64, 128, num_warps=8, num_stages=3),
         ),
     },
 }
@@ -101,7 +94,7 @@ def plan(windows: Windows, *, head_dim: int, itemsize: int, tma: bool) -> Plan:
         tma: whether the GPU and the strides of the tensors allow TMA.
     """
     if tma and itemsize == 2 and head_dim <= LARGEST_PROVEN_BOX:
-        boxes = _in_boxes(_BOXES[head_dim], windows)
+        boxes = _in_boxes(_BOXES, windows)
         if boxes:
             return boxes
     # a block of 16 is the least that tl.dot takes; float32 takes twice the registers
@@ -136,13 +129,10 @@ def box(windows: Windows, tokens: int) -> Triple | None:
 
 
 def _in_boxes(boxes: _Boxes, windows: Windows) -> Plan | None:
-    forward, dq, dkdv = (_first_in_boxes(blocks, windows) for blocks in (boxes.forward, boxes.dq, boxes.dkdv))
-    return Plan(True, forward, dq, dkdv) if forward and dq and dkdv else None
-
-
-def _first_in_boxes(choices: tuple[Blocks, ...], windows: Windows) -> Blocks | None:
-    for blocks in choices:
+    found = []
+    for blocks in (boxes.forward, boxes.dq, boxes.dkdv):
         query_box, key_box = box(windows, blocks.queries), box(windows, blocks.keys)
-        if query_box and key_box:
-            return replace(blocks, query_box=query_box, key_box=key_box)
-    return None
+        if not query_box or not key_box:
+            return None
+        found.append(replace(blocks, query_box=query_box, key_box=key_box))
+    return Plan(True, *found)
