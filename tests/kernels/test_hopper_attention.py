@@ -41,6 +41,7 @@ CALLS = {
 }
 # bytes that do not fit the registers beside sums, keys and values; most are stored and loaded outside the loop
 STACK_LIMITS = {
+    ("boxes of 64, bf16, 128, candidate", "dkdv_kernel"): 192,
     ("boxes of 128, bf16, 128, candidate", "dkdv_kernel"): 192,
     ("gathered 64, bf16, 128", "dkdv_kernel"): 128,
     ("gathered 64, bf16, 128, large", "dkdv_kernel"): 128,

@@ -100,7 +100,7 @@ def _candidates(volume: Volume) -> list[Method]:
 
     def method(name: str, chosen: Plan) -> Method:
         def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensors:
-            return (_Planned.apply(q, k, v, volume.windows, chosen),)
+            return (_Planned.apply(q, k, v, volume.windows, chosen),)  # type: ignore[no-untyped-call]
 
         return Method(name=f"candidate: {name}", compute=attend)
 
