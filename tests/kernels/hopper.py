@@ -13,7 +13,7 @@ import re
 import subprocess
 import sys
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,8 @@ class Kernel:
     """Bytes of local memory for each thread: what did not fit into registers."""
     instructions: dict[str, int]
     """How often each machine instruction stands in it, by its full name."""
+    code: str = field(repr=False)
+    """The machine code, disassembled."""
 
     def count(self, pattern: str) -> int:
         """Instructions whose name matches."""
@@ -126,6 +128,7 @@ def _described(call: str, name: str, binary: Any) -> dict[str, Any]:
         "registers": int(used[1]),
         "stack": int(used[2]),
         "instructions": instructions,
+        "code": code,
     }
 
 

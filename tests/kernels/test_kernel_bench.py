@@ -17,7 +17,7 @@ from torch import Tensor
 from eddyline_kernels import backend
 from eddyline_kernels.bench import __main__ as command
 from eddyline_kernels.bench import place as places
-from eddyline_kernels.bench.attention_cases import Volume, tile_order, window_ids
+from eddyline_kernels.bench.attention_cases import Volume, attention_case, tile_order, window_ids
 from eddyline_kernels.bench.contest import Case, Measurement, Method, hold
 from eddyline_kernels.bench.goals import GOALS, Goal, judge
 from eddyline_kernels.bench.modulation_cases import Tokens
@@ -57,6 +57,17 @@ def test_every_method_of_a_gpus_run_is_right(small: Place) -> None:
     assert {goal.case for goal in GOALS} <= {m.case for m in found}
     rivals = {goal.rival.replace("cuDNN", "SDPA") for goal in GOALS if goal.rival}
     assert rivals <= {m.method for m in found}
+
+
+@pytest.mark.usefixtures("interpreter")
+@pytest.mark.parametrize("backward", [False, True])
+def test_plans_to_be_proven_are_checked_beside_ours(small: Place, backward: bool) -> None:
+    volume = Volume(size=(2, 8, 16), window=(2, 8, 16), heads=1, dim=128)
+    case = attention_case("heads of 128", volume, small, backward=backward, flex=False)
+    chosen = [method for method in case.methods if method.name.startswith("candidate: ")]
+    found = everything(iter([replace(case, methods=tuple(chosen))]), small)
+    assert len(found) >= 1
+    assert {(m.state, m.ours) for m in found} == {("measured", False)}, found
 
 
 def test_every_method_of_a_processors_run_is_right(small: Place) -> None:

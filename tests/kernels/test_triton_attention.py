@@ -12,6 +12,7 @@ from torch import Tensor
 from eddyline_kernels import backend, errors
 from eddyline_kernels.attention import operator, reference, window_attention, window_attention_with_lse
 from eddyline_kernels.attention.geometry import Windows
+from eddyline_kernels.attention.plan import candidates
 
 pytestmark = pytest.mark.usefixtures("interpreter")
 NO_WRAP = (False, False, False)
@@ -38,10 +39,10 @@ class Case:
 HALF, BRAIN, FULL = torch.float16, torch.bfloat16, torch.float32
 BOXES = {
     "boxes, one window of two": Case((2, 8, 16), (2, 8, 16), (0, 0, 0), NO_WRAP, HALF),
-    "boxes, shifted frames, wrapped": Case((4, 8, 8), (2, 8, 8), (1, 0, 0), (True, False, True), BRAIN, batch=2),
-    "boxes, shifted columns, ends apart": Case((1, 8, 24), (1, 8, 16), (0, 0, 8), NO_WRAP, HALF, heads=2),
-    "boxes, shifted rows, wrapped": Case((2, 16, 4), (2, 16, 4), (0, 8, 0), (False, True, False), BRAIN, dim=64),
-    "boxes, an end window of half a size": Case((3, 8, 8), (2, 8, 8), (0, 0, 0), NO_WRAP, HALF, dim=128),
+    "boxes, shifted frames, wrapped": Case((2, 8, 16), (2, 8, 16), (1, 0, 0), (True, False, True), BRAIN, batch=2),
+    "boxes, shifted columns, ends apart": Case((2, 8, 24), (2, 8, 16), (0, 0, 8), NO_WRAP, HALF, heads=2),
+    "boxes, shifted rows, wrapped": Case((2, 16, 8), (2, 16, 8), (0, 8, 0), (False, True, False), BRAIN, dim=64),
+    "boxes, an end window of half a size": Case((6, 8, 8), (4, 8, 8), (0, 0, 0), NO_WRAP, HALF, dim=64),
 }
 GATHERED = {
     "plain, ragged edges": Case((3, 2, 5), (2, 2, 3), (0, 0, 0), NO_WRAP, FULL, batch=2),
@@ -109,6 +110,21 @@ def test_the_cases_are_read_in_both_ways() -> None:
     for name, case in CASES.items():
         chosen = launch._plan(Windows.cut(case.size, **case.cut), draw(case), (9, 0))
         assert chosen.boxes == (name in BOXES), name
+
+
+@pytest.mark.parametrize("name", ["boxes of 64", "boxes of 128, queries gathered"])
+def test_plans_that_no_gpu_has_proven_yet_compute_the_same(name: str) -> None:
+    from eddyline_kernels.attention import launch
+
+    case = Case((2, 8, 16), (2, 8, 16), (0, 0, 0), NO_WRAP, HALF, dim=128)
+    windows = Windows.cut(case.size, **case.cut)
+    q, k, v = draw(case)
+    results = []
+    for chosen in (None, candidates(windows, head_dim=case.dim)[name]):
+        out, lse = launch.forward(q, k, v, windows, (9, 0), chosen)
+        results.append([out, lse, *launch.backward(v, None, q, k, v, out, lse, windows, (9, 0), chosen)])
+    for gathered, boxes in zip(*results, strict=True):
+        torch.testing.assert_close(boxes, gathered, rtol=2e-3, atol=2e-3)
 
 
 def test_strides_that_no_descriptor_can_describe_are_gathered() -> None:

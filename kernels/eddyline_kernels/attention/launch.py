@@ -22,6 +22,7 @@ def forward(
     v: Float[Tensor, "B F Y X H D"],
     windows: Windows,
     capability: tuple[int, int],
+    chosen: Plan | None = None,
 ) -> tuple[Float[Tensor, "B F Y X H D"], Float[Tensor, "B H F Y X"]]:
     """The weighted means, contiguous, and the natural log-sum-exp of the scores in float32.
 
@@ -29,17 +30,20 @@ def forward(
         q, k, v: one shape, dtype and device, any strides.
         windows: how the volume is cut.
         capability: compute capability of the GPU.
+        chosen: the blocks to work in; those of `plan` if None.
     """
     out = torch.empty(q.shape, dtype=q.dtype, device=q.device)
     lse = torch.empty(_statistics_shape(q), dtype=torch.float32, device=q.device)
-    chosen = _plan(windows, (q, k, v), capability)
+    chosen = chosen or _plan(windows, (q, k, v), capability)
     blocks = chosen.forward
     forward_kernel[_grid(windows, chosen, blocks.queries, blocks.query_box, q)](
-        *(_source(t, chosen, box) for t, box in ((q, blocks.query_box), (k, blocks.key_box), (v, blocks.key_box))),
+        _source(q, chosen, blocks.query_box) if blocks.own_box else q,
+        *(_source(t, chosen, blocks.key_box) for t in (k, v)),
         out,
         lse,
         *(t.stride() for t in (q, k, v, out)),
         **_arguments(windows, chosen, blocks, blocks.queries, blocks.query_box, q),
+        OWN_BOX=chosen.boxes and blocks.own_box,
     )
     return out, lse
 
@@ -54,11 +58,12 @@ def backward(
     lse: Float[Tensor, "B H F Y X"],
     windows: Windows,
     capability: tuple[int, int],
+    chosen: Plan | None = None,
 ) -> tuple[Float[Tensor, "B F Y X H D"], Float[Tensor, "B F Y X H D"], Float[Tensor, "B F Y X H D"]]:
     """Gradients of queries, keys and values, contiguous; `grad` and `lse_grad` are those of what `forward` returned."""
     if not _tma_reads(grad):
         grad = grad.contiguous()
-    chosen = _plan(windows, (q, k, v, grad), capability)
+    chosen = chosen or _plan(windows, (q, k, v, grad), capability)
     delta = torch.empty_like(lse)
     dq, dk, dv = (torch.empty(q.shape, dtype=q.dtype, device=q.device) for _ in range(3))
     strides = [t.stride() for t in (q, k, v, out, grad)]

@@ -2,14 +2,23 @@
 
 A block is either a box of tokens, fetched by one TMA load, or a run of a window's tokens, gathered row by row. Boxes
 need sizes, windows and shifts that are multiples of the box, two-byte numbers, and a GPU with TMA (Hopper or newer).
+
+Heads of 128 are gathered all the same: on an H200 the kernel of boxes gave wrong means for them. The assembler of
+Triton 3.6 and 3.7 (ptxas 12.8) gives the registers that hold a block of queries for the whole loop away to the weights,
+so that from the second block of keys on the weights stand where the queries should be. It befalls boxes whose block of
+keys has as many tokens as a head has numbers, 64 and 64 too: both then take equally many registers. Gathered queries
+are safe: they stay in shared memory. It can be read off the machine code, without a GPU (`tests/kernels/clobber.py`).
+`candidates` are plans to prove and to measure on a GPU before one of them may become the plan.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import gcd
 
 from eddyline_kernels.attention.geometry import Triple, Windows
 
 HEAD_DIMS = (32, 64, 128)
+LARGEST_PROVEN_BOX = 64
+"""Head dimension up to which boxes gave the right results on a GPU."""
 TMA_CAPABILITY = (9, 0)
 
 
@@ -26,6 +35,8 @@ class Blocks:
     query_box: Triple = (1, 1, 1)
     """Tokens of a block along frames, rows, columns, where blocks are boxes."""
     key_box: Triple = (1, 1, 1)
+    own_box: bool = True
+    """Whether the block that a program owns is fetched by TMA too, where blocks are boxes; gathered otherwise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,32 +51,34 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True)
-class _Candidates:
-    """Blocks to try for boxes, best first; they differ between head dimensions by what fits the registers."""
+class _Boxes:
+    """The blocks of the three kernels before it is known whether windows can be cut into them."""
 
-    forward: tuple[Blocks, ...]
-    dq: tuple[Blocks, ...]
-    dkdv: tuple[Blocks, ...]
+    forward: Blocks
+    dq: Blocks
+    dkdv: Blocks
 
 
-_SMALL = Blocks(64, 64, num_warps=4, num_stages=2)
-_BOXES = {
-    32: _Candidates(
-        forward=(Blocks(128, 128, num_warps=8, num_stages=2), _SMALL),
-        dq=(Blocks(128, 64, num_warps=8, num_stages=2), _SMALL),
-        dkdv=(Blocks(64, 128, num_warps=8, num_stages=2), _SMALL),
-    ),
-    64: _Candidates(
-        forward=(Blocks(128, 128, num_warps=8, num_stages=2), _SMALL),
-        dq=(Blocks(128, 64, num_warps=8, num_stages=2), _SMALL),
-        dkdv=(Blocks(64, 128, num_warps=8, num_stages=2), _SMALL),
-    ),
-    128: _Candidates(
-        forward=(Blocks(128, 128, num_warps=8, num_stages=2), _SMALL),
-        dq=(Blocks(128, 64, num_warps=8, num_stages=2), _SMALL),
-        dkdv=(Blocks(64, 128, num_warps=8, num_stages=2), _SMALL),
-    ),
+_BOXES = _Boxes(
+    forward=Blocks(128, 128, num_warps=8, num_stages=2),
+    dq=Blocks(128, 64, num_warps=8, num_stages=2),
+    dkdv=Blocks(64, 128, num_warps=8, num_stages=2),
+)
+_UNPROVEN = {
+    128: {
+        "boxes of 64": _Boxes(
+            forward=Blocks(64, 64, num_warps=4, num_stages=3),
+            dq=Blocks(64, 64, num_warps=4, num_stages=3),
+            dkdv=Blocks(64, 64, num_warps=4, num_stages=2),
+        ),
+        "boxes of 128, queries gathered": _Boxes(
+            forward=Blocks(128, 128, num_warps=8, num_stages=2, own_box=False),
+            dq=Blocks(128, 64, num_warps=8, num_stages=3),
+            dkdv=Blocks(64, 128, num_warps=8, num_stages=3),
+        ),
+    },
 }
+"""Boxes by head dimension and name that no GPU has proven yet."""
 
 _GATHERED_WARPS = {16: (2, 2), 32: (4, 4), 64: (4, 8)}
 """Warps for a gathered block of so many tokens: of the kernels with one sum, and of the one with two."""
@@ -80,19 +93,22 @@ def plan(windows: Windows, *, head_dim: int, itemsize: int, tma: bool) -> Plan:
         itemsize: bytes of one number.
         tma: whether the GPU and the strides of the tensors allow TMA.
     """
-    if tma and itemsize == 2:
-        candidates = _BOXES[head_dim]
-        forward, dq, dkdv = (
-            _first_with_boxes(blocks, windows) for blocks in (candidates.forward, candidates.dq, candidates.dkdv)
-        )
-        if forward and dq and dkdv:
-            return Plan(True, forward, dq, dkdv)
+    if tma and itemsize == 2 and head_dim <= LARGEST_PROVEN_BOX:
+        boxes = _in_boxes(_BOXES, windows)
+        if boxes:
+            return boxes
     # a block of 16 is the least that tl.dot takes; float32 takes twice the registers
     tokens = max(16, min(64 if itemsize == 2 else 32, 1 << (windows.tokens - 1).bit_length()))
     narrow, wide = _GATHERED_WARPS[tokens]
     stages = 2 if itemsize == 2 else 1
     queries = Blocks(tokens, tokens, num_warps=narrow, num_stages=stages)
     return Plan(False, queries, queries, Blocks(tokens, tokens, num_warps=wide, num_stages=stages))
+
+
+def candidates(windows: Windows, *, head_dim: int) -> dict[str, Plan]:
+    """Plans by name that may be better than `plan` and that no GPU has proven yet: for benchmarks, not for use."""
+    named = {name: _in_boxes(boxes, windows) for name, boxes in _UNPROVEN.get(head_dim, {}).items()}
+    return {name: found for name, found in named.items() if found}
 
 
 def box(windows: Windows, tokens: int) -> Triple | None:
@@ -112,9 +128,11 @@ def box(windows: Windows, tokens: int) -> Triple | None:
     return (sides[2], sides[1], sides[0]) if tokens == 1 else None
 
 
-def _first_with_boxes(candidates: tuple[Blocks, ...], windows: Windows) -> Blocks | None:
-    for blocks in candidates:
+def _in_boxes(boxes: _Boxes, windows: Windows) -> Plan | None:
+    found = []
+    for blocks in (boxes.forward, boxes.dq, boxes.dkdv):
         query_box, key_box = box(windows, blocks.queries), box(windows, blocks.keys)
-        if query_box and key_box:
-            return Blocks(blocks.queries, blocks.keys, blocks.num_warps, blocks.num_stages, query_box, key_box)
-    return None
+        if not query_box or not key_box:
+            return None
+        found.append(replace(blocks, query_box=query_box, key_box=key_box))
+    return Plan(True, *found)

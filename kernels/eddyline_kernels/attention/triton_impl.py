@@ -156,19 +156,19 @@ def _statistics(place, size, batch, head):
 def forward_kernel(
     q, k, v, out, lse,
     q_strides, k_strides, v_strides, out_strides, size, window, shift, counts, scale,
-    WRAP: tl.constexpr, D: tl.constexpr, BOX: tl.constexpr, BLOCK_Q: tl.constexpr, BLOCK_K: tl.constexpr,
-    Q_BOX: tl.constexpr, K_BOX: tl.constexpr,
+    WRAP: tl.constexpr, D: tl.constexpr, BOX: tl.constexpr, OWN_BOX: tl.constexpr, BLOCK_Q: tl.constexpr,
+    BLOCK_K: tl.constexpr, Q_BOX: tl.constexpr, K_BOX: tl.constexpr,
 ):  # fmt: skip
     """out = softmax(q k' / sqrt(D)) v inside each window, and lse = log(sum(exp(q k' / sqrt(D)))).
 
-    Grid: blocks of queries, H, B. `q`, `k`, `v` are descriptors (BOX) or pointers.
+    Grid: blocks of queries, H, B. `k`, `v` are descriptors (BOX) or pointers, and so is `q` (OWN_BOX).
     """
     head, batch = tl.program_id(1), tl.program_id(2)
     start, length, own = _own_block(tl.program_id(0), size, window, shift, counts, WRAP, BOX, BLOCK_Q, Q_BOX)
     if own >= _blocks(length, BOX, BLOCK_Q, Q_BOX):
         return
     place, valid = _tokens(own, start, length, size, BOX, BLOCK_Q, Q_BOX)
-    queries = _load(q, own, start, length, size, place, valid, q_strides, batch, head, D, BOX, BLOCK_Q, Q_BOX)
+    queries = _load(q, own, start, length, size, place, valid, q_strides, batch, head, D, OWN_BOX, BLOCK_Q, Q_BOX)
 
     highest = tl.full([BLOCK_Q], float("-inf"), tl.float32)
     total = tl.zeros([BLOCK_Q], tl.float32)

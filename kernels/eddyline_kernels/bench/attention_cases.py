@@ -18,6 +18,7 @@ from torch.nn.attention.flex_attention import create_block_mask, flex_attention
 
 from eddyline_kernels.attention import reference, window_attention
 from eddyline_kernels.attention.geometry import Triple, Windows, Wrap
+from eddyline_kernels.attention.plan import TMA_CAPABILITY, Plan, candidates
 from eddyline_kernels.bench.contest import Case, Method, Tensors
 from eddyline_kernels.bench.place import Place
 
@@ -84,7 +85,7 @@ def attention_case(
         draw=draw,
         plain=plain,
         methods=(
-            *([Method(name="ours", compute=triton, operator=operator)] if ours else []),
+            *([Method(name="ours", compute=triton, operator=operator), *_candidates(volume)] if ours else []),
             Method(name="plain torch", compute=plain),
             *_fused_on_windows(volume, place),
             *_fused_on_all(volume, place),
@@ -92,6 +93,41 @@ def attention_case(
         ),
         differentiated=(0, 1, 2) if backward else (),
     )
+
+
+def _candidates(volume: Volume) -> list[Method]:
+    """Plans of our kernels that no GPU has proven yet: checked and timed here, used nowhere."""
+
+    def method(name: str, chosen: Plan) -> Method:
+        def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensors:
+            return (_Planned.apply(q, k, v, volume.windows, chosen),)  # type: ignore[no-untyped-call]
+
+        return Method(name=f"candidate: {name}", compute=attend)
+
+    return [method(*named) for named in candidates(volume.windows, head_dim=volume.dim).items()]
+
+
+class _Planned(torch.autograd.Function):
+    """Window attention by the Triton kernels in blocks of one's own choice."""
+
+    @staticmethod
+    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, windows: Windows, chosen: Plan) -> Tensor:
+        """The means; what the gradient needs is kept."""
+        from eddyline_kernels.attention import launch
+
+        out, lse = launch.forward(q, k, v, windows, TMA_CAPABILITY, chosen)
+        ctx.save_for_backward(q, k, v, out, lse)
+        ctx.windows, ctx.chosen = windows, chosen
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        """Gradients of queries, keys and values."""
+        from eddyline_kernels.attention import launch
+
+        q, k, v, out, lse = ctx.saved_tensors
+        grads = launch.backward(grad, None, q, k, v, out, lse, ctx.windows, TMA_CAPABILITY, ctx.chosen)
+        return *grads, None, None
 
 
 def _fused_on_windows(volume: Volume, place: Place) -> list[Method]:
