@@ -52,18 +52,17 @@ class Profile:
     action_guidance_scale: float = 1.0
     """Away from the actions held before, while the chunks that were in the buffer when they changed leave it, which
     takes one more row."""
-    opening_micro_steps: int = 1
-    """Network calls that a scene which begins gets for each one that a tick makes later, >= 1: what stands where is
-    decided then, and few calls leave small things between two places."""
+    opening_steps: tuple[int, ...] = ()
+    """Network calls that a scene which begins gets on its way from each slot's noise to that of the next, pure noise first:
+    one number >= 1 for each of the N chunks. What stands where is decided in the first ones, and few calls leave small
+    things between two places. Empty: as many as a tick takes, in each."""
 
     def __post_init__(self) -> None:
-        if self.opening_micro_steps < 1:
-            raise ConfigError(f"opening_micro_steps is {self.opening_micro_steps}; use 1 or more")
-
-    @property
-    def opening_partition(self) -> Partition:
-        """How a scene which begins is denoised: the same slots, reached in smaller steps."""
-        return replace(self.partition, micro_steps=self.partition.micro_steps * self.opening_micro_steps)
+        if self.opening_steps and (len(self.opening_steps) != self.partition.num_chunks or min(self.opening_steps) < 1):
+            raise ConfigError(
+                f"opening_steps is {self.opening_steps}; give {self.partition.num_chunks} numbers, one for each chunk of "
+                "the partition, each 1 or more, or none"
+            )
 
     def scale(self, *, event: bool) -> float:
         """Guidance of a latent frame that is under a live event, or not."""

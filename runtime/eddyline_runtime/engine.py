@@ -640,7 +640,8 @@ class Engine:
 
     def _begin_scene(self, state: ViewState, seed: int) -> None:
         state.noise = NoiseKey(seed, state.epoch)
-        state.opening = Opening(self._noise(state, state.partition.buffer_frames), state.profile.opening_partition)
+        noise = self._noise(state, state.partition.buffer_frames)
+        state.opening = Opening(noise, state.partition, state.profile.opening_steps)
         state.latents, state.decoder = None, None
         state.action_change = ActionChange(state.actions, state.actions)  # a new scene shows no others
 

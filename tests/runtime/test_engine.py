@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from eddyline.errors import OptionError
+from eddyline.errors import ConfigError, OptionError
 from eddyline_runtime.config import Partition, Profile
 from eddyline_runtime.engine import WARM_UP_CHUNKS
 from eddyline_runtime.prompts import MAX_EVENTS, MAX_PENDING, Wish
@@ -99,22 +99,29 @@ def test_a_scene_that_begins_takes_one_call_between_the_ticks_of_others(start):
     assert len(calls) == 1
 
 
-@pytest.mark.parametrize(("name", "calls_before"), [("smooth", 3), ("responsive", 4)])
-def test_a_scene_begins_in_as_many_smaller_steps_as_its_profile_says(start, name, calls_before):
+@pytest.mark.parametrize(("name", "slots"), [("smooth", 3), ("responsive", 4)])
+def test_a_scene_begins_in_as_many_smaller_steps_as_its_profile_says(start, name, slots):
     made = {}
-    for smaller in (1, 3):
-        run = start(profile=replace(PROFILES[name], opening_micro_steps=smaller))
+    for steps in ((), (3, 2, 1, 1)):
+        run = start(profile=replace(PROFILES[name], opening_steps=steps))
         taus = []
         forward = run.engine.world.model.forward
         run.engine.world.model.forward = lambda latents, tau, words, f=forward, t=taus: (
             t.append(tau) or f(latents, tau, words)
         )
         run.engine.open_view(1, prompt="a red fox", seed=7)
-        made[smaller] = run.until_chunks(1)[0].latents
-        assert len(taus) == calls_before * smaller + 1
-        assert taus[1].flatten().tolist() == pytest.approx([1 / (4 * smaller)] * 8)
+        made[steps] = run.until_chunks(1)[0].latents
+        whole = [0.0, 1 / 12, 2 / 12, 0.25, 0.375, 0.5, 0.75] if steps else [0.0, 0.25, 0.5, 0.75]
+        before = [tau.unique().tolist() for tau in taus[:-1]]
+        assert before == [[pytest.approx(tau)] for tau in whole[: len(whole) - 4 + slots]]
         assert taus[-1].unique().tolist() == pytest.approx([0.0, 0.25, 0.5, 0.75] + [1.0] * (name == "responsive"))
-    assert not torch.equal(made[1], made[3])
+    assert not torch.equal(made[()], made[3, 2, 1, 1])
+
+
+@pytest.mark.parametrize("steps", [(4,), (4, 4, 4, 0), (1, 1, 1, 1, 1)])
+def test_opening_steps_that_do_not_fit_the_chunks_are_refused(steps):
+    with pytest.raises(ConfigError, match="give 4 numbers"):
+        replace(PROFILES["smooth"], opening_steps=steps)
 
 
 def test_frames_continue_without_gaps_and_are_due_at_an_even_rate(lockstep):

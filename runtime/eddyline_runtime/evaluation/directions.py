@@ -29,6 +29,8 @@ from eddyline_runtime.evaluation.figures import Figure
 from eddyline_runtime.evaluation.intervals import median, rate
 from eddyline_runtime.evaluation.samples import OWN, Sample
 from eddyline_runtime.evaluation.sheets import contact_sheet
+from eddyline_runtime.networks.choice import fitted
+from eddyline_runtime.networks.folder import cache_folder
 from eddyline_runtime.weights import World, load_world
 
 SIDES = {"ArrowLeft": -1, "ArrowRight": 1}
@@ -270,7 +272,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--json", type=Path, help="write what was found there")
     parser.add_argument("--sheet", type=Path, help="write a contact sheet of the first presses there, a PNG")
     given = parser.parse_args(arguments)
-    world, recording = load_world(given.model), Recording(given.recording)
+    world, recording = fitted(load_world(given.model), cache=cache_folder()), Recording(given.recording)
     profile = given.profile or world.card.default_profile
     clip, frame, *box = given.hero
     picture = recording[clip].frames[frame : frame + 1]

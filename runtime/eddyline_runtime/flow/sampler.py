@@ -59,10 +59,13 @@ class Opening:
 
     noise: Float[Tensor, "F C Y X"]
     partition: Partition
+    steps: tuple[int, ...] = ()
+    """Network calls on the way from each slot's tau to the next one's, N numbers; empty: s each, as ticks take."""
     cached: list[Float[Tensor, "F C Y X"]] = field(init=False)
     """The noise, and the latents after each step so far."""
 
     def __post_init__(self) -> None:
+        self.steps = self.steps or (self.partition.micro_steps,) * self.partition.num_chunks
         self.cached = [self.noise]
 
     @property
@@ -73,26 +76,31 @@ class Opening:
     @property
     def tau(self) -> float:
         """tau of all its latent frames."""
-        return (len(self.cached) - 1) / self.partition.denoise_steps
+        return self._tau_after(len(self.cached) - 1)
+
+    def _tau_after(self, calls: int) -> float:
+        slot = 0
+        while slot < len(self.steps) and calls >= self.steps[slot]:
+            calls -= self.steps[slot]
+            slot += 1
+        return (slot + (calls / self.steps[slot] if calls else 0.0)) / len(self.steps)
 
     @property
     def complete(self) -> bool:
         """Whether every slot can be filled."""
-        partition = self.partition
-        steps = (
-            partition.denoise_steps if partition.reference_frames else partition.denoise_steps - partition.micro_steps
-        )
-        return len(self.cached) > steps
+        slots = self.partition.num_chunks if self.partition.reference_frames else self.partition.num_chunks - 1
+        return len(self.cached) > sum(self.steps[:slots])
 
     def copy(self) -> "Opening":
         """Another scene on the same way; each goes on by itself."""
-        other = Opening(self.noise, self.partition)
+        other = Opening(self.noise, self.partition, self.steps)
         other.cached = [*self.cached]
         return other
 
     def advance(self, velocity: Float[Tensor, "F C Y X"]) -> None:
         """Take one Euler step."""
-        self.cached.append(self.latents + velocity / self.partition.denoise_steps)
+        delta = self._tau_after(len(self.cached)) - self.tau
+        self.cached.append(self.latents + velocity * delta)
 
     def slots(self) -> Float[Tensor, "F C Y X"]:
         """The buffer: each chunk from the step whose tau is its slot's, reference frames from the last."""
@@ -100,7 +108,7 @@ class Opening:
         parts = [self.cached[-1][: partition.reference_frames]]
         for chunk in range(partition.num_chunks):
             first = partition.reference_frames + chunk * partition.chunk_frames
-            step = (partition.num_chunks - 1 - chunk) * partition.micro_steps
+            step = sum(self.steps[: partition.num_chunks - 1 - chunk])
             parts.append(self.cached[step][first : first + partition.chunk_frames])
         return torch.cat(parts)
 
