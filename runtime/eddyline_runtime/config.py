@@ -1,6 +1,6 @@
 """Every knob of the runtime as a frozen dataclass; presets are functions that return them."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from eddyline.errors import ConfigError, PartitionError
 
@@ -53,15 +53,16 @@ class Profile:
     """Away from the actions held before, while the chunks that were in the buffer when they changed leave it, which
     takes one more row."""
     opening_steps: tuple[int, ...] = ()
-    """Network calls that a scene which begins gets on its way from each slot's noise to that of the next, pure noise first:
-    one number >= 1 for each of the N chunks. What stands where is decided in the first ones, and few calls leave small
-    things between two places. Empty: as many as a tick takes, in each."""
+    """Network calls that a scene which begins gets on its way from each slot's noise to that of the next, pure noise
+    first: one number >= 1 for each of the N chunks. What stands where is decided in the first ones, and few calls leave
+    small things between two places. Empty: as many as a tick takes, in each."""
 
     def __post_init__(self) -> None:
-        if self.opening_steps and (len(self.opening_steps) != self.partition.num_chunks or min(self.opening_steps) < 1):
+        chunks = self.partition.num_chunks
+        if self.opening_steps and (len(self.opening_steps) != chunks or min(self.opening_steps) < 1):
             raise ConfigError(
-                f"opening_steps is {self.opening_steps}; give {self.partition.num_chunks} numbers, one for each chunk of "
-                "the partition, each 1 or more, or none"
+                f"opening_steps is {self.opening_steps}; give {chunks} numbers of 1 or more, one for each chunk of the "
+                "partition, or none"
             )
 
     def scale(self, *, event: bool) -> float:

@@ -353,8 +353,8 @@ def diorama_student_gpu() -> Recipe:
         change_share=0.45,
         # the scales and steps were found best afterwards
         profiles={
-            "smooth": replace(further.profiles["smooth"], event_guidance_scale=3.0, opening_steps=(4, 4, 4, 4)),
-            "responsive": replace(further.profiles["responsive"], opening_steps=(4, 4, 4, 4)),
+            "smooth": replace(further.profiles["smooth"], event_guidance_scale=3.0, opening_steps=(4, 1, 1, 1)),
+            "responsive": replace(further.profiles["responsive"], opening_steps=(3, 1, 1, 1)),
         },
         max_clips=6000,
         save_every=250,
