@@ -665,7 +665,7 @@ class Engine:
 
     def _away_from_words(self, state: ViewState) -> Iterator[Away]:
         slots = state.words.slots
-        scales = tuple(state.profile.scale(event=bool(slot.events)) for slot in slots)
+        scales = tuple(state.profile.scale(event=bool(slot.events), held=state.words.held) for slot in slots)
         if any(scale != 1.0 for scale in scales):
             yield Away(tuple(self._dreamer.away_from(slot) for slot in slots), state.actions, scales)
 
@@ -682,7 +682,8 @@ def _further_rows(state: ViewState) -> int:
     profile, words = state.profile, state.words
     change = state.action_change.tick(state.actions, num_chunks=profile.partition.num_chunks)
     eventful = bool(words.pending) or any(slot.events for slot in words.slots)
-    by_words = profile.scale(event=False) != 1.0 or (profile.scale(event=True) != 1.0 and eventful)
+    held = words.held and not words.pending
+    by_words = profile.scale(event=False) != 1.0 or (profile.scale(event=True, held=held) != 1.0 and eventful)
     return by_words + (profile.action_guidance_scale != 1.0 and change.is_new)
 
 

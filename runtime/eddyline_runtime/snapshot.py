@@ -33,7 +33,7 @@ from eddyline_runtime.weights import WorldCard
 
 FORMAT = "eddyline-snapshot"
 TENSORS = {"latents", "decoded", "frames", "bookmarked_latents", "bookmarked_decoded"}
-VERSION = 3
+VERSION = 4
 MAX_WORDS_BYTES = 1 << 20
 """What the words of a moment may take; the rest of a snapshot's size is known."""
 

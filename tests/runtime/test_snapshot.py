@@ -109,7 +109,7 @@ PLACES = {
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"version": 2}, "of version 2, this runtime reads 3"),
+        ({"version": 3}, "of version 3, this runtime reads 4"),
         ({"weights": "0" * 64, "world": "moon"}, "of the world 'moon', with other weights"),
         ({"stride": 3}, "do not fit together"),
         ({"actions": [0.0]}, "do not fit together"),

@@ -353,7 +353,12 @@ def diorama_student_gpu() -> Recipe:
         change_share=0.45,
         # the scales and steps were found best afterwards
         profiles={
-            "smooth": replace(further.profiles["smooth"], event_guidance_scale=3.0, opening_steps=(4, 1, 1, 1)),
+            "smooth": replace(
+                further.profiles["smooth"],
+                event_guidance_scale=3.0,
+                held_event_guidance_scale=2.0,
+                opening_steps=(4, 1, 1, 1),
+            ),
             "responsive": replace(further.profiles["responsive"], opening_steps=(3, 1, 1, 1)),
         },
         max_clips=6000,
