@@ -291,6 +291,37 @@ def test_only_what_takes_a_compiler_is_called_to_compile_and_its_failures_wait(s
     assert command.names_to_compile([case], "other") == []
 
 
+def test_a_gpus_run_compiles_ahead_then_measures_and_a_sweep_has_files_of_its_own(
+    tmp_path: Path, small: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started = []
+
+    def starter(arguments: list[str]) -> Callable[[str], Side]:
+        def start(case: str) -> Side:
+            started.append((*arguments, case))
+            return Side(looks=0)
+
+        return start
+
+    ours = Method(name="ours", compute=launching(lambda x: x / 3), operator="toy")
+    case = toy(ours, Method(name=f"{PLAN}other", compute=lambda x: (x / 3,), compiled=True))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(command.places, "gpu", lambda: replace(small, dtype=torch.float32))
+    monkeypatch.setattr(command, "gpu_cases", lambda place: iter([case]))
+    monkeypatch.setattr(command, "plan_cases", lambda place: iter([case]))
+    monkeypatch.setattr(ahead, "starter", starter)
+    monkeypatch.setattr(ahead, "POLL_S", 0.0)
+    assert command.main(["--compile", "toy", "--out", str(tmp_path)]) == 0
+    assert (started, list(tmp_path.iterdir())) == ([], [])
+    assert command.main(["--sweep", "--out", str(tmp_path)]) == 0
+    assert command.main(["--out", str(tmp_path)]) == 0
+    assert started == [("--sweep", "toy"), ("toy",)]
+    assert {file.name for file in tmp_path.iterdir()} == {"sweep.json", "sweep.csv", "kernels.json", "kernels.csv"}
+    saved = json.loads((tmp_path / "sweep.json").read_text())
+    assert [found["plan"] for found in saved["fastest_plans"]] == ["other"]
+    assert saved["goals"] == []
+
+
 def test_when_the_time_is_over_the_rest_is_skipped_and_said_so(tmp_path: Path, small: Place) -> None:
     ticks = count(step=40)
     place = replace(small, dtype=torch.float32)

@@ -150,8 +150,7 @@ def norm_rotate_kernel(
     token = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     pairs = tl.arange(0, D // 2)
     exists = (token < tokens)[:, None, None]
-    at = token[:, None, None].to(tl.int64) * D + pairs[None, None, :]
-    cosine, sine = _angles(rope, at, tokens, exists, D)
+    cosine, sine = _angles(rope, token[:, None, None].to(tl.int64) * D + pairs[None, None, :], tokens, exists, D)
     first_weight = _weights(q_weight, k_weight, which, pairs)
     second_weight = _weights(q_weight, k_weight, which, pairs + D // 2)
     source = qk + batch * strides[0] + which.to(tl.int64) * strides[2]
