@@ -81,7 +81,7 @@ def test_plans_to_be_proven_are_checked_beside_ours(small: Place, backward: bool
 
 @pytest.mark.usefixtures("interpreter")
 def test_every_plan_that_is_tried_for_modulation_is_right(small: Place) -> None:
-    tokens = Tokens(frames=1, per_frame=9, heads=2, dim=16)
+    tokens = Tokens(frames=1, per_frame=3, heads=2, dim=16)
     found = everything(modulation_plan_cases(tokens, small), small)
     assert {m.state for m in found} == {"measured"}, found
     assert len({m.case for m in found}) == 5
@@ -104,7 +104,7 @@ def test_plans_to_try_are_different_and_none_has_the_boxes_that_go_wrong(kernel:
     plans = attention_plans(replace(LARGE, dim=dim), kernel, itemsize=2)
     assert len(plans) == len(set(plans.values())) == len(GATHERED[kernel]) + len(BOXES[kernel])
     for chosen in plans.values():
-        assert not (chosen.boxes and chosen.forward.own_box and chosen.forward.keys == dim), chosen
+        assert not (chosen.boxes and chosen.forward.own_box and (dim == 128 or chosen.forward.keys == dim)), chosen
 
 
 def test_the_fastest_right_plan_is_told_beside_the_one_in_use() -> None:

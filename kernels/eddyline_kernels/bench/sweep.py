@@ -1,8 +1,8 @@
 """Plans to try on a GPU: for each kernel the plan in use and others, checked and timed beside each other.
 
 A plan is what `attention.plan` and `modulation.plan` choose: blocks, warps, stages. What a GPU has found to be faster
-is for a person to put there. Where a box has as many keys as a head has numbers, queries are gathered: see
-`attention.plan`.
+is for a person to put there. Queries are gathered beside boxes of keys where the assembler gives their registers away:
+see `attention.plan`.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from eddyline_kernels.attention.plan import Blocks, Plan, box, plan
+from eddyline_kernels.attention.plan import LARGEST_PROVEN_BOX, Blocks, Plan, box, plan
 from eddyline_kernels.bench.attention_cases import Volume, attention_case, planned_attention
 from eddyline_kernels.bench.contest import Case, Method, Tensors
 from eddyline_kernels.bench.modulation_cases import EPS, HEADS_EPS, Tokens, modulation_cases
@@ -89,7 +89,8 @@ def _boxed(sizes: tuple[int, int, int, int], volume: Volume) -> Blocks | None:
     query_box, key_box = box(volume.windows, blocks.queries), box(volume.windows, blocks.keys)
     if query_box is None or key_box is None:
         return None
-    return replace(blocks, query_box=query_box, key_box=key_box, own_box=blocks.keys != volume.dim)
+    own_box = volume.dim <= LARGEST_PROVEN_BOX and blocks.keys != volume.dim
+    return replace(blocks, query_box=query_box, key_box=key_box, own_box=own_box)
 
 
 def _told(sizes: tuple[int, int, int, int]) -> str:
