@@ -48,6 +48,9 @@ def _parser() -> argparse.ArgumentParser:
         "--bind", default="tcp://127.0.0.1:7860", metavar="ENDPOINT", help="loopback only; port 0: any free"
     )
     serve.add_argument("--profile", help="the profile of views that name none")
+    serve.add_argument(
+        "--linears", choices=("plain", "fp8"), default="plain", help="fp8: large matrix products in FP8, on a GPU"
+    )
     serve.add_argument("--unpaced", action="store_true", help="make frames as fast as possible (to measure)")
     serve.add_argument(
         "--journal", metavar="FILE", help="write down all that is asked and made, for eddyline-runtime replay"
@@ -149,13 +152,18 @@ def _serve_until_stopped(given: argparse.Namespace) -> None:
         from eddyline_runtime.journal import JournalWriter, header
         from eddyline_runtime.networks.choice import fitted, runner
         from eddyline_runtime.networks.folder import cache_folder
+        from eddyline_runtime.networks.fp8 import check_fp8, quantise_world
         from eddyline_runtime.server import Server
-        from eddyline_runtime.weights import load_world
+        from eddyline_runtime.weights import default_dtype, load_world
 
     if given.threads:
         torch.set_num_threads(given.threads)
     if given.device.startswith("cuda") and not torch.cuda.is_available():
         raise ConfigError(f"there is no GPU for --device {given.device}; use --device cpu")
+    if given.linears == "fp8":
+        device = torch.device(given.device)
+        capability = torch.cuda.get_device_capability(device) if device.type == "cuda" else None
+        check_fp8(device, default_dtype(given.device), capability=capability)
     _say(progress=0.3, doing="loading the model")
     world = load_world(given.model, device=given.device, random_weights=given.random_weights)
     _say(progress=0.5, doing="fitting the networks to this processor")
@@ -165,6 +173,10 @@ def _serve_until_stopped(given: argparse.Namespace) -> None:
             known = ", ".join(sorted(world.card.profiles))
             raise ConfigError(f"profile {given.profile!r} is unknown; {world.card.name} has {known}")
         world = replace(world, card=replace(world.card, default_profile=given.profile))
+    said_of_fp8: dict[str, float] = {}
+    if given.linears == "fp8":
+        partition = world.card.profiles[world.card.default_profile].partition
+        said_of_fp8 = {"fp8_error": quantise_world(world, partition)}
     engine_config = EngineConfig(paced=not given.unpaced)
     if given.max_views:
         engine_config = replace(engine_config, max_views=given.max_views)
@@ -184,7 +196,7 @@ def _serve_until_stopped(given: argparse.Namespace) -> None:
         endpoint = server.bind()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: server.stop())
-        _say(ready=True, endpoint=endpoint, model=world.card.name, networks=runner(world))
+        _say(ready=True, endpoint=endpoint, model=world.card.name, networks=runner(world), **said_of_fp8)
 
         def on_turn() -> None:
             if parent_is_gone():

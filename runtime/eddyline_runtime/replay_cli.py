@@ -11,6 +11,7 @@ from eddyline_runtime import replay
 from eddyline_runtime.journal import End, JournalReader, Tick, build_of, other_build
 from eddyline_runtime.networks.choice import fitted
 from eddyline_runtime.networks.folder import cache_folder
+from eddyline_runtime.networks.fp8 import quantise_linears
 from eddyline_runtime.replay import Counts, Difference, Shown, Step
 from eddyline_runtime.view import WaitingFrame
 from eddyline_runtime.weights import World, WorldCard, load_world
@@ -54,12 +55,15 @@ def _world(reader: JournalReader, given: argparse.Namespace) -> World:
     device = given.device or head.build.device.split()[0]
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise ConfigError(f"the journal was made on a GPU ({head.build.device}), and there is none; try --device cpu")
-    computed_by, _, numbers = head.build.networks.partition(" ")
+    computed_by, _, precision = head.build.networks.partition(" ")
+    numbers, _, linears = precision.partition(" ")
     dtype = getattr(torch, numbers, None)
     if not isinstance(dtype, torch.dtype):
         raise JournalError(f"{reader.path}: {numbers!r} is no type of numbers; the file was changed")
     torch.set_num_threads(given.threads or head.build.threads)
     world = load_world(given.model or head.served_as, device=device, dtype=dtype, random_weights=head.random_weights)
+    if linears == "fp8":
+        quantise_linears(world.model)
     return fitted(world, cache=cache_folder(), choice="torch" if computed_by == "torch" else "auto")
 
 

@@ -246,6 +246,12 @@ def test_an_address_that_others_can_reach_is_refused(capsys):
     assert "keys" in serve("--model", "tiny", "--bind", "tcp://0.0.0.0:7860", capsys=capsys)
 
 
+def test_linears_in_fp8_are_refused_on_a_processor_before_a_model_is_loaded(capsys):
+    assert "the networks are on cpu; use --linears plain" in serve(
+        "--model", "nowhere", "--linears", "fp8", capsys=capsys
+    )
+
+
 def test_an_unknown_world_a_world_without_weights_and_an_unknown_profile_are_told(capsys):
     free = ("--bind", "tcp://127.0.0.1:0")
     assert "no world called 'nowhere'" in serve("--model", "nowhere", *free, capsys=capsys)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
 
@@ -16,14 +16,23 @@ from torch import Tensor
 
 from eddyline_kernels import backend
 from eddyline_kernels.bench import __main__ as command
+from eddyline_kernels.bench import ahead
 from eddyline_kernels.bench import place as places
 from eddyline_kernels.bench.attention_cases import Volume, attention_case, tile_order, window_ids
-from eddyline_kernels.bench.contest import Case, Measurement, Method, hold
+from eddyline_kernels.bench.contest import Case, Measurement, Method, compile_case, hold
 from eddyline_kernels.bench.goals import GOALS, Goal, judge
 from eddyline_kernels.bench.modulation_cases import Tokens
 from eddyline_kernels.bench.place import Call, Place
-from eddyline_kernels.bench.record import table
-from eddyline_kernels.bench.suite import BACKWARD, COPY, MATMUL, cpu_cases, gpu_cases
+from eddyline_kernels.bench.record import FastestPlan, fastest_plans, plans_table, table
+from eddyline_kernels.bench.suite import BACKWARD, COPY, LARGE, MATMUL, cpu_cases, gpu_cases
+from eddyline_kernels.bench.sweep import (
+    BOXES,
+    GATHERED,
+    PLAN,
+    attention_plan_cases,
+    attention_plans,
+    modulation_plan_cases,
+)
 
 WRAPPED = Volume(size=(2, 4, 4), window=(2, 2, 2), shift=(1, 1, 1), wrap=(True, True, True), heads=1, dim=64)
 APART = replace(WRAPPED, size=(3, 4, 5), wrap=(False, False, False))
@@ -68,6 +77,52 @@ def test_plans_to_be_proven_are_checked_beside_ours(small: Place, backward: bool
     found = everything(iter([replace(case, methods=tuple(chosen))]), small)
     assert len(found) >= 1
     assert {(m.state, m.ours) for m in found} == {("measured", False)}, found
+
+
+@pytest.mark.usefixtures("interpreter")
+def test_every_plan_that_is_tried_for_modulation_is_right(small: Place) -> None:
+    tokens = Tokens(frames=1, per_frame=3, heads=2, dim=16)
+    found = everything(modulation_plan_cases(tokens, small), small)
+    assert {m.state for m in found} == {"measured"}, found
+    assert len({m.case for m in found}) == 5
+    assert len(fastest_plans(found)) == 5
+
+
+@pytest.mark.usefixtures("interpreter")
+def test_plans_that_are_tried_for_attention_are_right_and_change_the_kernel_that_they_say(small: Place) -> None:
+    volume = Volume(size=(2, 4, 8), window=(2, 4, 8), heads=1, dim=32)
+    for kernel, case in zip(GATHERED, attention_plan_cases(volume, small), strict=True):
+        ours, *tried = case.methods
+        some = (ours, next(m for m in tried if "gathered" in m.name), next(m for m in tried if "boxes" in m.name))
+        found = everything(iter([replace(case, methods=some)]), small)
+        assert {m.state for m in found} == {"measured"}, (kernel, found)
+
+
+@pytest.mark.parametrize("kernel", GATHERED)
+@pytest.mark.parametrize("dim", [64, 128])
+def test_plans_to_try_are_different_and_none_has_the_boxes_that_go_wrong(kernel: str, dim: int) -> None:
+    plans = attention_plans(replace(LARGE, dim=dim), kernel, itemsize=2)
+    assert len(plans) == len(set(plans.values())) == len(GATHERED[kernel]) + len(BOXES[kernel])
+    for chosen in plans.values():
+        assert not (chosen.boxes and chosen.forward.own_box and (dim == 128 or chosen.forward.keys == dim)), chosen
+
+
+def test_the_fastest_right_plan_is_told_beside_the_one_in_use() -> None:
+    found = [
+        measured("a", "ours", 3.0, 1.0, ours=True),
+        measured("a", f"{PLAN}large", 2.0, 1.5),
+        measured("a", f"{PLAN}small", 4.0, 0.7),
+        Measurement(case="a", method=f"{PLAN}wrong", ours=False, state="wrong"),
+        Measurement(case="b", method="ours", ours=True, state="wrong"),
+        measured("b", f"{PLAN}other", 1.0, 1.0),
+        measured("c", "ours", 1.0, 1.0, ours=True),
+    ]
+    plans = fastest_plans(found)
+    assert plans == [
+        FastestPlan(case="a", plan="large", median_s=2.0, in_use_s=3.0),
+        FastestPlan(case="b", plan="other", median_s=1.0, in_use_s=None),
+    ]
+    assert "| a | large | 2000 | 1.50 |\n| b | other | 1000 |  |" in plans_table(plans)
 
 
 def test_every_method_of_a_processors_run_is_right(small: Place) -> None:
@@ -179,6 +234,92 @@ def test_a_run_ends_red_when_ours_is_wrong(
     said = capsys.readouterr()
     assert ("RED: toy" in said.err) == bool(status)
     assert "| rival | failed | ValueError: no memory |" in said.out
+
+
+@dataclass
+class Side:
+    """A process that runs for some looks at it."""
+
+    looks: int
+    killed: bool = False
+
+    def poll(self) -> int | None:
+        self.looks -= 1
+        return 0 if self.looks < 0 else None
+
+    def kill(self) -> None:
+        self.killed = True
+
+    def wait(self) -> int:
+        assert self.killed
+        return -9
+
+
+def test_cases_are_compiled_side_by_side_and_what_is_not_done_in_time_is_ended() -> None:
+    now, started = [0.0], dict[str, Side]()
+
+    def start(name: str) -> Side:
+        assert sum(not side.killed and side.looks >= 0 for side in started.values()) < 2, "two at once at most"
+        started[name] = Side(looks={"slow": 1000}.get(name, 3))
+        return started[name]
+
+    def sleep(seconds: float) -> None:
+        now[0] += seconds
+
+    names = ["a", "slow", "b", "c"]
+    done = ahead.compile_ahead(names, start=start, workers=2, end_s=30.0, clock=lambda: now[0], sleep=sleep)
+    assert (list(started), done) == (names, 3)
+    assert [name for name, side in started.items() if side.killed] == ["slow"]
+    late = ahead.compile_ahead(names, start=start, workers=2, end_s=30.0, clock=lambda: 30.0, sleep=sleep)
+    assert (late, len(started)) == (0, 4), "after the end nothing is begun"
+
+
+def test_only_what_takes_a_compiler_is_called_to_compile_and_its_failures_wait(small: Place) -> None:
+    called = []
+
+    def compute(x: Tensor) -> tuple[Tensor]:
+        called.append(x)
+        return (x / 3,)
+
+    broke = Method(name="broken", compute=broken, compiled=True)
+    right = Method(name="right", compute=compute, compiled=True)
+    case = toy(broke, right, Method(name="eager", compute=compute))
+    compile_case(replace(case, differentiated=(0,)), small)
+    assert len(called) == 1
+    assert called[0].requires_grad
+    assert command.names_to_compile([case, toy(Method(name="eager", compute=compute))], "") == ["toy"]
+    assert command.names_to_compile([case], "other") == []
+
+
+def test_a_gpus_run_compiles_ahead_then_measures_and_a_sweep_has_files_of_its_own(
+    tmp_path: Path, small: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started = []
+
+    def starter(arguments: list[str]) -> Callable[[str], Side]:
+        def start(case: str) -> Side:
+            started.append((*arguments, case))
+            return Side(looks=0)
+
+        return start
+
+    ours = Method(name="ours", compute=launching(lambda x: x / 3), operator="toy")
+    case = toy(ours, Method(name=f"{PLAN}other", compute=lambda x: (x / 3,), compiled=True))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(command.places, "gpu", lambda: replace(small, dtype=torch.float32))
+    monkeypatch.setattr(command, "gpu_cases", lambda place: iter([case]))
+    monkeypatch.setattr(command, "plan_cases", lambda place: iter([case]))
+    monkeypatch.setattr(ahead, "starter", starter)
+    monkeypatch.setattr(ahead, "POLL_S", 0.0)
+    assert command.main(["--compile", "toy", "--out", str(tmp_path)]) == 0
+    assert (started, list(tmp_path.iterdir())) == ([], [])
+    assert command.main(["--sweep", "--out", str(tmp_path)]) == 0
+    assert command.main(["--out", str(tmp_path)]) == 0
+    assert started == [("--sweep", "toy"), ("toy",)]
+    assert {file.name for file in tmp_path.iterdir()} == {"sweep.json", "sweep.csv", "kernels.json", "kernels.csv"}
+    saved = json.loads((tmp_path / "sweep.json").read_text())
+    assert [found["plan"] for found in saved["fastest_plans"]] == ["other"]
+    assert saved["goals"] == []
 
 
 def test_when_the_time_is_over_the_rest_is_skipped_and_said_so(tmp_path: Path, small: Place) -> None:

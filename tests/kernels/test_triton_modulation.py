@@ -146,6 +146,7 @@ HEADS = {
     "three heads, weights in float32": Heads((1, 5, 3, 32), BRAIN, FULL),
     "several programs": Heads((1, 11, 8, 64), HALF),
     "one token": Heads((1, 1, 1, 128), BRAIN),
+    "several turns and programs, tokens left over": Heads((2, 39, 4, 64), BRAIN),
 }
 heads = pytest.mark.parametrize("case", HEADS.values(), ids=HEADS.keys())
 
@@ -201,9 +202,10 @@ def test_torch_takes_them_as_operators() -> None:
     plain = [None if t is None else t.detach() for t in order]
     torch.library.opcheck(triton_residual_norm_fp8, (*plain, 1.0, EPS), test_utils=(checks[0], checks[2]))
     given = packed(TURNED)
-    qk = given["qkv"].detach()[:, :, :2].requires_grad_()
-    operands = (qk, given["q_weight"], given["k_weight"], given["rope"], EPS)
-    torch.library.opcheck(triton_norm_rotate, operands, test_utils=checks)
+    qkv, *operands = (given[name].detach() for name in ("qkv", "q_weight", "k_weight", "rope"))
+    forward, back = (qkv[:, :, :2], *operands, EPS), (*qkv.unbind(2), qkv, *operands, EPS)
+    torch.library.opcheck(triton_norm_rotate, forward, test_utils=(checks[0], checks[2]))
+    torch.library.opcheck(torch.ops.eddyline.norm_rotate_backward, back, test_utils=(checks[0], checks[2]))
 
 
 def test_both_compile_into_one_graph_with_their_gradients() -> None:
@@ -243,7 +245,7 @@ def test_second_gradients_are_refused_with_the_shape() -> None:
     with pytest.raises(errors.KernelInputError, match=r"\(1, 2, 2, 8\) has no second gradient"):
         torch.autograd.grad(first.sum(), norm["x"])
     (first,) = torch.autograd.grad(norm_rotate(**turn)[0].square().sum(), turn["qkv"], create_graph=True)
-    with pytest.raises(errors.KernelInputError, match=r"\(1, 2, 2, 2, 16\) have no second gradient"):
+    with pytest.raises(errors.KernelInputError, match=r"\(1, 2, 3, 2, 16\) have no second gradient"):
         torch.autograd.grad(first.sum(), turn["qkv"])
 
 

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 import torch
+from tests.runtime.journals import Session, opened
 
 from eddyline.errors import ConfigError
-from eddyline_runtime import config
+from eddyline_runtime import cli, config
 from eddyline_runtime.model.linear import Fp8Linear
 from eddyline_runtime.model.streamdit import StreamDiT
+from eddyline_runtime.networks.choice import runner
 from eddyline_runtime.networks.difference import fixed_call, relative
-from eddyline_runtime.networks.fp8 import quantise_linears, quantise_world
+from eddyline_runtime.networks.fp8 import check_fp8, quantise_linears, quantise_world
 from eddyline_runtime.weights import World, load_world
 
 LARGEST_ERROR = 0.02
@@ -65,6 +68,41 @@ def test_fp8_is_as_far_from_float32_as_its_three_digits_are(world: World) -> Non
         rounded = relative(world.model(*call), truth)
         quantise_linears(world.model)
         assert rounded < relative(world.model(*call), truth) < LARGEST_ERROR
+
+
+@pytest.mark.parametrize(
+    ("device", "dtype", "capability", "reason"),
+    [
+        ("cpu", torch.bfloat16, None, "need a GPU that multiplies it, and the networks are on cpu"),
+        ("cuda", torch.bfloat16, (8, 0), "compute capability 8.0, and 8.9 is needed"),
+        ("cuda:1", torch.float32, (9, 0), "give bfloat16, and the networks are float32"),
+    ],
+)
+def test_fp8_is_refused_with_the_reason_where_the_device_does_not_multiply_it(
+    device: str, dtype: torch.dtype, capability: tuple[int, int] | None, reason: str
+) -> None:
+    with pytest.raises(ConfigError, match=f"{reason}; use --linears plain"):
+        check_fp8(torch.device(device), dtype, capability=capability)
+
+
+@pytest.mark.parametrize("capability", [(8, 9), (9, 0), (10, 0)])
+def test_fp8_is_served_on_gpus_that_multiply_it(capability: tuple[int, int]) -> None:
+    check_fp8(torch.device("cuda"), torch.bfloat16, capability=capability)
+
+
+def test_a_journal_of_networks_in_fp8_is_played_again_in_fp8(
+    world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    quantise_linears(world.model)
+    assert runner(world) == "torch bfloat16 fp8"
+    session = Session(world, tmp_path / "a.journal")
+    session.ask(opened(1, "a red knight"))
+    session.until_chunks(2)
+    session.end()
+    assert cli.main(["replay", str(session.path), "--verify"]) == 0
+    said = capsys.readouterr().out
+    assert "identical: all 16 frames of 1 views, in 2 chunks" in said
+    assert "another build" not in said
 
 
 def test_widths_that_do_not_do_and_networks_of_others_are_refused(world: World) -> None:

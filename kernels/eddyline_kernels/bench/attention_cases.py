@@ -21,6 +21,7 @@ from eddyline_kernels.attention.geometry import Triple, Windows, Wrap
 from eddyline_kernels.attention.plan import TMA_CAPABILITY, Plan, candidates
 from eddyline_kernels.bench.contest import Case, Method, Tensors
 from eddyline_kernels.bench.place import Place
+from eddyline_kernels.bench.planned import planned
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,35 +100,26 @@ def _candidates(volume: Volume) -> list[Method]:
     """Plans of our kernels that no GPU has proven yet: checked and timed here, used nowhere."""
 
     def method(name: str, chosen: Plan) -> Method:
-        def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensors:
-            return (_Planned.apply(q, k, v, volume.windows, chosen),)  # type: ignore[no-untyped-call]
-
-        return Method(name=f"candidate: {name}", compute=attend)
+        return Method(name=f"candidate: {name}", compute=planned_attention(volume, chosen), compiled=True)
 
     return [method(*named) for named in candidates(volume.windows, head_dim=volume.dim).items()]
 
 
-class _Planned(torch.autograd.Function):
+def planned_attention(volume: Volume, chosen: Plan) -> Callable[[Tensor, Tensor, Tensor], Tensors]:
     """Window attention by the Triton kernels in blocks of one's own choice."""
 
-    @staticmethod
-    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, windows: Windows, chosen: Plan) -> Tensor:
-        """The means; what the gradient needs is kept."""
+    def forth(q: Tensor, k: Tensor, v: Tensor) -> Tensors:
         from eddyline_kernels.attention import launch
 
-        out, lse = launch.forward(q, k, v, windows, TMA_CAPABILITY, chosen)
-        ctx.save_for_backward(q, k, v, out, lse)
-        ctx.windows, ctx.chosen = windows, chosen
-        return out
+        return launch.forward(q, k, v, volume.windows, TMA_CAPABILITY, chosen)
 
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        """Gradients of queries, keys and values."""
+    def back(grads: Tensors, inputs: Tensors, results: Tensors) -> Tensors:
         from eddyline_kernels.attention import launch
 
-        q, k, v, out, lse = ctx.saved_tensors
-        grads = launch.backward(grad, None, q, k, v, out, lse, ctx.windows, TMA_CAPABILITY, ctx.chosen)
-        return *grads, None, None
+        q, k, v, out, lse = *inputs, *results
+        return launch.backward(grads[0], None, q, k, v, out, lse, volume.windows, TMA_CAPABILITY, chosen)
+
+    return lambda q, k, v: planned(forth, back)(q, k, v)[:1]
 
 
 def _fused_on_windows(volume: Volume, place: Place) -> list[Method]:
@@ -204,7 +196,7 @@ def _flex(volume: Volume, place: Place) -> list[Method]:
             return (compiled(q, k, v, block_mask=masks[0]),)
 
         to_heads, to_raster = _flat(volume, order)
-        return Method(name=name, compute=attend, pack=to_heads, unpack=to_raster)
+        return Method(name=name, compute=attend, pack=to_heads, unpack=to_raster, compiled=True)
 
     return [method("FlexAttention, raster order", None), method("FlexAttention, tile order", tiles)]
 

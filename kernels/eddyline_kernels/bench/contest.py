@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import cycle, islice
 from statistics import median
@@ -36,6 +37,8 @@ class Method:
     """Ours: the launch counter that must move."""
     checked: bool = True
     """False for a yardstick that computes something else."""
+    compiled: bool = False
+    """Whether its first call takes seconds to compile, so that `ahead` compiles it in a process of its own."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,6 +99,19 @@ def hold(
             lines = str(problem).strip().splitlines()
             note = f"{type(problem).__name__}: {lines[0][:200] if lines else ''}"
             yield Measurement(case=case.name, method=method.name, ours=ours, state="failed", note=note)
+
+
+def compile_case(case: Case, place: Place) -> None:
+    """Call each compiled method once, so that what it compiles is in the caches on disk; failures show when it is
+    measured."""
+    generator = torch.Generator(place.device).manual_seed(0)
+    inputs = case.draw(generator)
+    grads = _draw_grads(case, inputs, generator) if case.differentiated else ()
+    for method in case.methods:
+        if method.compiled:
+            with suppress(Exception):
+                packed_grads = tuple(method.pack(g) for g in grads)
+                _Run(case, method.compute, [method.pack(t) for t in inputs], packed_grads)()
 
 
 def error(value: Tensor, exact: Tensor) -> float:

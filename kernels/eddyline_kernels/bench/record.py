@@ -15,6 +15,7 @@ import torch
 from eddyline_kernels.bench.contest import Measurement
 from eddyline_kernels.bench.goals import PEAKS, Goal, Outcome, judge
 from eddyline_kernels.bench.place import device_name
+from eddyline_kernels.bench.sweep import PLAN
 
 COLUMNS = (
     "date",
@@ -59,6 +60,8 @@ class Book:
     """Measurements of one run, written down as they come."""
 
     folder: Path
+    name: str
+    """Of the two files, without their endings."""
     surroundings: Surroundings
     goals: Sequence[Goal]
     measurements: list[Measurement] = field(default_factory=list)
@@ -68,16 +71,16 @@ class Book:
         self.measurements.append(measurement)
         self.folder.mkdir(parents=True, exist_ok=True)
         line = {**asdict(self.surroundings), **asdict(measurement)}
-        path = self.folder / "kernels.csv"
+        path = self.folder / f"{self.name}.csv"
         fresh = not path.exists()
         with path.open("a", newline="") as file:
             writer = csv.DictWriter(file, COLUMNS, extrasaction="ignore")
             if fresh:
                 writer.writeheader()
             writer.writerow(line)
-        part = self.folder / "kernels.json.part"
+        part = self.folder / f"{self.name}.json.part"
         part.write_text(json.dumps(self.as_json(), indent=2) + "\n")
-        part.replace(self.folder / "kernels.json")
+        part.replace(self.folder / f"{self.name}.json")
 
     def as_json(self) -> dict[str, object]:
         """All of it."""
@@ -86,12 +89,47 @@ class Book:
             **asdict(self.surroundings),
             "measurements": [asdict(m) for m in self.measurements],
             "goals": [{**asdict(o.goal), "value": o.value, "met": o.met} for o in outcomes],
+            "fastest_plans": [asdict(found) for found in fastest_plans(self.measurements)],
         }
 
     @property
     def red(self) -> list[Measurement]:
         """Those of ours that are wrong or failed."""
         return [m for m in self.measurements if m.ours and m.state in ("wrong", "failed")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FastestPlan:
+    """The fastest right plan that was tried for a case."""
+
+    case: str
+    plan: str
+    median_s: float
+    in_use_s: float | None
+    """What the plan in use took; None where it is wrong or was not measured."""
+
+
+def fastest_plans(measurements: Sequence[Measurement]) -> list[FastestPlan]:
+    """The fastest plan of each case in which plans were tried."""
+    found = []
+    for case, group in groupby(measurements, lambda m: m.case):
+        times = {m.method: (m.median_s, m.ours) for m in group if m.median_s is not None}
+        tried = {method: seconds for method, (seconds, _) in times.items() if method.startswith(PLAN)}
+        if tried:
+            fastest = min(tried, key=lambda method: tried[method])
+            in_use_s = next((seconds for seconds, ours in times.values() if ours), None)
+            name = fastest.removeprefix(PLAN)
+            found.append(FastestPlan(case=case, plan=name, median_s=tried[fastest], in_use_s=in_use_s))
+    return found
+
+
+def plans_table(found: Sequence[FastestPlan]) -> str:
+    """A Markdown table of the fastest plans."""
+    lines = ["| case | fastest plan | ms | times as fast as the plan in use |", "| --- | --- | --- | --- |"]
+    for plan in found:
+        gain = "" if plan.in_use_s is None else f"{plan.in_use_s / plan.median_s:.2f}"
+        lines.append(f"| {plan.case} | {plan.plan} | {plan.median_s * 1e3:.4g} | {gain} |")
+    return "\n".join(lines)
 
 
 def table(measurements: Sequence[Measurement]) -> str:

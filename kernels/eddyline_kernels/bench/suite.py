@@ -9,6 +9,7 @@ from eddyline_kernels.bench.attention_cases import Volume, attention_case
 from eddyline_kernels.bench.contest import Case, Method
 from eddyline_kernels.bench.modulation_cases import Tokens, modulation_cases
 from eddyline_kernels.bench.place import Place
+from eddyline_kernels.bench.sweep import attention_plan_cases, modulation_plan_cases
 
 FORWARD = "window attention, shifted, wrapped"
 BACKWARD = "window attention, shifted, wrapped, backward"
@@ -51,6 +52,16 @@ def gpu_cases(
     frames, rows, columns = volume.window
     short = replace(volume, window=(frames // 2, rows, columns), shift=(frames // 4, *volume.shift[1:]))
     yield attention_case("window attention, shifted, wrapped, half as many frames", short, place, flex=False)
+
+
+def plan_cases(
+    place: Place, *, volume: Volume = LARGE, tokens: Tokens = LARGE_TOKENS, side: int = 8192
+) -> Iterator[Case]:
+    """All kernels in the plans of `sweep`, window attention in heads of two sizes; arguments as of `gpu_cases`."""
+    yield from peak_cases(place, side)
+    yield from attention_plan_cases(volume, place)
+    yield from modulation_plan_cases(tokens, place)
+    yield from attention_plan_cases(replace(volume, heads=2 * volume.heads, dim=volume.dim // 2), place)
 
 
 def cpu_cases(place: Place, *, volume: Volume = EMBEDDED) -> Iterator[Case]:

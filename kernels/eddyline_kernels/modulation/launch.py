@@ -1,4 +1,5 @@
-"""Launches the Triton kernels of modulation on tensors. Needs Triton to be imported.
+"""Launches the Triton kernels of modulation on tensors, in the blocks of `plan` or in `chosen` ones. Needs Triton to be
+imported.
 
 Shapes: B batch, F latent frames, S tokens per frame, W width, N tokens, H heads, D head dimension.
 """
@@ -7,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from eddyline_kernels.modulation.plan import heads_plan, rows_plan
+from eddyline_kernels.modulation.plan import HeadsPlan, RowsPlan, heads_plan, rows_plan
 from eddyline_kernels.modulation.triton_impl import (
     norm_rotate_backward_kernel,
     norm_rotate_kernel,
@@ -27,6 +28,7 @@ def residual_norm(
     *,
     out: Float[Tensor, "B F S W"],
     row_scale: Float[Tensor, "B F S 1"] | None,
+    chosen: RowsPlan | None = None,
 ) -> Float[Tensor, "..."]:
     """Write the modulated norm into `out`, as e4m3 where `row_scale` is there; returns x + gate * branch.
 
@@ -35,7 +37,7 @@ def residual_norm(
     batch, frames, tokens, width = x.shape
     total = x.new_empty(0) if branch is None else torch.empty(x.shape, dtype=x.dtype, device=x.device)
     scale, shift, gate = _dense_rows(scale), _dense_rows(shift), None if gate is None else _dense_rows(gate)
-    chosen = rows_plan(width, tokens)
+    chosen = chosen or rows_plan(width, tokens)
     residual_norm_kernel[chosen.blocks, batch * frames](
         x.contiguous(),
         None if branch is None else branch.contiguous(),
@@ -69,13 +71,14 @@ def residual_norm_backward(
     scale: Float[Tensor, "B F 1 W"],
     base: float,
     eps: float,
+    chosen: RowsPlan | None = None,
 ) -> tuple[Float[Tensor, "B F S W"], Float[Tensor, "..."], Float[Tensor, "parts B F 1 W"]]:
     """Gradients of x; of the branch (empty without a gate, as it is that of x); of scale, shift and gate in float32."""
     batch, frames, tokens, width = total.shape
     x_grad = torch.empty(total.shape, dtype=total.dtype, device=total.device)
     branch_grad = total.new_empty(0) if gate is None else torch.empty_like(x_grad)
     scale, gate = _dense_rows(scale), None if gate is None else _dense_rows(gate)
-    chosen = rows_plan(width, tokens, backward=True)
+    chosen = chosen or rows_plan(width, tokens, backward=True)
     parts = 2 if gate is None else 3
     sums = torch.empty((parts, batch * frames, chosen.blocks, width), dtype=torch.float32, device=total.device)
     residual_norm_backward_kernel[chosen.blocks, batch * frames](
@@ -108,12 +111,13 @@ def norm_rotate(
     k_weight: Float[Tensor, " D"],
     rope: Float[Tensor, "2 N D"],
     eps: float,
+    chosen: HeadsPlan | None = None,
 ) -> Float[Tensor, "B N 2 H D"]:
     """Queries and keys normed and turned, contiguous."""
     batch, tokens, _, heads, dim = qk.shape
     qk = _dense_rows(qk)
     out = torch.empty(qk.shape, dtype=qk.dtype, device=qk.device)
-    chosen = heads_plan(heads, dim, tokens)
+    chosen = chosen or heads_plan(heads, dim, tokens)
     norm_rotate_kernel[chosen.blocks, 2, batch](
         qk,
         q_weight.contiguous(),
@@ -133,38 +137,42 @@ def norm_rotate(
 
 
 def norm_rotate_backward(
-    grad: Float[Tensor, "B N 2 H D"],
-    qk: Float[Tensor, "B N 2 H D"],
+    q_grad: Float[Tensor, "B N H D"],
+    k_grad: Float[Tensor, "B N H D"],
+    v_grad: Float[Tensor, "B N H D"],
+    qkv: Float[Tensor, "B N 3 H D"],
     q_weight: Float[Tensor, " D"],
     k_weight: Float[Tensor, " D"],
     rope: Float[Tensor, "2 N D"],
     eps: float,
-) -> tuple[Float[Tensor, "B N 2 H D"], Float[Tensor, "2 D"]]:
-    """Gradients of queries and keys, contiguous, and of the two learned scales in float32."""
-    batch, tokens, _, heads, dim = qk.shape
-    qk, grad = _dense_rows(qk), _dense_rows(grad)
-    qk_grad = torch.empty(qk.shape, dtype=qk.dtype, device=qk.device)
-    chosen = heads_plan(heads, dim, tokens)
-    sums = torch.empty((2, batch * chosen.blocks, dim), dtype=torch.float32, device=qk.device)
-    norm_rotate_backward_kernel[chosen.blocks, 2, batch](
-        grad,
-        qk,
+    chosen: HeadsPlan | None = None,
+) -> tuple[Float[Tensor, "B N 3 H D"], Float[Tensor, "2 D"]]:
+    """Gradients of the packed QKV, contiguous, and of the two learned scales in float32."""
+    batch, tokens, _, heads, dim = qkv.shape
+    qkv, grads = _dense_rows(qkv), [_dense_rows(grad) for grad in (q_grad, k_grad, v_grad)]
+    qkv_grad = torch.empty(qkv.shape, dtype=qkv.dtype, device=qkv.device)
+    chosen = chosen or heads_plan(heads, dim, tokens, backward=True)
+    sums = torch.empty((2, batch * chosen.blocks, dim), dtype=torch.float32, device=qkv.device)
+    norm_rotate_backward_kernel[chosen.blocks, batch](
+        *grads,
+        qkv,
         q_weight.contiguous(),
         k_weight.contiguous(),
         rope.contiguous(),
-        qk_grad,
+        qkv_grad,
         sums,
-        grad.stride()[:4],
-        qk.stride()[:4],
+        *(grad.stride()[:3] for grad in grads),
+        qkv.stride()[:4],
         tokens,
         eps,
         HEADS=heads,
         D=dim,
         BLOCK=chosen.tokens,
         BLOCK_H=chosen.heads,
+        TURNS=chosen.turns,
         num_warps=chosen.num_warps,
     )
-    return qk_grad, sums.sum(1)
+    return qkv_grad, sums.sum(1)
 
 
 def _dense_rows(t: Tensor) -> Tensor:

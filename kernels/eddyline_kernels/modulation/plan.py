@@ -25,9 +25,11 @@ class HeadsPlan:
     """How the kernels that own heads of tokens are launched."""
 
     tokens: int
-    """Tokens of a program."""
+    """Tokens of which a program holds heads at a time."""
     heads: int
     """Heads that it holds at a time, a power of two that divides all of them."""
+    turns: int
+    """How often it takes so many tokens, one time after the other; the forward takes them once."""
     blocks: int
     """Programs of all tokens of a batch row."""
     num_warps: int
@@ -39,18 +41,31 @@ def rows_plan(width: int, tokens: int, *, backward: bool = False) -> RowsPlan:
     Gradients of what modulates are summed by each program and stored apart, so a program of the backward takes many
     rows; and it holds about twice as much for each column, so it has twice the warps.
     """
-    columns = _power_of_two(width)
-    rows = min(32 if backward else 4, tokens)
-    per_warp = 512 if backward else 1024
-    return RowsPlan(columns, rows, -(-tokens // rows), max(1, min(16, columns // per_warp)))
+    num_warps = max(1, min(16, _power_of_two(width) // (512 if backward else 1024)))
+    return rows_blocks(width, tokens, rows=32 if backward else 4, num_warps=num_warps)
 
 
-def heads_plan(heads: int, dim: int, tokens: int) -> HeadsPlan:
-    """Choose for `heads` heads of `dim` numbers: about 16 numbers of each half in a thread of four warps."""
-    together = heads & -heads
-    together = min(together, 8)
-    block = max(1, min(2048 // (together * dim // 2), _power_of_two(tokens)))
-    return HeadsPlan(block, together, -(-tokens // block), 4)
+def rows_blocks(width: int, tokens: int, *, rows: int, num_warps: int) -> RowsPlan:
+    """The plan whose programs take `rows` rows each, where a frame has so many."""
+    rows = min(rows, tokens)
+    return RowsPlan(_power_of_two(width), rows, -(-tokens // rows), num_warps)
+
+
+def heads_plan(heads: int, dim: int, tokens: int, *, backward: bool = False) -> HeadsPlan:
+    """Choose for `heads` heads of `dim` numbers: about 16 numbers of each half in a thread of four warps.
+
+    The backward holds gradients and sums besides, so it takes half of that at a time; and since a program ends with
+    adding up its sums, which takes as long as some tokens do, it takes several times as many of them.
+    """
+    return heads_blocks(heads, dim, tokens, numbers=1024 if backward else 2048, turns=4 if backward else 1)
+
+
+def heads_blocks(heads: int, dim: int, tokens: int, *, numbers: int, turns: int, num_warps: int = 4) -> HeadsPlan:
+    """The plan that holds about `numbers` numbers of each half at a time, `turns` times where there are tokens."""
+    together = min(heads & -heads, 8)
+    block = max(1, min(numbers // (together * dim // 2), _power_of_two(tokens)))
+    turns = min(turns, -(-tokens // block))
+    return HeadsPlan(block, together, turns, -(-tokens // (block * turns)), num_warps)
 
 
 def _power_of_two(number: int) -> int:

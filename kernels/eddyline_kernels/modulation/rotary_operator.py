@@ -1,7 +1,8 @@
 """Norm and rotary positions of queries and keys as callers use them: checked, run by Triton or by the reference.
 
-The Triton side is an operator of `torch.library` with a fake and an autograd implementation, so that `torch.compile`
-(fullgraph too) and CUDA graphs take it as one node; Triton itself is imported when it is launched first.
+The Triton side are operators of `torch.library` with fake implementations, so that `torch.compile` (fullgraph too) and
+CUDA graphs take each as one node; Triton itself is imported when it is launched first. Their gradient is that of the
+whole packed QKV: an operator's results may not be views, but the values are one, so an autograd function holds all.
 """
 
 from typing import Any
@@ -51,9 +52,36 @@ def norm_rotate(
     check_norm_rotate(qkv, q_weight, k_weight, rope)
     if not backend.runs_triton("norm and rotary positions", qkv.device, _obstacle(qkv)):
         return reference.norm_rotate(qkv, q_weight, k_weight, rope, eps=eps)
-    qk, values = qkv.split((2, 1), dim=2)
-    q, k = triton_norm_rotate(qk, q_weight, k_weight, rope, eps).unbind(2)
-    return q, k, values.squeeze(2)
+    if torch.is_grad_enabled() and any(t.requires_grad for t in (qkv, q_weight, k_weight)):
+        q, k, v = _NormRotate.apply(qkv, q_weight, k_weight, rope, eps)  # type: ignore[no-untyped-call]
+        return q, k, v
+    return _turned(qkv, q_weight, k_weight, rope, eps)
+
+
+def _turned(qkv: Tensor, q_weight: Tensor, k_weight: Tensor, rope: Tensor, eps: float) -> tuple[Tensor, Tensor, Tensor]:
+    q, k = triton_norm_rotate(qkv[:, :, :2], q_weight, k_weight, rope, eps).unbind(2)
+    return q, k, qkv[:, :, 2]
+
+
+class _NormRotate(torch.autograd.Function):
+    """The gradients of queries, keys and values go into that of the packed QKV in one pass, where they lie."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, qkv: Tensor, q_weight: Tensor, k_weight: Tensor, rope: Tensor, eps: float
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys, and the values, which are a view."""
+        ctx.save_for_backward(qkv, q_weight, k_weight, rope)
+        ctx.eps = eps
+        return _turned(qkv, q_weight, k_weight, rope, eps)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        """Gradients of the packed QKV and of the two learned scales."""
+        qkv, q_weight, k_weight, rope = ctx.saved_tensors
+        qkv_grad, sums = _triton_backward(*grads, qkv, q_weight, k_weight, rope, ctx.eps)
+        q_sums, k_sums = sums.to(q_weight.dtype)
+        return qkv_grad, q_sums, k_sums, None, None
 
 
 def _obstacle(qkv: Tensor) -> str | None:
@@ -79,15 +107,22 @@ def triton_norm_rotate(qk: Tensor, q_weight: Tensor, k_weight: Tensor, rope: Ten
 
 @torch.library.custom_op("eddyline::norm_rotate_backward", mutates_args=())
 def _triton_backward(
-    grad: Tensor, qk: Tensor, q_weight: Tensor, k_weight: Tensor, rope: Tensor, eps: float
+    q_grad: Tensor,
+    k_grad: Tensor,
+    v_grad: Tensor,
+    qkv: Tensor,
+    q_weight: Tensor,
+    k_weight: Tensor,
+    rope: Tensor,
+    eps: float,
 ) -> tuple[Tensor, Tensor]:
     from eddyline_kernels.modulation import launch
 
-    if qk.numel() == 0:
-        return _like(qk), _weight_sums(qk).zero_()
+    if qkv.numel() == 0:
+        return _like(qkv), _weight_sums(qkv).zero_()
     backend.launches["norm_rotate_backward"] += 1
-    with torch.cuda.device_of(qk):
-        return launch.norm_rotate_backward(grad, qk, q_weight, k_weight, rope, eps)
+    with torch.cuda.device_of(qkv):
+        return launch.norm_rotate_backward(q_grad, k_grad, v_grad, qkv, q_weight, k_weight, rope, eps)
 
 
 @triton_norm_rotate.register_fake
@@ -96,20 +131,8 @@ def _(qk: Tensor, *_: Any) -> Tensor:
 
 
 @_triton_backward.register_fake
-def _(grad: Tensor, qk: Tensor, *_: Any) -> tuple[Tensor, Tensor]:
-    return _like(qk), _weight_sums(qk)
-
-
-def _keep(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    *tensors, ctx.eps = inputs
-    ctx.save_for_backward(*tensors)
-
-
-def _differentiate(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-    qk, q_weight, k_weight, rope = ctx.saved_tensors
-    qk_grad, sums = _triton_backward(grad, qk, q_weight, k_weight, rope, ctx.eps)
-    q_sums, k_sums = sums.to(q_weight.dtype)
-    return qk_grad, q_sums, k_sums, None, None
+def _(q_grad: Tensor, k_grad: Tensor, v_grad: Tensor, qkv: Tensor, *_: Any) -> tuple[Tensor, Tensor]:
+    return _like(qkv), _weight_sums(qkv)
 
 
 def _refuse_second_gradient(ctx: Any, *grads: Tensor) -> None:
@@ -123,13 +146,12 @@ def _keep_shape(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]
     ctx.shape = tuple(output[0].shape)
 
 
-triton_norm_rotate.register_autograd(_differentiate, setup_context=_keep)
 _triton_backward.register_autograd(_refuse_second_gradient, setup_context=_keep_shape)
 
 
-def _like(qk: Tensor) -> Tensor:
-    return torch.empty(qk.shape, dtype=qk.dtype, device=qk.device)
+def _like(t: Tensor) -> Tensor:
+    return torch.empty(t.shape, dtype=t.dtype, device=t.device)
 
 
-def _weight_sums(qk: Tensor) -> Tensor:
-    return torch.empty((2, qk.shape[-1]), dtype=torch.float32, device=qk.device)
+def _weight_sums(qkv: Tensor) -> Tensor:
+    return torch.empty((2, qkv.shape[-1]), dtype=torch.float32, device=qkv.device)

@@ -122,9 +122,9 @@ def residual_norm_backward_kernel(
 
 
 @triton.jit
-def _angles(rope, token, tokens, pairs, exists, D: tl.constexpr):
-    """Cosines and sines [BLOCK, 1, D/2] of a contiguous table [2, N, D] whose second half of D repeats the first."""
-    at = token[:, None, None].to(tl.int64) * D + pairs[None, None, :]
+def _angles(rope, at, tokens, exists, D: tl.constexpr):
+    """Cosines and sines of tokens and pairs, `at` in a contiguous table [2, N, D] whose second half of D repeats the
+    first."""
     return _wide(rope + at, exists), _wide(rope + at + tokens * D, exists)
 
 
@@ -150,7 +150,7 @@ def norm_rotate_kernel(
     token = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     pairs = tl.arange(0, D // 2)
     exists = (token < tokens)[:, None, None]
-    cosine, sine = _angles(rope, token, tokens, pairs, exists, D)
+    cosine, sine = _angles(rope, token[:, None, None].to(tl.int64) * D + pairs[None, None, :], tokens, exists, D)
     first_weight = _weights(q_weight, k_weight, which, pairs)
     second_weight = _weights(q_weight, k_weight, which, pairs + D // 2)
     source = qk + batch * strides[0] + which.to(tl.int64) * strides[2]
@@ -167,52 +167,85 @@ def norm_rotate_kernel(
 
 
 @triton.jit
-def norm_rotate_backward_kernel(
-    grad, qk, q_weight, k_weight, rope, qk_grad, sums, grad_strides, strides, tokens, eps,
-    HEADS: tl.constexpr, D: tl.constexpr, BLOCK: tl.constexpr, BLOCK_H: tl.constexpr,
+def _turned_back(
+    grad, source, weight, rope, target, sums, grad_strides, strides, first_token, tokens, eps,
+    HEADS: tl.constexpr, D: tl.constexpr, BLOCK: tl.constexpr, BLOCK_H: tl.constexpr, TURNS: tl.constexpr,
 ):  # fmt: skip
-    """Gradients of queries and keys, and of the learned scales summed over the tokens of a program.
+    """The gradient of queries or of keys for the tokens of a program, and that of their learned scale, summed.
 
     With n = x / rms, d = 1 / rms and g the gradient turned back: weight_grad = sum(g * n),
-    x_grad = d * (g * weight - n * mean(g * weight * n)).
-
-    Grid as in `norm_rotate_kernel`. `qk_grad` is contiguous, `sums` is [2, B * blocks, D].
+    x_grad = d * (g * weight - n * mean(g * weight * n)). A row is a head of a token.
     """
-    which, batch = tl.program_id(1), tl.program_id(2).to(tl.int64)
-    token = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    row = tl.arange(0, BLOCK * BLOCK_H)[:, None]
     pairs = tl.arange(0, D // 2)
-    exists = (token < tokens)[:, None, None]
-    cosine, sine = _angles(rope, token, tokens, pairs, exists, D)
-    first_weight = _weights(q_weight, k_weight, which, pairs)
-    second_weight = _weights(q_weight, k_weight, which, pairs + D // 2)
-    source = qk + batch * strides[0] + which.to(tl.int64) * strides[2]
-    slopes = grad + batch * grad_strides[0] + which.to(tl.int64) * grad_strides[2]
-    target = qk_grad + (batch * tokens * 2 + which) * (HEADS * D)
+    first_weight = tl.load(weight + pairs).to(tl.float32)[None, :]
+    second_weight = tl.load(weight + pairs + D // 2).to(tl.float32)[None, :]
     # added up over heads and tokens only once, at the end
-    first_sum = tl.zeros([BLOCK, BLOCK_H, D // 2], tl.float32)
-    second_sum = tl.zeros([BLOCK, BLOCK_H, D // 2], tl.float32)
-    for head in range(0, HEADS, BLOCK_H):
-        heads = (head + tl.arange(0, BLOCK_H))[None, :, None]
-        at = token[:, None, None].to(tl.int64) * strides[1] + heads * strides[3] + pairs[None, None, :]
-        first, second = _wide(source + at, exists), _wide(source + at + D // 2, exists)
-        inverse = 1.0 / tl.sqrt(tl.sum(first * first + second * second, 2) / D + eps)[:, :, None]
-        first, second = first * inverse, second * inverse
+    first_sum = tl.zeros([BLOCK * BLOCK_H, D // 2], tl.float32)
+    second_sum = tl.zeros([BLOCK * BLOCK_H, D // 2], tl.float32)
+    for turn in range(0, TURNS):
+        token = (first_token + turn * BLOCK + row // BLOCK_H).to(tl.int64)
+        exists = token < tokens
+        cosine, sine = _angles(rope, token * D + pairs[None, :], tokens, exists, D)
+        for head in range(0, HEADS, BLOCK_H):
+            heads = head + row % BLOCK_H
+            # all loads come before the first sum over a row, so that they wait for memory together
+            at = token * strides[1] + heads * strides[3] + pairs[None, :]
+            first, second = _wide(source + at, exists), _wide(source + at + D // 2, exists)
+            at = token * grad_strides[1] + heads * grad_strides[2] + pairs[None, :]
+            first_turned, second_turned = _wide(grad + at, exists), _wide(grad + at + D // 2, exists)
 
-        at = token[:, None, None].to(tl.int64) * grad_strides[1] + heads * grad_strides[3] + pairs[None, None, :]
-        first_turned, second_turned = _wide(slopes + at, exists), _wide(slopes + at + D // 2, exists)
-        first_grad = first_turned * cosine + second_turned * sine
-        second_grad = second_turned * cosine - first_turned * sine
-        first_sum += first_grad * first
-        second_sum += second_grad * second
+            inverse = 1.0 / tl.sqrt(tl.sum(first * first + second * second, 1) / D + eps)[:, None]
+            first, second = first * inverse, second * inverse
+            first_grad = first_turned * cosine + second_turned * sine
+            second_grad = second_turned * cosine - first_turned * sine
+            first_sum += first_grad * first
+            second_sum += second_grad * second
+            first_grad *= first_weight
+            second_grad *= second_weight
+            shared = tl.sum(first_grad * first + second_grad * second, 1)[:, None] / D
+            at = token * (3 * HEADS * D) + heads * D + pairs[None, :]
+            kind = target.dtype.element_ty
+            tl.store(target + at, ((first_grad - first * shared) * inverse).to(kind), mask=exists)
+            tl.store(target + at + D // 2, ((second_grad - second * shared) * inverse).to(kind), mask=exists)
+    tl.store(sums + pairs, tl.sum(first_sum, 0))
+    tl.store(sums + pairs + D // 2, tl.sum(second_sum, 0))
 
-        first_grad *= first_weight
-        second_grad *= second_weight
-        shared = tl.sum(first_grad * first + second_grad * second, 2)[:, :, None] / D
-        at = token[:, None, None].to(tl.int64) * (2 * HEADS * D) + heads * D + pairs[None, None, :]
-        kind = qk_grad.dtype.element_ty
-        tl.store(target + at, ((first_grad - first * shared) * inverse).to(kind), mask=exists)
-        tl.store(target + at + D // 2, ((second_grad - second * shared) * inverse).to(kind), mask=exists)
-    programs = tl.num_programs(0).to(tl.int64) * tl.num_programs(2)
-    place = sums + (which * programs + batch * tl.num_programs(0) + tl.program_id(0)) * D + pairs
-    tl.store(place, tl.sum(tl.sum(first_sum, 1), 0))
-    tl.store(place + D // 2, tl.sum(tl.sum(second_sum, 1), 0))
+
+@triton.jit
+def norm_rotate_backward_kernel(
+    q_grad, k_grad, v_grad, qkv, q_weight, k_weight, rope, qkv_grad, sums,
+    q_strides, k_strides, v_strides, strides, tokens, eps,
+    HEADS: tl.constexpr, D: tl.constexpr, BLOCK: tl.constexpr, BLOCK_H: tl.constexpr, TURNS: tl.constexpr,
+):  # fmt: skip
+    """The gradient of a packed QKV, and of the learned scales summed over the tokens of a program.
+
+    Gradients of queries, keys and values are read where they lie and written packed: nothing joins them before or
+    after.
+
+    Grid: blocks of TURNS * BLOCK tokens, B. `qkv` is [B, N, 3, H, D], its gradient the same and contiguous, those of
+    its parts are [B, N, H, D], all with any strides but the last. `sums` is [2, B * blocks, D].
+    """
+    batch = tl.program_id(1).to(tl.int64)
+    first_token = tl.program_id(0) * (TURNS * BLOCK)
+    source = qkv + batch * strides[0]
+    target = qkv_grad + batch * tokens * (3 * HEADS * D)
+    programs = tl.num_programs(0).to(tl.int64) * tl.num_programs(1)
+    place = sums + (batch * tl.num_programs(0) + tl.program_id(0)) * D
+    _turned_back(
+        q_grad + batch * q_strides[0], source, q_weight, rope, target, place,
+        q_strides, strides, first_token, tokens, eps, HEADS, D, BLOCK, BLOCK_H, TURNS,
+    )  # fmt: skip
+    _turned_back(
+        k_grad + batch * k_strides[0], source + strides[2], k_weight, rope, target + HEADS * D, place + programs * D,
+        k_strides, strides, first_token, tokens, eps, HEADS, D, BLOCK, BLOCK_H, TURNS,
+    )  # fmt: skip
+    row = tl.arange(0, BLOCK * BLOCK_H)[:, None]
+    numbers = tl.arange(0, D)[None, :]
+    for turn in range(0, TURNS):
+        token = (first_token + turn * BLOCK + row // BLOCK_H).to(tl.int64)
+        for head in range(0, HEADS, BLOCK_H):
+            heads = head + row % BLOCK_H
+            values = v_grad + batch * v_strides[0] + token * v_strides[1] + heads * v_strides[2] + numbers
+            at = token * (3 * HEADS * D) + (2 * HEADS + heads) * D + numbers
+            tl.store(target + at, tl.load(values, mask=token < tokens), mask=token < tokens)

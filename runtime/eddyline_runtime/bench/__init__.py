@@ -42,9 +42,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     benches["networks"].add_argument("--rounds", type=_positive, default=30, help="turns of each")
     benches["model"].add_argument("--views", type=_positive, default=8, help="batches of 1 to so many (default: 8)")
     benches["model"].add_argument("--ticks", type=_positive, default=10, help="timed ticks of each batch")
-    benches["model"].add_argument(
-        "--linears", choices=("plain", "fp8"), default="plain", help="fp8: large matrix products in FP8, row by row"
-    )
+    for name in ("model", "stream"):
+        benches[name].add_argument(
+            "--linears", choices=("plain", "fp8"), default="plain", help="fp8: large matrix products in FP8, row by row"
+        )
     benches["saves"].add_argument("--count", type=_positive, default=1000, help="snapshots taken and gone on from")
 
 

@@ -49,6 +49,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     serve = ["--model", arguments.model, "--device", arguments.device]
     serve += ["--profile", arguments.profile] if arguments.profile else []
     serve += ["--random-weights"] if arguments.random_weights else []
+    serve += ["--linears", arguments.linears]
     serve += ["--threads", str(arguments.threads)] if arguments.threads else []
     unpaced_s = max(3.0, arguments.seconds / 4)
     with tqdm(total=4, desc="bench", unit="part", disable=None) as progress:

@@ -20,6 +20,7 @@ import torch
 from eddyline.errors import ConfigError
 from eddyline_runtime.networks.compiled import CompiledStreamDiT, ConversionError, compile_codec, compile_streamdit
 from eddyline_runtime.networks.difference import codec_difference, streamdit_difference
+from eddyline_runtime.networks.fp8 import in_fp8
 from eddyline_runtime.weights import World
 
 VARIABLE = "EDDYLINE_NETWORKS"
@@ -64,9 +65,10 @@ def fitted(world: World, *, cache: Path | None, choice: str | None = None) -> Wo
 
 
 def runner(world: World) -> str:
-    """What computes the networks of a world, in words: "torch float32", "openvino bfloat16"."""
+    """What computes the networks of a world, in words: "torch float32", "openvino bfloat16", "torch bfloat16 fp8"."""
     dtype = str(next(world.model.parameters()).dtype).removeprefix("torch.")
-    return f"{'openvino' if isinstance(world.model, CompiledStreamDiT) else 'torch'} {dtype}"
+    by = "openvino" if isinstance(world.model, CompiledStreamDiT) else "torch"
+    return f"{by} {dtype}{' fp8' if in_fp8(world.model) else ''}"
 
 
 def _unavailable(world: World) -> str | None:

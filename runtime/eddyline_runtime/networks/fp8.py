@@ -9,6 +9,7 @@ from torch import nn
 
 from eddyline.errors import ConfigError
 from eddyline_kernels.linear.operator import MULTIPLE
+from eddyline_kernels.modulation.norm_operator import FP8_CAPABILITY
 from eddyline_runtime.config import Partition
 from eddyline_runtime.model.linear import Fp8Linear
 from eddyline_runtime.model.streamdit import Block, StreamDiT
@@ -16,6 +17,35 @@ from eddyline_runtime.networks.difference import fixed_call, relative
 from eddyline_runtime.weights import World
 
 _LAYERS = ("qkv", "attention_out", "text_q", "text_out")
+
+
+def check_fp8(device: torch.device, dtype: torch.dtype, *, capability: tuple[int, int] | None) -> None:
+    """Check that FP8 is worth it: that the device multiplies it itself, for networks of this dtype.
+
+    Elsewhere it would be taken back to float32 first, which is slower and farther off than no FP8.
+
+    Args:
+        device: where networks of `dtype` compute.
+        capability: compute capability of a CUDA device, None for another one.
+
+    Raises:
+        ConfigError: it does not; the message says why.
+    """
+    obstacle = None
+    if capability is None:
+        obstacle = f"they need a GPU that multiplies it, and the networks are on {device.type}"
+    elif capability < FP8_CAPABILITY:
+        has, needed = (".".join(map(str, numbers)) for numbers in (capability, FP8_CAPABILITY))
+        obstacle = f"the GPU has compute capability {has}, and {needed} is needed"
+    elif dtype != torch.bfloat16:
+        obstacle = f"they give bfloat16, and the networks are {str(dtype).removeprefix('torch.')}"
+    if obstacle is not None:
+        raise ConfigError(f"linears in FP8 cannot be served here: {obstacle}; use --linears plain")
+
+
+def in_fp8(model: StreamDiT) -> bool:
+    """Whether a network's large matrix products are in FP8."""
+    return any(isinstance(part, Fp8Linear) for part in model.modules())
 
 
 def quantise_linears(model: StreamDiT) -> None:
