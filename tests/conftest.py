@@ -15,9 +15,18 @@ ROOT = Path(__file__).parent.parent
 # is a GPU, TRITON_INTERPRET=0 runs what tests the compiled kernels instead.
 os.environ.setdefault("TRITON_INTERPRET", "1")
 
+# Processes that share the tests also share the cores: each computes on one, and so do the processes that it starts.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 # How long an example takes says nothing about the code on a machine that does other things as well.
 settings.register_profile("eddyline", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("eddyline")
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """One process more than there are cores, since many tests wait for a socket or a stream; at most four."""
+    return min(4, (os.cpu_count() or 1) + 1)
 
 
 @pytest.fixture(scope="session", autouse=True)

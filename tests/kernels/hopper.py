@@ -10,15 +10,21 @@ from __future__ import annotations
 import json
 import os
 import re
+import struct
 import subprocess
 import sys
 import tempfile
+from collections import Counter
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 SHARED_LIMIT = 232_448
 """Bytes of shared memory that one block can have on an H100."""
+INSTRUCTION_BYTES = 16
+EXECUTABLE = 4
+"""The flag of an ELF section that holds instructions."""
 
 
 @dataclass(frozen=True)
@@ -43,17 +49,20 @@ class Kernel:
 
 
 def compiled(calls: dict[str, str], prelude: str) -> list[Kernel]:
-    """What calls compile, in two processes; they are Python expressions by name, after a prelude they share."""
+    """What calls compile; they are Python expressions by name, after a prelude they share.
+
+    In one process, and more than eight calls in two: each takes seconds to import what it needs.
+    """
     environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
-    items = list(calls.items())
+    items, processes = list(calls.items()), 1 if len(calls) <= 8 else 2
     children = [
         subprocess.Popen(
-            [sys.executable, __file__, prelude, json.dumps(items[part::2])],
+            [sys.executable, __file__, prelude, json.dumps(items[part::processes])],
             stdout=subprocess.PIPE,
             text=True,
             env=environment,
         )
-        for part in range(2)
+        for part in range(processes)
     ]
     kernels = []
     try:
@@ -96,38 +105,65 @@ def _main(prelude: str, calls: list[tuple[str, str]]) -> None:
     JITFunction.run = compile_only
     scope: dict[str, Any] = {}
     exec(prelude, scope)
-    kernels = []
+    called = []
     for call, expression in calls:
         eval(expression, scope)
-        kernels += [_described(call, name, binary) for name, binary in made]
+        called += [(call, name, binary) for name, binary in made]
         made.clear()
-    print(json.dumps(kernels))
+    codes = _disassembled([binary.asm["cubin"] for _, _, binary in called])
+    print(json.dumps([_described(*kernel, code) for kernel, code in zip(called, codes, strict=True)]))
 
 
-def _described(call: str, name: str, binary: Any) -> dict[str, Any]:
+def _tool(name: str) -> Path:
+    """One of the NVIDIA tools that Triton brings along."""
     import triton
 
-    tool = Path(triton.__file__).parent / "backends/nvidia/bin/cuobjdump"
+    return Path(triton.__file__).parent / "backends/nvidia/bin" / name
+
+
+def _disassembled(cubins: list[bytes]) -> list[str]:
+    """The machine code of each in words, with addresses that go on from one to the next.
+
+    All of them in one go, without what is around the code: nvdisasm takes more than half a second to start.
+    """
+    codes = [_machine_code(cubin) for cubin in cubins]
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(b"".join(codes))
+        file.flush()
+        command = [_tool("nvdisasm"), "--binary", "SM90a", file.name]
+        text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    instructions = re.findall(r"^ */\*[0-9a-f]{4,}\*/.*$", text, re.MULTILINE)
+    assert len(instructions) == sum(map(len, codes)) // INSTRUCTION_BYTES
+    lines = iter(instructions)
+    return ["\n".join(islice(lines, len(code) // INSTRUCTION_BYTES)) for code in codes]
+
+
+def _machine_code(cubin: bytes) -> bytes:
+    """The one section of a cubin (an ELF file of 64 bits) that holds instructions."""
+    (table,) = struct.unpack_from("<Q", cubin, 0x28)
+    width, count = struct.unpack_from("<HH", cubin, 0x3A)
+    sections = [struct.unpack_from("<IIQQQQ", cubin, table + number * width) for number in range(count)]
+    ((start, size),) = [(start, size) for _, _, flags, _, start, size in sections if flags & EXECUTABLE]
+    return cubin[start : start + size]
+
+
+def _described(call: str, name: str, binary: Any, code: str) -> dict[str, Any]:
     with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
         file.write(binary.asm["cubin"])
         file.flush()
-        usage, code = (
-            subprocess.run([tool, option, file.name], capture_output=True, text=True, check=True).stdout
-            for option in ("-res-usage", "--dump-sass")
-        )
+        command = [_tool("cuobjdump"), "-res-usage", file.name]
+        usage = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     used = re.search(r"REG:(\d+) STACK:(\d+)", usage)
     assert used is not None, usage
-    instructions: dict[str, int] = {}
     # /*0120*/   @!P0 LDG.E.128 R4, desc[UR4][R2.64] ;
-    for instruction in re.findall(r"/\*[0-9a-f]{4,}\*/\s+(?:@!?U?P\w+\s+)?([A-Z][A-Z0-9_.]*)", code):
-        instructions[instruction] = instructions.get(instruction, 0) + 1
+    names = re.findall(r"/\*[0-9a-f]{4,}\*/\s+(?:@!?U?P\w+\s+)?([A-Z][A-Z0-9_.]*)", code)
     return {
         "call": call,
         "name": name,
         "shared": binary.metadata.shared,
         "registers": int(used[1]),
         "stack": int(used[2]),
-        "instructions": instructions,
+        "instructions": Counter(names),
         "code": code,
     }
 
