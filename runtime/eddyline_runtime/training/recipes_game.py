@@ -5,9 +5,10 @@ from dataclasses import replace
 from eddyline.errors import TrainingError
 from eddyline.recording import RecordingInfo
 from eddyline_runtime import config
-from eddyline_runtime.config import ModelConfig
+from eddyline_runtime.config import ModelConfig, Partition
 from eddyline_runtime.training.recipes import (
     CodecRecipe,
+    MixEntry,
     PolishRecipe,
     Recipe,
     Stage,
@@ -51,10 +52,12 @@ def window_in(rows: int, columns: int) -> tuple[int, int]:
 
 
 def game() -> Recipe:
-    """A game of one's own, recorded with `eddyline record`: about half an hour on two CPU cores at 128x96.
+    """A game of one's own, recorded with `eddyline record`: about an hour and a half on two CPU cores at 128x96.
 
-    Keys matter more than words here, which may be the same throughout: keys are seldom hidden or held past the truth,
-    and no guidance is trained in. Its sizes are a small world's; `fitted` makes them the recording's.
+    Keys matter more than words here, which may be the same throughout: keys are seldom hidden, laid over frames that do
+    not show them or held past the truth, and no guidance is trained in. Half of the time goes to the partitions that
+    are served, most of all the one that answers keys soonest. Its sizes are a small world's; `fitted` makes them the
+    recording's.
     """
     return Recipe(
         name="game",
@@ -83,6 +86,7 @@ def game() -> Recipe:
             Stage(
                 name="the whole buffer", frames=8, batch=8, steps=700, mix=(*mixed_partitions(8), *served_partitions())
             ),
+            Stage(name="as served", frames=8, batch=8, steps=2400, mix=_keys_first()),
         ),
         learning_rate=2e-3,
         warmup_steps=60,
@@ -91,9 +95,9 @@ def game() -> Recipe:
         ema_decay=0.998,
         text_dropout=0.1,
         action_dropout=0.05,
-        hold_action_share=0.2,
+        hold_action_share=0.1,
         early_text_share=0.3,
-        early_action_share=0.5,
+        early_action_share=0.25,
         action_change_share=0.0,
         change_share=0.25,
         stride_share=0.05,
@@ -103,6 +107,15 @@ def game() -> Recipe:
             "responsive": config.responsive(),
         },
         default_profile="responsive",
+    )
+
+
+def _keys_first() -> tuple[MixEntry, ...]:
+    """The partitions that are served, half of the time the responsive one, and scenes that begin."""
+    return (
+        MixEntry(partition=config.smooth().partition, weight=1.0),
+        MixEntry(partition=config.responsive().partition, weight=3.0),
+        MixEntry(partition=Partition(num_chunks=1, chunk_frames=8), weight=2.0),
     )
 
 
