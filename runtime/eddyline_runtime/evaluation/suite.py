@@ -2,9 +2,9 @@
 
 held_out.json     scenes that no recording shows            -> adherence, realism, drift, rivals
 paraphrase.json   the same kind of scenes in foreign words  -> paraphrase
-steering.json     scenes that words change while they run   -> steering, places
+steering.json     scenes that words change while they run   -> steering, receipts, places
 actions.json      scenes in which a key goes down           -> actions
-reference.json    what recordings of them show; see `reference.py`
+reference.safetensors    what recordings of them show; see `reference.py`
 """
 
 from dataclasses import dataclass
