@@ -27,7 +27,7 @@ _LABELS = {
     "direction": "direction right",
     "delay_s": "median delay",
     "all": "all at once",
-    "seen": "seen by the date of the receipt and 1 s",
+    "seen": "seen in time",
     "returned": "returned to its bookmark",
     "prompted": "returned to by its prompt",
     "stayed": "never left",
