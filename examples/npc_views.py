@@ -1,6 +1,7 @@
 """Three NPCs look at one game, each through a view of its own; a director tells each what it can see and hear.
 
-You are the dot. Arrows walk, Space casts a spell on whoever is near, B rings the bell, R brings rain, F fireworks.
+You are the orange dot; under each NPC stands what it was told last. Arrows walk, Space casts a spell on whoever is
+near, B rings the bell, R brings rain, F fireworks.
 """
 
 import pygame
@@ -30,6 +31,7 @@ def main() -> None:
     """Open a window and turn until it is closed."""
     pygame.init()
     screen, clock, x = pygame.display.set_mode((960, 300)), pygame.time.Clock(), 480.0
+    font, told = pygame.font.Font(None, 18), dict(zip(NPCS, NPCS, strict=True))
     with eddyline.launch() as runtime:
         views = {view.name: view for view in runtime.open_views(PLANS)}
         director = Director(RULES, phrases=runtime.world.phrases if runtime.world else (), observers=NPCS)
@@ -46,11 +48,14 @@ def main() -> None:
             observers = [Observer(name, at, sight=SIGHT) for name, at in NPCS.items()]
             for line in director.direct(happened, observers, now_s=pygame.time.get_ticks() / 1000):
                 views[line.observer].event(line.text, hold_s=line.hold_s)
+                told[line.observer] = f"{line.observer}: {line.text}"
             screen.fill((24, 26, 32))
-            for view, at in zip(views.values(), NPCS.values(), strict=True):
-                eddyline.pygame.draw(view, screen, pygame.Rect(at - 155, 5, 310, 186))
-                pygame.draw.circle(screen, (200, 200, 200), (at, 260), 8)
-            pygame.draw.circle(screen, (240, 120, 80), (x, 260), 10)
+            for name, at in NPCS.items():
+                eddyline.pygame.draw(views[name], screen, pygame.Rect(at - 155, 5, 310, 186))
+                pygame.draw.circle(screen, (200, 200, 200), (at, 250), 8)
+                words = font.render(told[name], True, (200, 200, 200))
+                screen.blit(words, words.get_rect(midtop=(at, 270)))
+            pygame.draw.circle(screen, (240, 120, 80), (x, 220), 10)
             pygame.display.flip()
             clock.tick(60)
 

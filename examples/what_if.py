@@ -18,6 +18,7 @@ def main() -> None:
     """Open a window and turn until it is closed."""
     pygame.init()
     screen, clock = pygame.display.set_mode((640, 780)), pygame.time.Clock()
+    hint = pygame.font.Font(None, 24).render("F branches off what is above, where it rains", True, (150, 157, 170))
     places = pygame.Rect(0, 0, 640, 384), pygame.Rect(0, 396, 640, 384)
     with eddyline.launch() as runtime:
         view, branch = runtime.open_view("a yellow fox in a meadow by day", seed=5), None
@@ -43,6 +44,8 @@ def main() -> None:
                 if isinstance(note, eddyline.SnapshotTaken) and note.snapshot.state == "taken":
                     note.snapshot.save(SAVED)
                 pygame.display.set_caption(str(note))
+            screen.fill((24, 26, 32))
+            screen.blit(hint, hint.get_rect(center=places[1].center))  # until there is a branch
             for shown, place in zip((view, branch), places, strict=True):
                 if shown is not None:
                     shown.act(eddyline.pygame.held_keys())

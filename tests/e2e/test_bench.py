@@ -1,13 +1,21 @@
 """The bench: what it says of a sample, a short run through the real socket, and what views and snapshots cost."""
 
+import contextlib
 import gc
+import importlib
+import io
 import json
+import os
+import sys
 import time
+from types import SimpleNamespace
 
 import pytest
 import torch
 
-from eddyline_runtime.bench import saves, views
+from eddyline import measure_npcs
+from eddyline.testing import MAX_VIEWS, ScriptedRuntime
+from eddyline_runtime.bench import npcs, saves, views
 from eddyline_runtime.bench.stream import ORDER, percentile
 from eddyline_runtime.cli import main
 from eddyline_runtime.weights import load_world
@@ -34,6 +42,54 @@ def test_a_short_bench_writes_every_number(tmp_path, profile):
             assert number > 0
     assert set(numbers["event_to_first_full_s"]) == {"p50", "p95"}
     assert set(numbers["event_call_us"]) == {"p50", "p99"}
+
+
+def test_the_bench_of_npcs_tells_who_was_let_in_what_each_view_showed_and_what_calls_cost(
+    tmp_path, monkeypatch, capsys
+):
+    """On a scripted runtime, and with its client in this process: the real ones are those of the bench of streams."""
+    told: list[list[str]] = []
+
+    @contextlib.contextmanager
+    def scripted(arguments):
+        told.append(arguments)
+        with ScriptedRuntime(fps=80.0, chunk_frames=4) as runtime:
+            yield SimpleNamespace(pid=os.getpid()), runtime.endpoint, "torch float32"
+
+    def client(module, endpoint, arguments):
+        monkeypatch.setattr(sys, "stdin", io.StringIO(endpoint + "\n"))
+        with contextlib.redirect_stdout(io.StringIO()) as printed:
+            assert importlib.import_module(module).main(arguments) == 0
+        return json.loads(printed.getvalue())
+
+    for name, value in (("runtime_process", scripted), ("client_process", client), ("UNPACED_S", 0.2)):
+        monkeypatch.setattr(npcs, name, value)
+    monkeypatch.setattr(measure_npcs, "SETTLE_S", 0.05)
+    monkeypatch.setattr(measure_npcs, "CALLS", 6)
+    file = tmp_path / "npcs.json"
+    assert main(["bench", "npcs", "--views", "2", "--stride", "4", "--seconds", "0.6", "--json", str(file), *TINY]) == 0
+    numbers = json.loads(file.read_text())
+    assert [arguments[-2:] for arguments in told] == [["--max-load", "inf"], ["--max-views", "2"]]
+    assert (numbers["views"], numbers["admitted"], numbers["refused"]) == (2, 2, None)
+    assert (numbers["stride"], numbers["profile"], numbers["networks"]) == (4, "smooth", "torch float32")
+    assert [view["name"] for view in numbers["per_view"]] == ["npc 1", "npc 2"]
+    assert all(view["wanted"] >= 12 for view in numbers["per_view"])
+    for name in ("turn_ms", "busy_ms", "frame_call_us", "event_call_us", "act_call_us"):
+        assert 0 < numbers[name]["p50"] <= numbers[name]["p99"]
+    assert numbers["busy_ms"]["p50"] >= 1000 * measure_npcs.WORK_S
+    assert numbers["real_time_factor"] > 0
+    assert "npc 2" in capsys.readouterr().out
+    more = [*("--views", str(MAX_VIEWS + 1)), *("--seconds", "0.3")]
+    monkeypatch.setattr(
+        npcs,
+        "client_process",
+        lambda module, endpoint, arguments: (
+            {"real_time_factor": 1.0} if "--unpaced" in arguments else client(module, endpoint, arguments)
+        ),
+    )
+    assert main(["bench", "npcs", *more, *TINY]) == 0
+    assert f"{MAX_VIEWS} let in" in (printed := capsys.readouterr().out)
+    assert "no more are served" in printed
 
 
 def test_a_world_that_is_not_there_ends_the_bench_with_one_line(capsys):

@@ -440,7 +440,7 @@ def test_ping_says_that_nobody_answers(capsys: pytest.CaptureFixture[str]) -> No
 def test_doctor_lists_what_is_there_and_what_to_do(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["doctor"]) == 0
     printed = capsys.readouterr().out
-    for word in ("python", "torch", "pygame", "weights", "processor", "display"):
+    for word in ("python", "torch", "openvino", "pygame", "weights", "processor", "display"):
         assert word in printed
 
 

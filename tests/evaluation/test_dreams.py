@@ -40,6 +40,24 @@ def test_words_and_keys_leave_the_frames_before_them_alone(world: World) -> None
         assert np.abs(plain[16:].astype(int) - other[16:]).max() > 8
 
 
+def test_what_became_of_the_words_is_told_with_the_number_of_their_script(world: World) -> None:
+    rain = Wish(id=0, verb="event", text="it starts to rain", hold_frames=1000)
+    scripts = [
+        Script(prompt=PROMPT, seed=0, cues=() if cue is None else (Cue(at=cue, words=rain),)) for cue in (8, None, 16)
+    ]
+    told: dict[int, tuple[int | None, int | None]] = {}
+    for _ in dream(
+        world,
+        scripts,
+        frames=48,
+        profile="smooth",
+        on_note=lambda script, note: told.update({script: (note.first_influenced_frame, note.first_full_frame)}),
+        batch=2,
+    ):
+        pass
+    assert told == {0: (8, 32), 2: (16, 40)}
+
+
 def test_keys_are_held_from_the_start(world: World) -> None:
     plain, held = dreamed(
         world, Script(prompt=PROMPT, seed=0), Script(prompt=PROMPT, seed=0, keys=("ArrowLeft",)), frames=16

@@ -37,6 +37,7 @@ REFERENCE = Reference(
         border_jump={8: 1.0},
         steering={8: {"right": 0.98}},
         actions={"direction": 0.97},
+        receipts={"seen": 0.96},
     ),
     recorded=np.random.default_rng(0).uniform(0, 255, (3, 6, 3)).astype(np.float32),
     again=np.random.default_rng(1).uniform(0, 255, (3, 6, 3)).astype(np.float32),
@@ -100,6 +101,8 @@ def test_every_part_gives_its_figures_with_ceilings_and_is_saved_when_it_is_done
     assert found.paraphrase["time"].n == 2
     assert found.steering["right"].n == 4
     assert found.steering["right"].ceiling == 0.98
+    assert found.receipts["seen"].n == 2, "of four turns two are events"
+    assert found.receipts["seen"].ceiling == 0.96
     assert found.actions["direction"].n == 2
     assert found.places == {}, "no turn of these changes the place"
     assert set(found.drift) == {"time", "doing", "happening", "dynamic_degree"}

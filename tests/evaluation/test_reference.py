@@ -60,6 +60,7 @@ def test_recordings_that_show_what_is_asked_for_reach_everything(measured: Refer
     assert ceilings.of("actions", 8) == {"direction": 1.0, "delay_s": 0.25}
     steering = ceilings.of("steering", 8)
     assert (steering["right"], steering["kept"], steering["delay_s"]) == (1.0, 1.0, 0.25)
+    assert ceilings.of("receipts", 8) == {"seen": 1.0, "seen_time": 1.0}
     motion = ceilings.of("motion", 8)
     assert motion["border_jump"] == pytest.approx(1, abs=0.1)
     assert motion["flicker"] > 0

@@ -6,7 +6,16 @@ import numpy as np
 import pytest
 
 from eddyline_runtime.evaluation.probe import Probe
-from eddyline_runtime.evaluation.steering import TurnOutcome, judge_turn, steering_figures, turn_script, within_s
+from eddyline_runtime.evaluation.steering import (
+    TurnOutcome,
+    judge_turn,
+    receipt_figures,
+    seen_when_full,
+    steering_figures,
+    turn_script,
+    watched_frames,
+    within_s,
+)
 from eddyline_runtime.evaluation.suite import Scene, Turn
 
 LABELS = {"time": "day", "doing": "stands", "happening": "none"}
@@ -41,6 +50,48 @@ def test_what_was_right_before_an_event_and_is_not_what_it_changes_is_to_be_kept
     frames[:, ..., 1] = 255
     assert judge_turn(brightness, TURN, frames, fps=16.0, said_at=32).kept == {}, "it was wrong already"
     assert judge_turn(brightness, replace(TURN, verb="prompt"), frames, fps=16.0, said_at=32).kept == {}
+
+
+@pytest.mark.parametrize(
+    ("dark", "full_at", "seen"),
+    [
+        (slice(40, 80), 56, True),
+        (slice(56, 72), 56, True),
+        (slice(68, 80), 56, False),
+        (slice(40, 56), 56, False),
+        (slice(0, 80), 56, False),
+        (slice(40, 80), None, False),
+    ],
+    ids=["before it", "just then", "later", "no more", "it was there already", "no date"],
+)
+def test_what_an_event_says_is_to_be_seen_in_the_second_that_its_receipt_names(
+    brightness: Probe, dark: slice, full_at: int | None, seen: bool
+) -> None:
+    frames = np.zeros((80, 4, 4, 3), np.uint8)
+    frames[..., 0] = 200
+    frames[dark, ..., 0] = 0
+    assert seen_when_full(brightness, TURN, frames, fps=16.0, said_at=32, full_at=full_at) is seen
+
+
+def test_receipts_are_counted_all_together_and_by_attribute() -> None:
+    turns = [TURN, TURN, replace(TURN, attribute="doing")]
+    figures = receipt_figures(turns, [True, False, False], {"seen": 0.98})
+    assert {name: figure.value for name, figure in figures.items()} == {
+        "seen": pytest.approx(1 / 3),
+        "seen_time": 0.5,
+        "seen_doing": 0.0,
+    }
+    assert (figures["seen"].n, figures["seen"].ceiling) == (3, 0.98)
+    assert receipt_figures([], []) == {}
+
+
+@pytest.mark.parametrize(
+    ("num_chunks", "chunk_frames", "frames"), [(4, 8, 80), (4, 4, 80), (4, 16, 32 + 48 + 16), (5, 12, 36 + 48 + 16)]
+)
+def test_a_turn_is_dreamed_until_a_second_after_its_first_full_frame(
+    num_chunks: int, chunk_frames: int, frames: int
+) -> None:
+    assert watched_frames(fps=16.0, num_chunks=num_chunks, chunk_frames=chunk_frames) == frames
 
 
 def test_words_that_are_followed_too_late_are_not_followed() -> None:

@@ -1,8 +1,8 @@
 """Speed, latency and memory of a world.
 
-`stream` is what one game sees through the real socket, `views` what more views cost, `model` what the networks alone
-take, `networks` plain torch against OpenVINO, `saves` what snapshots cost. Each prints a table; `--json` writes the
-same numbers. Seconds, milliseconds or microseconds: the suffix says which.
+`stream` is what one game sees through the real socket, `npcs` what one with many viewpoints sees, `views` what more
+views cost, `model` what the networks alone take, `networks` plain torch against OpenVINO, `saves` what snapshots cost.
+Each prints a table; `--json` writes the same numbers. Seconds, milliseconds or microseconds: the suffix says which.
 """
 
 import argparse
@@ -14,6 +14,7 @@ from typing import Any
 
 _WHAT = {
     "stream": "one view as a game sees it, through the real socket",
+    "npcs": "many viewpoints beside a game of 60 Hz, through the real socket",
     "views": "how long one tick takes with more and more views in it",
     "model": "the networks alone, in batches of one view and more; memory is counted first",
     "networks": "plain torch against OpenVINO, by turns in one process",
@@ -35,6 +36,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default = "all of them" if name == "views" else "the world's own"
         bench.add_argument("--profile", help=f"smooth or responsive (default: {default})")
     benches["stream"].add_argument("--seconds", type=float, default=40.0, help="of paced stream to watch")
+    benches["npcs"].add_argument("--views", type=_positive, default=4, help="viewpoints (default: 4)")
+    benches["npcs"].add_argument("--stride", type=int, choices=(1, 2, 4), default=4, help="of each (default: 4)")
+    benches["npcs"].add_argument("--seconds", type=float, default=20.0, help="to watch them")
     benches["views"].add_argument(
         "--views", type=_counts, default=(1, 2, 4, 8), metavar="N,N,...", help="how many (default: 1,2,4,8)"
     )

@@ -45,6 +45,13 @@ def surroundings(arguments: argparse.Namespace, world: World) -> dict[str, Any]:
         "networks": runner(world),
         "device": torch.cuda.get_device_name(arguments.device) if on_gpu else "cpu",
         "threads": torch.get_num_threads(),
+        **here(),
+    }
+
+
+def here() -> dict[str, Any]:
+    """This machine, the versions on it and the date."""
+    return {
         "machine": processor(),
         "versions": versions(_PACKAGES),
         "date": datetime.now(UTC).date().isoformat(),

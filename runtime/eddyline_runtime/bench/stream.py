@@ -5,21 +5,18 @@ them as for a game.
 """
 
 import argparse
-import json
 import math
-import subprocess
-import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from typing import Any
 
 from tqdm import tqdm
 
-from eddyline.errors import ConfigError, LaunchError
+from eddyline.errors import ConfigError
+from eddyline_runtime.bench.processes import client_process, runtime_process, serve_arguments
 from eddyline_runtime.machine import peak_mb
 
-STOP_S = 10.0
+CLIENT = "eddyline.measure"
 PERCENTILES = {"frame_call_us": (50, 99), "event_call_us": (50, 99)}
 """Which percentiles of a sample are reported; of all others the 50th and the 95th."""
 ORDER = (
@@ -46,21 +43,17 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
         LaunchError: a runtime or the client ended before its time; its last words say why.
         ConfigError: the stream was watched for too short a time.
     """
-    serve = ["--model", arguments.model, "--device", arguments.device]
-    serve += ["--profile", arguments.profile] if arguments.profile else []
-    serve += ["--random-weights"] if arguments.random_weights else []
-    serve += ["--linears", arguments.linears]
-    serve += ["--threads", str(arguments.threads)] if arguments.threads else []
+    serve = [*serve_arguments(arguments), "--linears", arguments.linears]
     unpaced_s = max(3.0, arguments.seconds / 4)
     with tqdm(total=4, desc="bench", unit="part", disable=None) as progress:
-        with _runtime([*serve, "--unpaced"]) as (_, endpoint, _):
+        with runtime_process([*serve, "--unpaced"]) as (_, endpoint, _):
             progress.update()
-            unpaced = _client(endpoint, ["--unpaced", "--seconds", str(unpaced_s)])
+            unpaced = client_process(CLIENT, endpoint, ["--unpaced", "--seconds", str(unpaced_s)])
             progress.update()
         begin_s = time.monotonic()
-        with _runtime(serve) as (process, endpoint, networks):
+        with runtime_process(serve) as (process, endpoint, networks):
             progress.update()
-            watched = _client(endpoint, ["--seconds", str(arguments.seconds)])
+            watched = client_process(CLIENT, endpoint, ["--seconds", str(arguments.seconds)])
             held_mb = peak_mb(process.pid)
             progress.update()
     samples: dict[str, list[float]] = watched["samples"]
@@ -82,41 +75,6 @@ def percentile(values: Sequence[float], share: float) -> float:
     """The smallest value that at least `share` percent of the values do not exceed."""
     ordered = sorted(values)
     return ordered[max(0, math.ceil(share / 100 * len(ordered)) - 1)]
-
-
-@contextmanager
-def _runtime(arguments: Sequence[str]) -> Iterator[tuple["subprocess.Popen[str]", str, str]]:
-    """A runtime that is ready, where it listens and what computes its networks; it is stopped at the end."""
-    command = [sys.executable, "-m", "eddyline_runtime.cli", "serve", "--bind", "tcp://127.0.0.1:0", *arguments]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    try:
-        yield process, *_ready(process)
-    finally:
-        process.terminate()
-        try:
-            process.wait(STOP_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-
-
-def _ready(process: "subprocess.Popen[str]") -> tuple[str, str]:
-    assert process.stdout is not None
-    for line in process.stdout:
-        said = json.loads(line)
-        if said.get("ready"):
-            return str(said["endpoint"]), str(said["networks"])
-    raise LaunchError(f"the runtime ended with status {process.wait()} before it was ready; its last words are above")
-
-
-def _client(endpoint: str, arguments: Sequence[str]) -> dict[str, Any]:
-    """The SDK in a process of its own; what it measured."""
-    command = [sys.executable, "-m", "eddyline.measure", *arguments]
-    done = subprocess.run(command, input=endpoint + "\n", stdout=subprocess.PIPE, text=True, check=False)
-    if done.returncode:
-        raise LaunchError(f"the client ended with status {done.returncode}; its last words are above")
-    result: dict[str, Any] = json.loads(done.stdout)
-    return result
 
 
 def table(results: dict[str, Any]) -> Iterator[str]:

@@ -94,7 +94,8 @@ def time_tick(engine: Engine, count: int, most: int, *, clock: Callable[[], floa
 
 def table(results: dict[str, Any]) -> Iterator[str]:
     """The numbers as lines; `x one` is how much longer than with the fewest views of that profile."""
-    yield f"{'profile':<14}{'views':>6}{'chunk_s':>10}{'x one':>8}{'frames_per_s':>14}{'x real time':>13}"
+    heads = f"{'profile':<14}{'views':>6}{'chunk_s':>10}{'x one':>8}{'frames_per_s':>14}{'x real time':>13}"
+    yield f"{heads}  ({results['networks']})"
     first: dict[str, float] = {}
     columns = (results[name] for name in ("profile", "views", "chunk_s", "frames_per_s"))
     for profile, views, chunk_s, frames_per_s in zip(*columns, strict=True):

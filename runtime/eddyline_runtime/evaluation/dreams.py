@@ -14,9 +14,9 @@ from torch import Tensor
 from tqdm import tqdm
 
 from eddyline_runtime.config import EngineConfig
-from eddyline_runtime.engine import Engine
+from eddyline_runtime.engine import Engine, Told
 from eddyline_runtime.model.codec import Codec, DecoderState
-from eddyline_runtime.prompts import Wish
+from eddyline_runtime.prompts import Note, Wish
 from eddyline_runtime.view import Chunk
 from eddyline_runtime.weights import World
 
@@ -54,6 +54,7 @@ def dream(
     frames: int,
     profile: str,
     watched: Callable[[int], bool] | None = None,
+    on_note: Callable[[int, Note], None] = lambda script, note: None,
     batch: int = BATCH,
     progress: str = "dreaming",
 ) -> Iterator[Frames]:
@@ -61,6 +62,7 @@ def dream(
 
     Args:
         watched: tells by its first frame whether a chunk is wanted; others are not decoded and left out.
+        on_note: is handed what became of the words of each script, by its number, before its frames are yielded.
         batch: scripts dreamed in one batch; which others share it changes a dream by rounding only.
     """
     shutter = _Shutter(world.codec)
@@ -71,7 +73,15 @@ def dream(
         for first in range(0, len(scripts), batch):
             group = scripts[first : first + batch]
             made: list[list[Frames]] = [[] for _ in group]
-            for begin, chunk in _play(engine, group, shutter, frames=frames, profile=profile, watched=watched):
+            for begin, chunk in _play(
+                engine,
+                group,
+                shutter,
+                frames=frames,
+                profile=profile,
+                watched=watched,
+                on_told=lambda told, first=first: on_note(first + told.view, told.note),
+            ):
                 wanted = chunk.frames[: frames - begin]
                 bar.update(len(wanted))
                 if shutter.open:
@@ -87,6 +97,7 @@ def _play(
     frames: int,
     profile: str,
     watched: Callable[[int], bool] | None,
+    on_told: Callable[[Told], None],
 ) -> Iterator[tuple[int, Chunk]]:
     """The chunks of some scripts, rows of one batch and so equally far, each with the number of frames before it."""
     for view, script in enumerate(scripts):
@@ -102,7 +113,10 @@ def _play(
         shutter.open = watched is None or watched(made)
         chunks: list[Chunk] = []
         while not chunks:  # while scenes begin, ticks make nothing
-            chunks = [outcome for outcome in engine.tick(0.0) if isinstance(outcome, Chunk)]
+            outcomes = engine.tick(0.0)
+            chunks = [outcome for outcome in outcomes if isinstance(outcome, Chunk)]
+            for told in (outcome for outcome in outcomes if isinstance(outcome, Told)):
+                on_told(told)
         assert len(chunks) == len(scripts)
         yield from ((made, chunk) for chunk in chunks)
         made += len(chunks[0].frames)

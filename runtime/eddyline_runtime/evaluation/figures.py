@@ -59,10 +59,12 @@ class Evaluation:
     """A world's whole evaluation in one profile.
 
     adherence, paraphrase: per attribute, and `all` for everything right at once. steering: `right`, `kept`,
-    `right_{attribute}`, `right_by_{verb}`, `kept_{attribute}`, `delay_s` (median). actions: `direction`, `delay_s`
-    (median). places: how much a scene that was left looks as it did, cosines: `returned` (to its bookmark), `prompted`
-    (by its prompt alone), `stayed` (it was never left), `left` (while away). drift: per attribute what minute 10 has
-    lost against minute 1 (0.03: three points), and `dynamic_degree`, the share of motion lost; below 0 it grew.
+    `right_{attribute}`, `right_by_{verb}`, `kept_{attribute}`, `delay_s` (median). receipts: `seen`,
+    `seen_{attribute}`, whether what an event says is to be seen in the second from its first full frame on. actions:
+    `direction`, `delay_s` (median). places: how much a scene that was left looks as it did, cosines: `returned` (to its
+    bookmark), `prompted` (by its prompt alone), `stayed` (it was never left), `left` (while away). drift: per attribute
+    what minute 10 has lost against minute 1 (0.03: three points), and `dynamic_degree`, the share of motion lost; below
+    0 it grew.
     """
 
     world: str
@@ -72,6 +74,7 @@ class Evaluation:
     adherence: dict[str, Figure] = field(default_factory=dict)
     paraphrase: dict[str, Figure] = field(default_factory=dict)
     steering: dict[str, Figure] = field(default_factory=dict)
+    receipts: dict[str, Figure] = field(default_factory=dict)
     actions: dict[str, Figure] = field(default_factory=dict)
     places: dict[str, Figure] = field(default_factory=dict)
     drift: dict[str, Figure] = field(default_factory=dict)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from eddyline_runtime.evaluation.figures import Evaluation, Figure, RivalEvaluation
 
-GROUPS = ("adherence", "paraphrase", "steering", "actions", "places", "drift")
+GROUPS = ("adherence", "paraphrase", "steering", "receipts", "actions", "places", "drift")
 MOTION = ("frechet", "dynamic_degree", "flicker", "border_jump")
 CALLS = "calls_per_second"
 
@@ -27,6 +27,7 @@ _LABELS = {
     "direction": "direction right",
     "delay_s": "median delay",
     "all": "all at once",
+    "seen": "seen in time",
     "returned": "returned to its bookmark",
     "prompted": "returned to by its prompt",
     "stayed": "never left",
@@ -58,6 +59,7 @@ GOALS: Mapping[str, Goal] = {
     "paraphrase": Goal(at_least=0.80),
     "steering.right": Goal(at_least=0.90),
     "steering.kept": Goal(at_least=0.90),
+    "receipts.seen": Goal(at_least=0.85),
     "actions.direction": Goal(at_least=0.95, profile="responsive"),
     "drift": Goal(at_most=0.03),
     "drift.dynamic_degree": Goal(at_least=-0.10, at_most=0.10),

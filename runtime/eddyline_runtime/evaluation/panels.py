@@ -23,6 +23,7 @@ TITLES: Mapping[str, tuple[str, str]] = {
     "adherence": ("Adherence", "captions of combinations never recorded"),
     "paraphrase": ("Paraphrases", "captions by someone who has not read the grammar"),
     "steering": ("Steering", "words that change one attribute of a running scene"),
+    "receipts": ("Receipts", "what an event says is to be seen in the second from its first full frame on"),
     "actions": ("Keys", "the hero goes where the keys say"),
     "places": ("Places", "how much a scene that was left looks as it did: cosine of the probe's features"),
     "drift": ("Drift", "lost in minute 10 against minute 1"),

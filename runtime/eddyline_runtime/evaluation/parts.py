@@ -19,6 +19,7 @@ from eddyline_runtime.evaluation.reading import read_scene, score_labels
 from eddyline_runtime.evaluation.reference import Question, Reference
 from eddyline_runtime.evaluation.samples import OWN, Sample
 from eddyline_runtime.evaluation.suite import ACTIONS, HELD_OUT, PARAPHRASE, STEERING, Scene, load_suite
+from eddyline_runtime.prompts import Note
 from eddyline_runtime.weights import World
 
 SEED_STRIDE = 10_000
@@ -70,10 +71,16 @@ class Subject:
         """Frames of a chunk."""
         return self.partition.chunk_frames * self.world.card.codec.frames_per_latent
 
-    def dream(self, scripts: Sequence[Script], seconds: float, progress: str) -> Iterator[Frames]:
-        """Dream `seconds` of each script."""
+    def dream(
+        self,
+        scripts: Sequence[Script],
+        seconds: float,
+        progress: str,
+        on_note: Callable[[int, Note], None] = lambda script, note: None,
+    ) -> Iterator[Frames]:
+        """Dream `seconds` of each script; see `dream`."""
         frames = round(seconds * self.fps)
-        return dream(self.world, scripts, frames=frames, profile=self.profile, progress=progress)
+        return dream(self.world, scripts, frames=frames, profile=self.profile, on_note=on_note, progress=progress)
 
     def measure(self, frames: Frames) -> ClipMeasure:
         """Measure a clip that was dreamed in chunks of this profile."""
@@ -133,19 +140,28 @@ def measure_paraphrase(subject: Subject, plan: Plan) -> Iterator[Piece]:
 
 
 def measure_steering(subject: Subject, plan: Plan) -> Iterator[Piece]:
-    """Words that change a running scene."""
+    """Words that change a running scene, and what the receipts of those that are events said of them."""
     turns = load_suite(subject.suites, STEERING).turns[: plan.limit]
-    fps, first = subject.fps, SEED_STRIDE * plan.seeds[0]
+    fps, first, probe = subject.fps, SEED_STRIDE * plan.seeds[0], subject.probe
     scripts = [steering.turn_script(turn, first + index, fps=fps) for index, turn in enumerate(turns)]
-    dreamed = subject.dream(scripts, steering.BEFORE_S + steering.AFTER_S, "steering")
-    said_at = round(steering.BEFORE_S * fps)
-    outcomes = [
-        steering.judge_turn(subject.probe, turn, frames, fps=fps, said_at=said_at)
-        for turn, frames in zip(turns, dreamed, strict=True)
-    ]
+    full_at: dict[int, int | None] = {}
+    length = steering.watched_frames(
+        fps=fps, num_chunks=subject.partition.num_chunks, chunk_frames=subject.chunk_frames
+    )
+    dreamed = subject.dream(
+        scripts, length / fps, "steering", lambda script, note: full_at.update({script: note.first_full_frame})
+    )
+    said_at, judged = round(steering.BEFORE_S * fps), round((steering.BEFORE_S + steering.AFTER_S) * fps)
+    outcomes, events, seen = [], [], []
+    for number, (turn, frames) in enumerate(zip(turns, dreamed, strict=True)):
+        outcomes.append(steering.judge_turn(probe, turn, frames[:judged], fps=fps, said_at=said_at))
+        if turn.verb == "event":
+            events.append(turn)
+            at = full_at.get(number)
+            seen.append(steering.seen_when_full(probe, turn, frames, fps=fps, said_at=said_at, full_at=at))
     within_s = steering.within_s(fps=fps, chunk_frames=subject.chunk_frames)
-    ceilings = subject.ceilings("steering")
-    yield Piece({"steering": steering.steering_figures(turns, outcomes, within_s=within_s, ceilings=ceilings)})
+    found = steering.steering_figures(turns, outcomes, within_s=within_s, ceilings=subject.ceilings("steering"))
+    yield Piece({"steering": found, "receipts": steering.receipt_figures(events, seen, subject.ceilings("receipts"))})
 
 
 def measure_actions(subject: Subject, plan: Plan) -> Iterator[Piece]:

@@ -12,7 +12,7 @@ Shapes: S scenes, W windows of the probe, D features.
 import argparse
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from itertools import cycle
 from pathlib import Path
 from typing import Literal, TypeVar
@@ -44,7 +44,7 @@ from eddyline_runtime.evaluation.reading import score_labels
 from eddyline_runtime.evaluation.suite import ACTIONS, HELD_OUT, STEERING, Scene, load_suite
 from eddyline_runtime.weights import world_folder
 
-Question = Literal["adherence", "steering", "actions", "motion"]
+Question = Literal["adherence", "steering", "receipts", "actions", "motion"]
 
 FILE = "reference.safetensors"
 FORMAT = "eddyline-reference-1"
@@ -65,6 +65,8 @@ class Ceilings:
     steering: dict[int, dict[str, float]]
     """By frames of a chunk: words have so many chunks to be followed."""
     actions: dict[str, float]
+    receipts: dict[str, float] = field(default_factory=dict)
+    """In the last second of a turn: the game shows at once what words say, so there is no date to wait for."""
 
     def of(self, question: Question, chunk_frames: int) -> Mapping[str, float]:
         """Ceilings of a part's figures, in a profile with chunks of `chunk_frames`."""
@@ -73,6 +75,8 @@ class Ceilings:
                 return self.adherence
             case "actions":
                 return self.actions
+            case "receipts":
+                return self.receipts
             case "steering":
                 return self.steering.get(chunk_frames, {})
             case "motion":
@@ -154,11 +158,13 @@ def measure_reference(probe: Probe, probe_digest: str, recordings: Path, suites:
     features = [np.stack([clip.features for clip in clips[at : at + len(scenes)]]) for at in (0, len(scenes))]
     wanted = [scene.labels for scene, _ in zip(cycle(scenes), clips, strict=False)]
     motion = motion_figures(clips)
+    by_chunk, receipts = _measure_turns(probe, recordings / STEERING, suites)
     ceilings = Ceilings(
         adherence=_values(score_labels(wanted, [clip.labels for clip in clips])),
         motion=_values({name: motion[name] for name in ("dynamic_degree", "flicker")}),
         border_jump={chunk: _values({"": border_figure(found)})[""] for chunk, found in borders.items()},
-        steering=_measure_turns(probe, recordings / STEERING, suites),
+        steering=by_chunk,
+        receipts=receipts,
         actions=_measure_presses(probe, recordings / ACTIONS, suites),
     )
     return Reference(probe_digest, digest(suites / f"{HELD_OUT}.json"), ceilings, *features)
@@ -182,20 +188,26 @@ def _measure_scenes(
     return clips, borders
 
 
-def _measure_turns(probe: Probe, path: Path, suites: Path) -> dict[int, dict[str, float]]:
+def _measure_turns(probe: Probe, path: Path, suites: Path) -> tuple[dict[int, dict[str, float]], dict[str, float]]:
+    """What recorded turns reach in steering, by frames of a chunk, and what their events reach in receipts."""
     turns = load_suite(suites, STEERING).turns
     fps = Recording(path).info.fps
     said_at = round(steering.BEFORE_S * fps)
-    played, outcomes = [], []
+    played, outcomes, events, seen = [], [], [], []
     for turn, frames in _played(path, turns, seconds=steering.BEFORE_S + steering.AFTER_S):
         played.append(turn)
         outcomes.append(steering.judge_turn(probe, turn, frames, fps=fps, said_at=said_at))
-    return {
+        if turn.verb == "event":
+            events.append(turn)
+            last = len(frames) - round(fps)
+            seen.append(steering.seen_when_full(probe, turn, frames, fps=fps, said_at=said_at, full_at=last))
+    by_chunk = {
         chunk: _values(
             steering.steering_figures(played, outcomes, within_s=steering.within_s(fps=fps, chunk_frames=chunk))
         )
         for chunk in CHUNK_FRAMES
     }
+    return by_chunk, _values(steering.receipt_figures(events, seen))
 
 
 def _measure_presses(probe: Probe, path: Path, suites: Path) -> dict[str, float]:

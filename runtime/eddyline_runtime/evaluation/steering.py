@@ -1,4 +1,5 @@
-"""Steering: a scene runs, words change one attribute; is that seen in time, and does the rest stay?
+"""Steering: a scene runs, words change one attribute; is that seen in time, does the rest stay, and is it seen when the
+receipt says that frames are fully under the words?
 
 Shapes: T frames, H W picture height and width.
 """
@@ -41,6 +42,14 @@ class TurnOutcome:
     kept: dict[str, bool]
 
 
+def watched_frames(*, fps: float, num_chunks: int, chunk_frames: int) -> int:
+    """How many frames of a turn are dreamed: `BEFORE_S` and `AFTER_S`, and at least a second from the first frame that
+    is fully under the words, in a profile with so many chunks of so many frames."""
+    asked = -(-round(BEFORE_S * fps) // chunk_frames) * chunk_frames
+    full = asked + (num_chunks - 1) * chunk_frames
+    return max(round((BEFORE_S + AFTER_S) * fps), full + round(fps))
+
+
 def turn_script(turn: Turn, seed: int, *, fps: float) -> Script:
     """The scene, then the words. They count from the last frame made, so what a view holds ready comes on top."""
     words = Wish(id=0, verb=turn.verb, text=turn.words, hold_frames=_LONG_FRAMES)
@@ -54,6 +63,16 @@ def judge_turn(probe: Probe, turn: Turn, frames: Frames, *, fps: float, said_at:
     after = read_scene(probe, frames[-second:])
     delay = _delay(probe, turn, frames, said_at)
     return TurnOutcome(delay_s=None if delay is None else delay / fps, kept=_kept(turn, before, after))
+
+
+def seen_when_full(probe: Probe, turn: Turn, frames: Frames, *, fps: float, said_at: int, full_at: int | None) -> bool:
+    """Whether the new value is there in the second from frame `full_at` on, the receipt's first full frame (None: it
+    has none), and was not in the second before the words."""
+    if full_at is None:
+        return False
+    second = round(fps)
+    before, full = frames[max(0, said_at - second) : said_at], frames[full_at : full_at + second]
+    return read_scene(probe, before)[turn.attribute] != turn.value == read_scene(probe, full)[turn.attribute]
 
 
 def _kept(turn: Turn, before: Mapping[str, str], after: Mapping[str, str]) -> dict[str, bool]:
@@ -102,6 +121,18 @@ def steering_figures(
     ]
     if delays:
         figures["delay_s"] = median(delays, known.get("delay_s"))
+    return figures
+
+
+def receipt_figures(
+    turns: Sequence[Turn], seen: Sequence[bool], ceilings: Mapping[str, float] | None = None
+) -> dict[str, Figure]:
+    """`seen`, also per attribute: whether each turn was, see `seen_when_full`."""
+    known = ceilings or {}
+    figures = {"seen": rate(seen, known.get("seen"))} if seen else {}
+    for attribute in sorted({turn.attribute for turn in turns}):
+        chosen = [hit for turn, hit in zip(turns, seen, strict=True) if turn.attribute == attribute]
+        figures[f"seen_{attribute}"] = rate(chosen, known.get(f"seen_{attribute}"))
     return figures
 
 

@@ -1,10 +1,10 @@
 """The frozen suites: words, keys, and what they ask for. One folder a world, one file a question.
 
-held_out.json     scenes that no recording shows            -> adherence, realism, drift, rivals
-paraphrase.json   the same kind of scenes in foreign words  -> paraphrase
-steering.json     scenes that words change while they run   -> steering, places
-actions.json      scenes in which a key goes down           -> actions
-reference.json    what recordings of them show; see `reference.py`
+held_out.json            scenes that no recording shows            -> adherence, realism, drift, rivals
+paraphrase.json          the same kind of scenes in foreign words  -> paraphrase
+steering.json            scenes that words change while they run   -> steering, receipts, places
+actions.json             scenes in which a key goes down           -> actions
+reference.safetensors    what recordings of them show; see `reference.py`
 """
 
 from dataclasses import dataclass
