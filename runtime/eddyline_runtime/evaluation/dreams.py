@@ -73,6 +73,10 @@ def dream(
         for first in range(0, len(scripts), batch):
             group = scripts[first : first + batch]
             made: list[list[Frames]] = [[] for _ in group]
+
+            def hear(told: Told, first: int = first) -> None:
+                on_note(first + told.view, told.note)
+
             for begin, chunk in _play(
                 engine,
                 group,
@@ -80,7 +84,7 @@ def dream(
                 frames=frames,
                 profile=profile,
                 watched=watched,
-                on_told=lambda told, first=first: on_note(first + told.view, told.note),
+                on_told=hear,
             ):
                 wanted = chunk.frames[: frames - begin]
                 bar.update(len(wanted))
