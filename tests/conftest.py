@@ -24,6 +24,11 @@ settings.register_profile("eddyline", deadline=None, suppress_health_check=[Heal
 settings.load_profile("eddyline")
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """One process more than there are cores, since many tests wait for a socket or a stream; at most four."""
+    return min(4, (os.cpu_count() or 1) + 1)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def surroundings() -> Iterator[None]:
     """A bare checkout tests itself: pytest puts the source roots on `sys.path`, children read them from PYTHONPATH."""
