@@ -87,7 +87,7 @@ def test_the_4b_model_is_counted_and_refused_with_the_figure_before_it_is_made(
 
 
 def test_batches_that_do_not_fit_are_refused_and_the_others_measured(tiny: World) -> None:
-    views = 12
+    views = 3
     needed = dream_memory(
         tiny.card.model,
         tiny.card.codec,
@@ -103,7 +103,7 @@ def test_batches_that_do_not_fit_are_refused_and_the_others_measured(tiny: World
         "tiny", profile=None, device="cpu", random_weights=True, views=views, ticks=1, free=lambda d: room
     )
     assert ["refused" in row for row in results["batches"]] == [False] * (views - 1) + [True]
-    assert "tiny with 12 views needs" in "\n".join(bench_model.table(results))
+    assert f"tiny with {views} views needs" in "\n".join(bench_model.table(results))
 
 
 def test_figures_follow_from_the_times_of_a_tick(tiny: World) -> None:
