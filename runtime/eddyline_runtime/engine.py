@@ -304,14 +304,17 @@ class Engine:
                 f"{self.config.history_s:g} s"
             )
         shown = timeline.playhead(at_s)
+        on_screen = history.at(shown)
         moment, frame = history.back_to(shown - round(seconds * timeline.fps))
         pending = tuple(prompts.due_at_once(wish) for wish in state.words.pending)
         revived = self._revived(moment, view=view, epoch=state.epoch + 1, pending=pending)
         revived.timeline = scheduling.take_back(timeline, at_s)
         revived.paused, revived.parked, revived.unknown_keys = state.paused, state.parked, state.unknown_keys
         revived.actions, revived.bookmarks = state.actions, state.bookmarks
-        revived.last_epoch, revived.epoch_start = (state.epoch, state.epoch_start), revived.timeline.made
+        revived.past_epochs, revived.epoch_start = state.epochs_from(shown)[:1], revived.timeline.made
         history.move(revived.timeline.made - frame)
+        if on_screen is not None:
+            history.keep(on_screen, until=revived.timeline.made)
         self._views[view] = revived
         return Rewound(view, revived.epoch, (shown - frame) / timeline.fps)
 
@@ -477,7 +480,7 @@ class Engine:
         self.batches = []
         for state in self._views.values():
             if state.cut_waits and not state.resting:
-                outcomes += self._cut(state)
+                outcomes += self._cut(state, now_s)
         for batch in self._choose(now_s) if batches is None else batches:
             self._check_ready(batch)
             self.batches.append(tuple(batch))
@@ -620,13 +623,13 @@ class Engine:
 
     # ---- how a scene begins
 
-    def _cut(self, state: ViewState) -> list[Outcome]:
+    def _cut(self, state: ViewState, now_s: float) -> list[Outcome]:
         cut = prompts.due_cut(state.words)
         assert cut is not None
         said = {wish.id: wish.text for wish in state.words.pending}
         state.words, notes = prompts.take_cut(state.words, cut)
-        if state.timeline is not None and state.timeline.made > state.epoch_start:
-            state.last_epoch = (state.epoch, state.epoch_start)
+        if state.timeline is not None:
+            state.past_epochs = state.epochs_from(state.timeline.playhead(now_s))
         state.epoch += 1
         state.chunks_made, state.frames_before = 0, 0
         state.epoch_start = state.timeline.made if state.timeline else 0

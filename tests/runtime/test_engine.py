@@ -190,6 +190,36 @@ def test_the_status_names_the_frame_that_is_due_also_while_a_cut_is_on_its_way(l
     assert (status.epoch, status.playhead) == (2, 2)
 
 
+def test_the_status_names_the_epoch_on_the_screen_when_a_rewind_makes_void_what_a_cut_began(lockstep):
+    engine, clock = lockstep.engine, lockstep.clock
+    engine.open_view(1, prompt="a red fox", seed=7)
+    shown = lockstep.until_chunks(5)[-1].first_frame + 7
+    engine.say(1, Wish(id=1, verb="cut", text="a castle"))
+    lockstep.until_chunks(1)
+    assert (engine.status(1).epoch, engine.status(1).playhead) == (0, shown)
+    engine.rewind(1, 0.5, at_s=clock.now_s)
+    assert (engine.status(1).epoch, engine.status(1).playhead) == (0, shown)
+    assert engine.bookmark(1, "here", at_s=clock.now_s) == (0, shown)
+    (again,) = lockstep.until_chunks(1)
+    clock.now_s = again.due_s[1] + 1e-6
+    assert (engine.status(1).epoch, engine.status(1).playhead) == (2, 1)
+
+
+def test_the_status_names_each_epoch_while_it_is_on_the_screen_though_two_cuts_came_at_once(lockstep):
+    engine, clock = lockstep.engine, lockstep.clock
+    engine.open_view(1, prompt="a red fox", seed=7)
+    shown = lockstep.until_chunks(2)[-1].first_frame + 7
+    engine.say(1, Wish(id=1, verb="cut", text="a castle"))
+    (first,) = lockstep.until_chunks(1)
+    engine.say(1, Wish(id=2, verb="cut", text="a beach"))
+    engine.tick(clock.now_s)
+    assert (engine.status(1).epoch, engine.status(1).playhead) == (0, shown)
+    (second,) = lockstep.until_chunks(1)
+    for chunk in (first, second):
+        clock.now_s = chunk.due_s[2] + 1e-6
+        assert (engine.status(1).epoch, engine.status(1).playhead) == (chunk.epoch, 2)
+
+
 def test_a_cut_with_a_seed_dreams_what_a_view_of_that_seed_dreams_in_that_epoch(start):
     cut, fresh = start(), start()
     cut.engine.open_view(1, prompt="a red fox", seed=7)
