@@ -227,16 +227,20 @@ class Engine:
         """
         self._check_room(view)
         pending = prompts.without_receipts(moment.words).pending
-        frames = sum(len(part.frames) for part in unshown)
-        state = self._revived(moment, view=view, epoch=epoch, shown_again=frames, pending=pending)
+        state = self._revived(moment, view=view, epoch=epoch, shown_again=_frames(unshown), pending=pending)
         state.bookmarks = bookmarks or {}
-        if frames:
-            state.timeline = Timeline(fps=self._fps(state), start_s=at_s, made=frames)
-        self._enter(state)
+        chunks = self._enter_showing(state, unshown, at_s)
         self._remember(state)
+        return chunks
+
+    def _enter_showing(self, state: ViewState, unshown: Sequence[Unshown], at_s: float) -> list[Chunk]:
+        """Let a view in that first shows frames of another one, from `at_s` on; those frames as its chunks."""
+        if unshown:
+            state.timeline = Timeline(fps=self._fps(state), start_s=at_s, made=_frames(unshown))
+        self._enter(state)
         chunks = _as_chunks(state, unshown, at_s)
         for chunk in chunks:
-            self._history[view].add_chunk(chunk, frame=chunk.first_frame)
+            self._history[state.view].add_chunk(chunk, frame=chunk.first_frame)
         return chunks
 
     def fork_view(self, source: int, view: int, *, at_s: float, epoch: int = 0) -> list[Chunk]:
@@ -249,17 +253,17 @@ class Engine:
         Raises:
             OptionError: the number is taken, or there are `max_views`.
         """
-        state = self._views[source]
+        state, unshown = self._views[source], self.unshown(source, at_s)
         if state.opening is not None:
             self._check_room(view)
-            self._enter(moments.begin_alike(state, view=view, epoch=epoch))
-            return []
+            forked = moments.begin_alike(state, view=view, epoch=epoch, shown_again=_frames(unshown))
+            return self._enter_showing(forked, unshown, at_s)
         return self.revive_view(
             view,
             self.moment(source),
             at_s=at_s,
             epoch=epoch,
-            unshown=self.unshown(source, at_s),
+            unshown=unshown,
             bookmarks=state.bookmarks,
         )
 
@@ -687,6 +691,10 @@ def _further_rows(state: ViewState) -> int:
     eventful = bool(words.pending) or any(slot.events for slot in words.slots)
     by_words = profile.scale(event=False) != 1.0 or (profile.scale(event=True) != 1.0 and eventful)
     return by_words + (profile.action_guidance_scale != 1.0 and change.is_new)
+
+
+def _frames(unshown: Sequence[Unshown]) -> int:
+    return sum(len(part.frames) for part in unshown)
 
 
 def _as_chunks(state: ViewState, unshown: Sequence[Unshown], made_s: float) -> list[Chunk]:
