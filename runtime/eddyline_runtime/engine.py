@@ -107,7 +107,7 @@ class _Costs:
     denoise_s: float = 0.0
     decode_s: float = 0.0
     tick_s: float = 0.0
-    made_s: float = 0.0
+    made_s: float = -math.inf
     interval_s: float = math.inf
 
 

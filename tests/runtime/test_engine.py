@@ -243,6 +243,13 @@ def test_held_keys_change_the_next_chunk_and_unknown_ones_are_counted(start):
     assert state.unknown_keys == 2
 
 
+def test_the_rate_is_told_once_two_chunks_were_made(lockstep):
+    lockstep.engine.open_view(1, prompt="a red fox", seed=7)
+    for expected in (0.0, 16.0):
+        lockstep.until_chunks(1)
+        assert lockstep.engine.status(1).fps == pytest.approx(expected, rel=0.2)
+
+
 def test_a_resting_view_costs_nothing_and_goes_on_where_it_was(lockstep):
     engine, clock = lockstep.engine, lockstep.clock
     engine.open_view(1, prompt="a red fox", seed=7)
