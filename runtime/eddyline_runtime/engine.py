@@ -194,13 +194,20 @@ class Engine:
         self._history[state.view] = History(seconds=self.config.history_s, chunk_s=chunk_s)
         return state
 
+    def _opened(self, view: int) -> ViewState:
+        """Raises OptionError unless a view of this number is open."""
+        if view not in self._views:
+            known = ", ".join(map(str, self._views)) or "none"
+            raise OptionError(f"view {view} is not open; open it first, or name one that is: {known}")
+        return self._views[view]
+
     def moment(self, view: int) -> Moment:
         """What another view needs to go on as this one would.
 
         Raises:
-            OptionError: the view's scene is still beginning.
+            OptionError: the view is not open, or its scene is still beginning.
         """
-        return moments.take(self._views[view])
+        return moments.take(self._opened(view))
 
     def revive_view(
         self,
@@ -251,9 +258,9 @@ class Engine:
             what the source has made and not shown yet, as chunks of the new view.
 
         Raises:
-            OptionError: the number is taken, or there are `max_views`.
+            OptionError: the source is not open, the number is taken, or there are `max_views`.
         """
-        state, unshown = self._views[source], self.unshown(source, at_s)
+        state, unshown = self._opened(source), self.unshown(source, at_s)
         if state.opening is not None:
             self._check_room(view)
             forked = moments.begin_alike(state, view=view, epoch=epoch, shown_again=_frames(unshown))
@@ -268,14 +275,23 @@ class Engine:
         )
 
     def save_view(self, view: int, number: int, *, at_s: float) -> Saved:
-        """A snapshot of a view as it is on the screen at `at_s`."""
-        if self._views[view].opening is not None:
+        """A snapshot of a view as it is on the screen at `at_s`.
+
+        Raises:
+            OptionError: the view is not open.
+        """
+        state = self._opened(view)
+        if state.opening is not None:
             return Saved(view, number, None)
-        return Saved(view, number, Snapshot(self.moment(view), self.unshown(view, at_s), self._views[view].bookmarks))
+        return Saved(view, number, Snapshot(moments.take(state), self.unshown(view, at_s), state.bookmarks))
 
     def unshown(self, view: int, at_s: float) -> tuple[Unshown, ...]:
-        """The frames of a view that are made and not due at `at_s`."""
-        timeline = self._views[view].timeline
+        """The frames of a view that are made and not due at `at_s`.
+
+        Raises:
+            OptionError: the view is not open.
+        """
+        timeline = self._opened(view).timeline
         return () if timeline is None else self._history[view].unshown(timeline.playhead(at_s))
 
     def _revived(
@@ -297,9 +313,9 @@ class Engine:
         Words that were in force then are in force again, what was said since is undone, and what waits still waits.
 
         Raises:
-            OptionError: that is further back than is remembered, or not back at all.
+            OptionError: that is further back than is remembered, or not back at all; or the view is not open.
         """
-        state, history = self._views[view], self._history[view]
+        state, history = self._opened(view), self._history[view]
         timeline = state.timeline
         reach_s = 0.0 if timeline is None else history.reach(timeline.playhead(at_s)) / timeline.fps
         if timeline is None or not 0.0 < seconds <= reach_s:
@@ -329,9 +345,9 @@ class Engine:
             epoch and index of the frame that is on the screen.
 
         Raises:
-            OptionError: nothing is on the screen yet, or there are too many bookmarks.
+            OptionError: nothing is on the screen yet, there are too many bookmarks, or the view is not open.
         """
-        state = self._views[view]
+        state = self._opened(view)
         moment = self._history[view].at(state.timeline.playhead(at_s) if state.timeline else 0)
         if moment is None:
             raise OptionError(f"nothing of view {view} is to be seen yet; ask again once it shows its first frame")
@@ -347,12 +363,21 @@ class Engine:
         return view in self._views
 
     def close_view(self, view: int) -> None:
-        """Forget a view."""
+        """Forget a view.
+
+        Raises:
+            OptionError: the view is not open.
+        """
+        self._opened(view)
         del self._views[view], self._costs[view], self._history[view]
 
     def say(self, view: int, wish: Wish) -> Told:
-        """Take in a prompt, event or cut: accepted or rejected."""
-        state = self._views[view]
+        """Take in a prompt, event or cut: accepted or rejected.
+
+        Raises:
+            OptionError: the view is not open.
+        """
+        state = self._opened(view)
         try:
             wish = bookmarks.settled(wish, state.words, state.bookmarks)
         except OptionError as error:
@@ -361,14 +386,22 @@ class Engine:
         return Told(view, state.epoch, note)
 
     def cancel(self, view: int, wish_id: int) -> Told | None:
-        """Withdraw a wish; None if it does not wait any more."""
-        state = self._views[view]
+        """Withdraw a wish; None if it does not wait any more.
+
+        Raises:
+            OptionError: the view is not open.
+        """
+        state = self._opened(view)
         state.words, note = prompts.cancel(state.words, wish_id)
         return None if note is None else Told(view, state.epoch, note)
 
     def act(self, view: int, keys: dict[str, float]) -> None:
-        """Set the held keys and axes; what the world has no action for is counted and ignored."""
-        state = self._views[view]
+        """Set the held keys and axes; what the world has no action for is ignored.
+
+        Raises:
+            OptionError: the view is not open.
+        """
+        state = self._opened(view)
         state.actions, unknown = action_vector(keys, self.world.card.action_names)
         state.unknown_keys += unknown
 
@@ -376,8 +409,11 @@ class Engine:
         """Pause or park a view, or let it go on. A resting view costs nothing; its playhead stands still.
 
         `at_s` is when that was asked for, which may be before the last tick ended: the playhead stops and goes on then.
+
+        Raises:
+            OptionError: the view is not open.
         """
-        state = self._views[view]
+        state = self._opened(view)
         state.paused = state.paused if paused is None else paused
         state.parked = state.parked if parked is None else parked
         before = state.timeline
@@ -387,8 +423,12 @@ class Engine:
         return Rested(view, state.resting, state.timeline.start_s - before.start_s)
 
     def status(self, view: int) -> ViewStatus:
-        """How a view does now."""
-        state, costs, now_s = self._views[view], self._costs[view], self._clock()
+        """How a view does now.
+
+        Raises:
+            OptionError: the view is not open.
+        """
+        state, costs, now_s = self._opened(view), self._costs[view], self._clock()
         timeline, (epoch, playhead) = state.timeline, state.playhead(now_s)
         interval_s = max(costs.interval_s, now_s - costs.made_s)
         return ViewStatus(

@@ -402,6 +402,29 @@ def test_wrong_openings_say_what_to_do(start):
         run.engine.open_view(2, prompt="a red fox", seed=7, stride=3)
 
 
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda engine: engine.moment(7),
+        lambda engine: engine.fork_view(7, 8, at_s=0.0),
+        lambda engine: engine.save_view(7, 1, at_s=0.0),
+        lambda engine: engine.unshown(7, 0.0),
+        lambda engine: engine.rewind(7, 1.0, at_s=0.0),
+        lambda engine: engine.bookmark(7, "here", at_s=0.0),
+        lambda engine: engine.close_view(7),
+        lambda engine: engine.say(7, RAIN),
+        lambda engine: engine.cancel(7, 1),
+        lambda engine: engine.act(7, {}),
+        lambda engine: engine.rest(7, at_s=0.0, paused=True),
+        lambda engine: engine.status(7),
+    ],
+)
+def test_what_is_asked_of_a_view_that_is_not_open_is_refused_with_those_that_are(lockstep, ask):
+    lockstep.engine.open_view(1, prompt="a red fox", seed=7)
+    with pytest.raises(OptionError, match="view 7 is not open; open it first, or name one that is: 1"):
+        ask(lockstep.engine)
+
+
 def test_warming_up_leaves_no_trace(lockstep):
     progress = []
     lockstep.engine.warm_up(progress.append)
