@@ -122,14 +122,12 @@ class Engine:
         self.batches: list[tuple[int, ...]] = []
         """The views of each batch of the last tick."""
         self._clock = clock
-        self._dreamer = Dreamer(world, text_cache=max(config.text_cache, self._texts_in_force()))
+        self._dreamer = Dreamer(world, text_cache=max(config.text_cache, self._texts_in_force()), clock=clock)
         self._phrases = KnownPhrases(world.text_encoder, world.card.phrases)
         self._views: dict[int, ViewState] = {}
         self._costs: dict[int, _Costs] = {}
         self._history: dict[int, History] = {}
         self._tick_costs = TickCosts(config.cost_memory)
-        self._encode_s = 0.0
-        """What encoding a text took last."""
 
     @property
     def batch_costs(self) -> Mapping[Hashable, BatchCosts]:
@@ -464,8 +462,8 @@ class Engine:
 
         Words that are not due yet are left for later, and views take turns: whoever says much at once delays nobody.
         """
-        begin_s, start_s = self._clock(), self._next_batch_s()
-        if start_s is not None and start_s - begin_s <= self._encode_s:
+        start_s = self._next_batch_s()
+        if start_s is not None and start_s - self._clock() <= self._dreamer.texts.encode_s:
             return False
         needed = [self._needed(state) for state in self._views.values() if not state.resting]
         turns = (text for texts in zip_longest(*needed) for text in texts if text is not None)
@@ -473,7 +471,6 @@ class Engine:
         if missing is None:
             return False
         self._dreamer.texts.get(missing)
-        self._encode_s = self._clock() - begin_s
         return True
 
     def _needed(self, state: ViewState) -> Iterator[str]:

@@ -338,6 +338,30 @@ def test_nothing_is_encoded_ahead_when_a_tick_is_nearly_due(lockstep):
     assert lockstep.told(1)[0].understanding is not None
 
 
+@pytest.mark.parametrize("slow_s", [[5.0], [0.001, 5.0]])
+def test_one_slow_text_does_not_keep_later_ones_from_being_encoded_ahead(lockstep, slow_s):
+    engine, clock = lockstep.engine, lockstep.clock
+    encoder, took_s = engine.world.text_encoder, [*slow_s]
+    encode = encoder.encode
+
+    def slow(texts):
+        clock.now_s += took_s.pop(0) if took_s else 0.001
+        return encode(texts)
+
+    encoder.encode = slow
+    try:
+        engine.open_view(1, prompt="a red fox", seed=7)
+        lockstep.until_chunks(2)
+        ahead = []
+        for number in range(4):
+            engine.say(1, replace(RAIN, id=number, text=f"thing {number}"))
+            ahead.append(engine.prepare())
+            lockstep.until_chunks(1)
+    finally:
+        del encoder.encode
+    assert ahead[-3:] == [True] * 3
+
+
 def test_a_tick_that_applies_many_words_encodes_a_bounded_number_of_texts(lockstep):
     engine = lockstep.engine
     engine.open_view(1, prompt="a red fox", seed=7)
