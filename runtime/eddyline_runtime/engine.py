@@ -327,7 +327,7 @@ class Engine:
         pending = tuple(prompts.due_at_once(wish) for wish in state.words.pending)
         revived = self._revived(moment, view=view, epoch=state.epoch + 1, pending=pending)
         revived.timeline = scheduling.take_back(timeline, at_s)
-        revived.paused, revived.parked, revived.unknown_keys = state.paused, state.parked, state.unknown_keys
+        revived.paused, revived.parked = state.paused, state.parked
         revived.actions, revived.bookmarks = state.actions, state.bookmarks
         revived.past_epochs, revived.epoch_start = state.epochs_from(shown)[:1], revived.timeline.made
         history.move(revived.timeline.made - frame)
@@ -400,8 +400,7 @@ class Engine:
             OptionError: the view is not open.
         """
         state = self._opened(view)
-        state.actions, unknown = action_vector(keys, self.world.card.action_names)
-        state.unknown_keys += unknown
+        state.actions = action_vector(keys, self.world.card.action_names)
 
     def rest(self, view: int, *, at_s: float, paused: bool | None = None, parked: bool | None = None) -> Rested:
         """Pause or park a view, or let it go on. A resting view costs nothing; its playhead stands still.
@@ -599,10 +598,9 @@ class Engine:
         denoised_s = self._clock()
         decoded, decoders = self._dreamer.decode(clean, decoders)
         made_s = self._clock()
-        kept = clean.float().cpu()
         for row, state in enumerate(batch):
             state.latents, state.decoder = latents[row], decoders[row]
-            chunk = self._emit(state, decoded[row], kept[row], made_s)
+            chunk = self._emit(state, decoded[row], made_s)
             assert state.timeline is not None
             self._history[state.view].add_chunk(chunk, frame=state.timeline.made - len(chunk.frames))
             outcomes.append(chunk)
@@ -638,7 +636,7 @@ class Engine:
         key, state.noise = state.noise, state.noise.after(frames)
         return self._dreamer.noise(seed=key.seed, epoch=key.epoch, first=key.index, frames=frames)
 
-    def _emit(self, state: ViewState, decoded: NDArray[np.uint8], latents: Tensor, made_s: float) -> Chunk:
+    def _emit(self, state: ViewState, decoded: NDArray[np.uint8], made_s: float) -> Chunk:
         frames, leaving = state.tick_frames, state.words.slots[state.partition.reference_frames]
         ready_s = made_s + self.config.margin_s
         timeline = state.timeline or Timeline(fps=self._fps(state), start_s=ready_s)
@@ -652,7 +650,6 @@ class Engine:
             first_frame=frames.head,
             number=state.chunks_made,
             frames=decoded,
-            latents=latents,
             due_s=tuple(state.timeline.due_s(first + index) for index in range(len(decoded))),
             made_s=made_s,
             prompt=leaving.prompt,
@@ -735,7 +732,7 @@ def _frames(unshown: Sequence[Unshown]) -> int:
 
 
 def _as_chunks(state: ViewState, unshown: Sequence[Unshown], made_s: float) -> list[Chunk]:
-    """The first frames of a revived view; their latents were not kept."""
+    """The first frames of a revived view."""
     chunks, first = [], 0
     for part in unshown:
         assert state.timeline is not None
@@ -746,7 +743,6 @@ def _as_chunks(state: ViewState, unshown: Sequence[Unshown], made_s: float) -> l
                 first_frame=first,
                 number=0,
                 frames=part.frames,
-                latents=torch.zeros(0),
                 due_s=tuple(state.timeline.due_s(first + index) for index in range(len(part.frames))),
                 made_s=made_s,
                 prompt=part.prompt,

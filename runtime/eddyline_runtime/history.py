@@ -41,11 +41,6 @@ class History:
         self._kept: _Past | None = None
         """The moment of what is on the screen before a frame, while it is not among the others."""
 
-    @property
-    def held(self) -> tuple[int, int]:
-        """How many moments and chunks are remembered."""
-        return len(self._moments), len(self._chunks)
-
     def add_moment(self, moment: Moment, *, frame: int) -> None:
         """Remember where the view stands before `frame` is made; what was remembered of that frame is forgotten."""
         while self._moments and self._moments[-1].frame == frame:

@@ -32,8 +32,6 @@ class Chunk:
     """Chunks of this epoch before it."""
     frames: NDArray[np.uint8]
     """RGB [T, H, W, 3]."""
-    latents: Float[Tensor, "c C Y X"]
-    """The clean latent frames that were decoded, float32 on the host."""
     due_s: tuple[float, ...]
     """When each frame belongs on the screen, on the engine's clock."""
     made_s: float
@@ -107,8 +105,6 @@ class ViewState:
     parked: bool = False
     bookmarks: Mapping[str, Bookmark] = field(default_factory=dict)
     """The places it can return to, by name; replaced as a whole."""
-    unknown_keys: int = 0
-    """Held keys the world has no action for; they are ignored."""
     epoch_start: int = 0
     """Frames of the timeline before this epoch."""
     past_epochs: tuple[tuple[int, int], ...] = ()
