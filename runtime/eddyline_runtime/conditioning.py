@@ -3,9 +3,11 @@
 Shapes: B views, F latent frames, T texts, L tokens, K text channels, A actions.
 """
 
-from collections import OrderedDict
+import time
+from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from statistics import median_low
 
 import torch
 from jaxtyping import Bool, Float
@@ -19,6 +21,8 @@ UNCONDITIONAL = ""
 PROJECTED_BYTES = 1 << 30
 """So much of what a network made of texts is kept, beside what the batch at hand needs; one text takes 164 MB in the
 4 B model, 0.5 MB in the embedded one."""
+ENCODINGS = 5
+"""Of so many of the last texts it is remembered what encoding them took."""
 
 Project = Callable[[Tensor, Tensor], ProjectedTexts]
 """`StreamDiT.project`: token states [T, L, K] and the mask of real tokens [T, L] -> what the network makes of them."""
@@ -48,14 +52,17 @@ class TextCache:
         dtype: torch.dtype,
         project: Project | None = None,
         projected_bytes: int = PROJECTED_BYTES,
+        clock: Callable[[], float] = time.perf_counter,
     ) -> None:
-        """`project`: of the network that is to read these texts; None if it takes none."""
+        """`project`: of the network that is to read these texts; None if it takes none. `clock` counts seconds."""
         self._encoder = encoder
         self._capacity = capacity
         self._device = device
         self._dtype = dtype
         self._project = project
         self._projected_bytes = projected_bytes
+        self._clock = clock
+        self._took_s: deque[float] = deque(maxlen=ENCODINGS)
         self._known: OrderedDict[str, Encoded] = OrderedDict()
         self._projected: OrderedDict[str, ProjectedTexts] = OrderedDict()
         self.encoded = 0
@@ -69,10 +76,17 @@ class TextCache:
     def __contains__(self, text: str) -> bool:
         return text in self._known
 
+    @property
+    def encode_s(self) -> float:
+        """What encoding a text took of late, the usual one: a slow one among quick ones does not count."""
+        return median_low(self._took_s) if self._took_s else 0.0
+
     def get(self, text: str) -> Encoded:
         """One text, encoded now if need be; always alone, so that it has the same bits whoever else is there."""
         if text not in self._known:
+            begin_s = self._clock()
             fresh = self._encoder.encode([text])
+            self._took_s.append(self._clock() - begin_s)
             self.encoded += 1
             states = fresh.states[0].to(device=self._device, dtype=self._dtype)
             self._known[text] = Encoded(states, fresh.mask[0].to(self._device), fresh.pooled[0])

@@ -3,6 +3,7 @@
 Shapes: B views, F latent frames, c latent frames per chunk, C channels, Y X latent height and width, T frames.
 """
 
+import time
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 
@@ -34,8 +35,10 @@ class Dreamer:
         text_cache: int,
         graphs: GraphConfig = GraphConfig(),  # noqa: B008 - frozen
         capture: Capture | None = None,
+        clock: Callable[[], float] = time.perf_counter,
     ) -> None:
-        """`capture` takes the network's calls; by default CUDA does on a GPU, and nothing does elsewhere."""
+        """`capture` takes the network's calls; by default CUDA does on a GPU, and nothing does elsewhere. By `clock` it
+        is known what encoding a text takes."""
         self._world = world
         parameter = next(world.model.parameters())
         self.device = parameter.device
@@ -52,6 +55,7 @@ class Dreamer:
             dtype=parameter.dtype,
             # on a CPU it would save a hundredth of a call, and round otherwise than texts that go through together
             project=world.model.project if on_gpu else None,
+            clock=clock,
         )
         self._last: tuple[list[RowWords], Conditioning] | None = None
         capture = capture or (CudaCapture(self.device) if on_gpu else None)

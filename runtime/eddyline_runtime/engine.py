@@ -107,7 +107,7 @@ class _Costs:
     denoise_s: float = 0.0
     decode_s: float = 0.0
     tick_s: float = 0.0
-    made_s: float = 0.0
+    made_s: float = -math.inf
     interval_s: float = math.inf
 
 
@@ -122,14 +122,12 @@ class Engine:
         self.batches: list[tuple[int, ...]] = []
         """The views of each batch of the last tick."""
         self._clock = clock
-        self._dreamer = Dreamer(world, text_cache=max(config.text_cache, self._texts_in_force()))
+        self._dreamer = Dreamer(world, text_cache=max(config.text_cache, self._texts_in_force()), clock=clock)
         self._phrases = KnownPhrases(world.text_encoder, world.card.phrases)
         self._views: dict[int, ViewState] = {}
         self._costs: dict[int, _Costs] = {}
         self._history: dict[int, History] = {}
         self._tick_costs = TickCosts(config.cost_memory)
-        self._encode_s = 0.0
-        """What encoding a text took last."""
 
     @property
     def batch_costs(self) -> Mapping[Hashable, BatchCosts]:
@@ -194,13 +192,20 @@ class Engine:
         self._history[state.view] = History(seconds=self.config.history_s, chunk_s=chunk_s)
         return state
 
+    def _opened(self, view: int) -> ViewState:
+        """Raises OptionError unless a view of this number is open."""
+        if view not in self._views:
+            known = ", ".join(map(str, self._views)) or "none"
+            raise OptionError(f"view {view} is not open; open it first, or name one that is: {known}")
+        return self._views[view]
+
     def moment(self, view: int) -> Moment:
         """What another view needs to go on as this one would.
 
         Raises:
-            OptionError: the view's scene is still beginning.
+            OptionError: the view is not open, or its scene is still beginning.
         """
-        return moments.take(self._views[view])
+        return moments.take(self._opened(view))
 
     def revive_view(
         self,
@@ -227,16 +232,20 @@ class Engine:
         """
         self._check_room(view)
         pending = prompts.without_receipts(moment.words).pending
-        frames = sum(len(part.frames) for part in unshown)
-        state = self._revived(moment, view=view, epoch=epoch, shown_again=frames, pending=pending)
+        state = self._revived(moment, view=view, epoch=epoch, shown_again=_frames(unshown), pending=pending)
         state.bookmarks = bookmarks or {}
-        if frames:
-            state.timeline = Timeline(fps=self._fps(state), start_s=at_s, made=frames)
-        self._enter(state)
+        chunks = self._enter_showing(state, unshown, at_s)
         self._remember(state)
+        return chunks
+
+    def _enter_showing(self, state: ViewState, unshown: Sequence[Unshown], at_s: float) -> list[Chunk]:
+        """Let a view in that first shows frames of another one, from `at_s` on; those frames as its chunks."""
+        if unshown:
+            state.timeline = Timeline(fps=self._fps(state), start_s=at_s, made=_frames(unshown))
+        self._enter(state)
         chunks = _as_chunks(state, unshown, at_s)
         for chunk in chunks:
-            self._history[view].add_chunk(chunk, frame=chunk.first_frame)
+            self._history[state.view].add_chunk(chunk, frame=chunk.first_frame)
         return chunks
 
     def fork_view(self, source: int, view: int, *, at_s: float, epoch: int = 0) -> list[Chunk]:
@@ -247,31 +256,40 @@ class Engine:
             what the source has made and not shown yet, as chunks of the new view.
 
         Raises:
-            OptionError: the number is taken, or there are `max_views`.
+            OptionError: the source is not open, the number is taken, or there are `max_views`.
         """
-        state = self._views[source]
+        state, unshown = self._opened(source), self.unshown(source, at_s)
         if state.opening is not None:
             self._check_room(view)
-            self._enter(moments.begin_alike(state, view=view, epoch=epoch))
-            return []
+            forked = moments.begin_alike(state, view=view, epoch=epoch, shown_again=_frames(unshown))
+            return self._enter_showing(forked, unshown, at_s)
         return self.revive_view(
             view,
             self.moment(source),
             at_s=at_s,
             epoch=epoch,
-            unshown=self.unshown(source, at_s),
+            unshown=unshown,
             bookmarks=state.bookmarks,
         )
 
     def save_view(self, view: int, number: int, *, at_s: float) -> Saved:
-        """A snapshot of a view as it is on the screen at `at_s`."""
-        if self._views[view].opening is not None:
+        """A snapshot of a view as it is on the screen at `at_s`.
+
+        Raises:
+            OptionError: the view is not open.
+        """
+        state = self._opened(view)
+        if state.opening is not None:
             return Saved(view, number, None)
-        return Saved(view, number, Snapshot(self.moment(view), self.unshown(view, at_s), self._views[view].bookmarks))
+        return Saved(view, number, Snapshot(moments.take(state), self.unshown(view, at_s), state.bookmarks))
 
     def unshown(self, view: int, at_s: float) -> tuple[Unshown, ...]:
-        """The frames of a view that are made and not due at `at_s`."""
-        timeline = self._views[view].timeline
+        """The frames of a view that are made and not due at `at_s`.
+
+        Raises:
+            OptionError: the view is not open.
+        """
+        timeline = self._opened(view).timeline
         return () if timeline is None else self._history[view].unshown(timeline.playhead(at_s))
 
     def _revived(
@@ -293,9 +311,9 @@ class Engine:
         Words that were in force then are in force again, what was said since is undone, and what waits still waits.
 
         Raises:
-            OptionError: that is further back than is remembered, or not back at all.
+            OptionError: that is further back than is remembered, or not back at all; or the view is not open.
         """
-        state, history = self._views[view], self._history[view]
+        state, history = self._opened(view), self._history[view]
         timeline = state.timeline
         reach_s = 0.0 if timeline is None else history.reach(timeline.playhead(at_s)) / timeline.fps
         if timeline is None or not 0.0 < seconds <= reach_s:
@@ -304,14 +322,17 @@ class Engine:
                 f"{self.config.history_s:g} s"
             )
         shown = timeline.playhead(at_s)
+        on_screen = history.at(shown)
         moment, frame = history.back_to(shown - round(seconds * timeline.fps))
         pending = tuple(prompts.due_at_once(wish) for wish in state.words.pending)
         revived = self._revived(moment, view=view, epoch=state.epoch + 1, pending=pending)
         revived.timeline = scheduling.take_back(timeline, at_s)
-        revived.paused, revived.parked, revived.unknown_keys = state.paused, state.parked, state.unknown_keys
+        revived.paused, revived.parked = state.paused, state.parked
         revived.actions, revived.bookmarks = state.actions, state.bookmarks
-        revived.last_epoch, revived.epoch_start = (state.epoch, state.epoch_start), revived.timeline.made
+        revived.past_epochs, revived.epoch_start = state.epochs_from(shown)[:1], revived.timeline.made
         history.move(revived.timeline.made - frame)
+        if on_screen is not None:
+            history.keep(on_screen, until=revived.timeline.made)
         self._views[view] = revived
         return Rewound(view, revived.epoch, (shown - frame) / timeline.fps)
 
@@ -322,9 +343,9 @@ class Engine:
             epoch and index of the frame that is on the screen.
 
         Raises:
-            OptionError: nothing is on the screen yet, or there are too many bookmarks.
+            OptionError: nothing is on the screen yet, there are too many bookmarks, or the view is not open.
         """
-        state = self._views[view]
+        state = self._opened(view)
         moment = self._history[view].at(state.timeline.playhead(at_s) if state.timeline else 0)
         if moment is None:
             raise OptionError(f"nothing of view {view} is to be seen yet; ask again once it shows its first frame")
@@ -340,12 +361,21 @@ class Engine:
         return view in self._views
 
     def close_view(self, view: int) -> None:
-        """Forget a view."""
+        """Forget a view.
+
+        Raises:
+            OptionError: the view is not open.
+        """
+        self._opened(view)
         del self._views[view], self._costs[view], self._history[view]
 
     def say(self, view: int, wish: Wish) -> Told:
-        """Take in a prompt, event or cut: accepted or rejected."""
-        state = self._views[view]
+        """Take in a prompt, event or cut: accepted or rejected.
+
+        Raises:
+            OptionError: the view is not open.
+        """
+        state = self._opened(view)
         try:
             wish = bookmarks.settled(wish, state.words, state.bookmarks)
         except OptionError as error:
@@ -354,23 +384,33 @@ class Engine:
         return Told(view, state.epoch, note)
 
     def cancel(self, view: int, wish_id: int) -> Told | None:
-        """Withdraw a wish; None if it does not wait any more."""
-        state = self._views[view]
+        """Withdraw a wish; None if it does not wait any more.
+
+        Raises:
+            OptionError: the view is not open.
+        """
+        state = self._opened(view)
         state.words, note = prompts.cancel(state.words, wish_id)
         return None if note is None else Told(view, state.epoch, note)
 
     def act(self, view: int, keys: dict[str, float]) -> None:
-        """Set the held keys and axes; what the world has no action for is counted and ignored."""
-        state = self._views[view]
-        state.actions, unknown = action_vector(keys, self.world.card.action_names)
-        state.unknown_keys += unknown
+        """Set the held keys and axes; what the world has no action for is ignored.
+
+        Raises:
+            OptionError: the view is not open.
+        """
+        state = self._opened(view)
+        state.actions = action_vector(keys, self.world.card.action_names)
 
     def rest(self, view: int, *, at_s: float, paused: bool | None = None, parked: bool | None = None) -> Rested:
         """Pause or park a view, or let it go on. A resting view costs nothing; its playhead stands still.
 
         `at_s` is when that was asked for, which may be before the last tick ended: the playhead stops and goes on then.
+
+        Raises:
+            OptionError: the view is not open.
         """
-        state = self._views[view]
+        state = self._opened(view)
         state.paused = state.paused if paused is None else paused
         state.parked = state.parked if parked is None else parked
         before = state.timeline
@@ -380,8 +420,12 @@ class Engine:
         return Rested(view, state.resting, state.timeline.start_s - before.start_s)
 
     def status(self, view: int) -> ViewStatus:
-        """How a view does now."""
-        state, costs, now_s = self._views[view], self._costs[view], self._clock()
+        """How a view does now.
+
+        Raises:
+            OptionError: the view is not open.
+        """
+        state, costs, now_s = self._opened(view), self._costs[view], self._clock()
         timeline, (epoch, playhead) = state.timeline, state.playhead(now_s)
         interval_s = max(costs.interval_s, now_s - costs.made_s)
         return ViewStatus(
@@ -417,8 +461,8 @@ class Engine:
 
         Words that are not due yet are left for later, and views take turns: whoever says much at once delays nobody.
         """
-        begin_s, start_s = self._clock(), self._next_batch_s()
-        if start_s is not None and start_s - begin_s <= self._encode_s:
+        start_s = self._next_batch_s()
+        if start_s is not None and start_s - self._clock() <= self._dreamer.texts.encode_s:
             return False
         needed = [self._needed(state) for state in self._views.values() if not state.resting]
         turns = (text for texts in zip_longest(*needed) for text in texts if text is not None)
@@ -426,7 +470,6 @@ class Engine:
         if missing is None:
             return False
         self._dreamer.texts.get(missing)
-        self._encode_s = self._clock() - begin_s
         return True
 
     def _needed(self, state: ViewState) -> Iterator[str]:
@@ -477,7 +520,7 @@ class Engine:
         self.batches = []
         for state in self._views.values():
             if state.cut_waits and not state.resting:
-                outcomes += self._cut(state)
+                outcomes += self._cut(state, now_s)
         for batch in self._choose(now_s) if batches is None else batches:
             self._check_ready(batch)
             self.batches.append(tuple(batch))
@@ -555,10 +598,9 @@ class Engine:
         denoised_s = self._clock()
         decoded, decoders = self._dreamer.decode(clean, decoders)
         made_s = self._clock()
-        kept = clean.float().cpu()
         for row, state in enumerate(batch):
             state.latents, state.decoder = latents[row], decoders[row]
-            chunk = self._emit(state, decoded[row], kept[row], made_s)
+            chunk = self._emit(state, decoded[row], made_s)
             assert state.timeline is not None
             self._history[state.view].add_chunk(chunk, frame=state.timeline.made - len(chunk.frames))
             outcomes.append(chunk)
@@ -594,7 +636,7 @@ class Engine:
         key, state.noise = state.noise, state.noise.after(frames)
         return self._dreamer.noise(seed=key.seed, epoch=key.epoch, first=key.index, frames=frames)
 
-    def _emit(self, state: ViewState, decoded: NDArray[np.uint8], latents: Tensor, made_s: float) -> Chunk:
+    def _emit(self, state: ViewState, decoded: NDArray[np.uint8], made_s: float) -> Chunk:
         frames, leaving = state.tick_frames, state.words.slots[state.partition.reference_frames]
         ready_s = made_s + self.config.margin_s
         timeline = state.timeline or Timeline(fps=self._fps(state), start_s=ready_s)
@@ -608,7 +650,6 @@ class Engine:
             first_frame=frames.head,
             number=state.chunks_made,
             frames=decoded,
-            latents=latents,
             due_s=tuple(state.timeline.due_s(first + index) for index in range(len(decoded))),
             made_s=made_s,
             prompt=leaving.prompt,
@@ -620,13 +661,13 @@ class Engine:
 
     # ---- how a scene begins
 
-    def _cut(self, state: ViewState) -> list[Outcome]:
+    def _cut(self, state: ViewState, now_s: float) -> list[Outcome]:
         cut = prompts.due_cut(state.words)
         assert cut is not None
         said = {wish.id: wish.text for wish in state.words.pending}
         state.words, notes = prompts.take_cut(state.words, cut)
-        if state.timeline is not None and state.timeline.made > state.epoch_start:
-            state.last_epoch = (state.epoch, state.epoch_start)
+        if state.timeline is not None:
+            state.past_epochs = state.epochs_from(state.timeline.playhead(now_s))
         state.epoch += 1
         state.chunks_made, state.frames_before = 0, 0
         state.epoch_start = state.timeline.made if state.timeline else 0
@@ -687,8 +728,12 @@ def _further_rows(state: ViewState) -> int:
     return by_words + (profile.action_guidance_scale != 1.0 and change.is_new)
 
 
+def _frames(unshown: Sequence[Unshown]) -> int:
+    return sum(len(part.frames) for part in unshown)
+
+
 def _as_chunks(state: ViewState, unshown: Sequence[Unshown], made_s: float) -> list[Chunk]:
-    """The first frames of a revived view; their latents were not kept."""
+    """The first frames of a revived view."""
     chunks, first = [], 0
     for part in unshown:
         assert state.timeline is not None
@@ -699,7 +744,6 @@ def _as_chunks(state: ViewState, unshown: Sequence[Unshown], made_s: float) -> l
                 first_frame=first,
                 number=0,
                 frames=part.frames,
-                latents=torch.zeros(0),
                 due_s=tuple(state.timeline.due_s(first + index) for index in range(len(part.frames))),
                 made_s=made_s,
                 prompt=part.prompt,

@@ -38,11 +38,8 @@ class History:
         # besides: the chunk being shown, the one made ahead of it, and the moment after that
         self._moments: deque[_Past] = deque(maxlen=math.ceil(seconds / chunk_s) + 3)
         self._chunks: deque[_Made] = deque(maxlen=NEWEST_CHUNKS)
-
-    @property
-    def held(self) -> tuple[int, int]:
-        """How many moments and chunks are remembered."""
-        return len(self._moments), len(self._chunks)
+        self._kept: _Past | None = None
+        """The moment of what is on the screen before a frame, while it is not among the others."""
 
     def add_moment(self, moment: Moment, *, frame: int) -> None:
         """Remember where the view stands before `frame` is made; what was remembered of that frame is forgotten."""
@@ -62,8 +59,14 @@ class History:
     def at(self, shown: int) -> Moment | None:
         """The moment before the chunk of `shown`, the frame on the screen, or the nearest that is remembered; None
         before a scene has begun."""
+        if self._kept is not None and shown < self._kept.frame:
+            return self._kept.moment
         past = (past.moment for past in reversed(self._moments) if past.frame <= shown)
         return next(past, self._moments[0].moment if self._moments else None)
+
+    def keep(self, moment: Moment, *, until: int) -> None:
+        """Remember what is on the screen until the frame `until` is: it is not what the moments before that made."""
+        self._kept = _Past(until, moment)
 
     def reach(self, shown: int) -> int:
         """How many frames before `shown` can be gone back to."""

@@ -59,19 +59,24 @@ def take(state: ViewState) -> Moment:
     )
 
 
-def begin_alike(state: ViewState, *, view: int, epoch: int) -> ViewState:
-    """A view whose scene begins as that of another view, from where that one's beginning stands."""
+def begin_alike(state: ViewState, *, view: int, epoch: int, shown_again: int = 0) -> ViewState:
+    """A view whose scene begins as that of another view, from where that one's beginning stands.
+
+    Args:
+        shown_again: frames of the epoch that were made before the scene and are shown first.
+    """
     assert state.opening is not None
     return ViewState(
         view=view,
         profile=state.profile,
         stride=state.stride,
         frames_per_latent=state.frames_per_latent,
-        words=prompts.without_receipts(state.words),
+        words=prompts.shifted(prompts.without_receipts(state.words), shown_again),
         actions=state.actions,
         action_change=state.action_change,
         epoch=epoch,
         noise=state.noise,
+        frames_before=shown_again,
         opening=state.opening.copy(),
         bookmarks=state.bookmarks,
     )

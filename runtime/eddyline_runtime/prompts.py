@@ -186,7 +186,7 @@ def due_cut(words: Words) -> Wish | None:
 def take_cut(words: Words, cut: Wish) -> tuple[Words, list[Note]]:
     """Begin a new scene under `cut`. What was asked before it and not applied is superseded; what waited for a frame of
     the old epoch is due at once."""
-    place = words.pending.index(cut)
+    place = next(index for index, wish in enumerate(words.pending) if wish is cut)  # an equal one may wait before it
     notes = [Note(id=cut.id, state="applied", first_influenced_frame=0, first_full_frame=0)]
     kept = []
     for index, wish in enumerate(words.pending):

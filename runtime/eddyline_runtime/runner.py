@@ -38,7 +38,6 @@ class Runner:
         self._wake = wake
         self._news = threading.Condition()
         self._commands: deque[Command] = deque()
-        self._keys: dict[int, dict[str, float]] = {}
         self._outcomes: deque[Outcome] = deque()
         self._stopping = False
         self._turn_began_s: float | None = None
@@ -80,15 +79,22 @@ class Runner:
             self._news.notify()
 
     def act(self, view: int, keys: dict[str, float]) -> None:
-        """Set a view's held keys before the next tick; only the latest count."""
+        """Set a view's held keys before the next tick, in the order of commands; of those with nothing but keys in
+        between only the latest count."""
+        wanted = Act(view=view, keys=keys)
         with self._news:
-            self._keys[view] = keys
+            for place in reversed(range(len(self._commands))):
+                last = self._commands[place]
+                if not isinstance(last, Act):
+                    break
+                if last.view == view:
+                    self._commands[place] = wanted
+                    return
+            self._commands.append(wanted)
             self._news.notify()
 
     def close_view(self, view: int) -> None:
-        """Forget a view, and keys that were held in it."""
-        with self._news:
-            self._keys.pop(view, None)
+        """Forget a view."""
         self.post(Close(view=view))
 
     def take_outcomes(self) -> list[Outcome]:
@@ -112,14 +118,11 @@ class Runner:
         """Commands, a text if there is time for it, a tick if one is due, else a rest. Returns False to end."""
         with self._news:
             commands, self._commands = self._commands, deque()
-            keys, self._keys = self._keys, {}
             if self._stopping:
                 return False
         self._turn_began_s = self._clock()
         for command in commands:
             self._hand_on(self._journaled.carry_out(command))
-        for view, held in keys.items():
-            self._hand_on(self._journaled.carry_out(Act(view=view, keys=held)))
         more = self._engine.prepare()
         start_s, now_s = self._engine.next_start_s(), self._clock()
         if start_s is not None and start_s <= now_s:
@@ -128,7 +131,7 @@ class Runner:
         self._turn_began_s = None
         if not more:
             with self._news:
-                if not (self._commands or self._keys or self._stopping):
+                if not (self._commands or self._stopping):
                     self._news.wait(None if start_s is None else start_s - now_s)
         return True
 

@@ -32,8 +32,6 @@ class Chunk:
     """Chunks of this epoch before it."""
     frames: NDArray[np.uint8]
     """RGB [T, H, W, 3]."""
-    latents: Float[Tensor, "c C Y X"]
-    """The clean latent frames that were decoded, float32 on the host."""
     due_s: tuple[float, ...]
     """When each frame belongs on the screen, on the engine's clock."""
     made_s: float
@@ -107,12 +105,11 @@ class ViewState:
     parked: bool = False
     bookmarks: Mapping[str, Bookmark] = field(default_factory=dict)
     """The places it can return to, by name; replaced as a whole."""
-    unknown_keys: int = 0
-    """Held keys the world has no action for; they are ignored."""
     epoch_start: int = 0
     """Frames of the timeline before this epoch."""
-    last_epoch: tuple[int, int] = (0, 0)
-    """The last epoch before this one of which frames were made, and the frames of the timeline before that."""
+    past_epochs: tuple[tuple[int, int], ...] = ()
+    """The epochs before this one that a frame on the screen may be of, oldest first, each with the frames of the
+    timeline before it."""
 
     @property
     def partition(self) -> Partition:
@@ -141,8 +138,18 @@ class ViewState:
         if self.timeline is None:
             return self.epoch, 0
         frame = self.timeline.playhead(now_s)
-        epoch, start = (self.epoch, self.epoch_start) if frame >= self.epoch_start else self.last_epoch
+        epoch, start = self.epochs_from(frame)[0]
         return epoch, max(0, frame - start)
+
+    def epochs_from(self, frame: int) -> tuple[tuple[int, int], ...]:
+        """The epoch of a frame of the timeline, which may be on the screen, and those after it of which frames were
+        made, each with the frames before it; the present one, if there is none."""
+        made = self.timeline.made if self.timeline else 0
+        epochs = [*self.past_epochs, (self.epoch, self.epoch_start)]
+        if len(epochs) > 1 and made <= self.epoch_start:
+            epochs.pop()
+        first = max((place for place, (_, start) in enumerate(epochs) if start <= frame), default=0)
+        return tuple(epochs[first:])
 
     @property
     def resting(self) -> bool:

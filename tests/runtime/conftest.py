@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 import torch
+from tests.runtime.seen import SeenChunk, with_latents
 
 from eddyline_runtime.config import EngineConfig, Profile
 from eddyline_runtime.engine import Engine, Outcome, Told
-from eddyline_runtime.view import Chunk
 from eddyline_runtime.weights import World, load_world
 
 
@@ -31,22 +31,22 @@ class Lockstep:
     clock: Clock
     outcomes: list[Outcome] = field(default_factory=list)
 
-    def until_chunks(self, count: int, view: int = 1) -> list[Chunk]:
+    def until_chunks(self, count: int, view: int = 1) -> list[SeenChunk]:
         """Run until a view made `count` more chunks; time jumps to whenever the engine has something to do."""
-        made: list[Chunk] = []
+        made: list[SeenChunk] = []
         for _ in range(10_000):
             start_s = self.engine.next_start_s()
             assert start_s is not None, "the engine has nothing to do"
             self.clock.now_s = max(self.clock.now_s, start_s)
             new = self.engine.tick(self.clock.now_s)
             self.outcomes += new
-            made += [outcome for outcome in new if isinstance(outcome, Chunk) and outcome.view == view]
+            made += [outcome for outcome in new if isinstance(outcome, SeenChunk) and outcome.view == view]
             if len(made) >= count:
                 return made
         raise AssertionError("the engine makes no chunks")
 
-    def chunks(self, view: int = 1) -> list[Chunk]:
-        return [outcome for outcome in self.outcomes if isinstance(outcome, Chunk) and outcome.view == view]
+    def chunks(self, view: int = 1) -> list[SeenChunk]:
+        return [outcome for outcome in self.outcomes if isinstance(outcome, SeenChunk) and outcome.view == view]
 
     def told(self, word: int) -> list[Told]:
         return [outcome for outcome in self.outcomes if isinstance(outcome, Told) and outcome.note.id == word]
@@ -69,7 +69,7 @@ def start(tiny: World) -> Callable[..., Lockstep]:
         if profile is not None:
             world = replace(world, card=replace(world.card, profiles={"test": profile}, default_profile="test"))
         clock = Clock()
-        return Lockstep(Engine(world, EngineConfig(**config), clock=clock), clock)
+        return Lockstep(with_latents(Engine(world, EngineConfig(**config), clock=clock)), clock)
 
     return make
 

@@ -33,6 +33,8 @@ class Session:
     path: Path
     clock: RunningClock = field(default_factory=RunningClock)
     outcomes: list[Outcome] = field(default_factory=list)
+    made: list[Chunk] = field(default_factory=list)
+    """The chunks of ticks: those of forks and of restored views that were made before are not among them."""
 
     def __post_init__(self) -> None:
         config = EngineConfig()
@@ -52,7 +54,9 @@ class Session:
             start_s = self.engine.next_start_s()
             assert start_s is not None
             self.clock.now_s = max(self.clock.now_s, start_s)
-            self.outcomes += self.journaled.tick(self.clock.now_s)
+            new = self.journaled.tick(self.clock.now_s)
+            self.outcomes += new
+            self.made += [outcome for outcome in new if isinstance(outcome, Chunk)]
 
     def chunks(self, view: int) -> list[Chunk]:
         return [outcome for outcome in self.outcomes if isinstance(outcome, Chunk) and outcome.view == view]

@@ -138,6 +138,21 @@ def test_bookmarks_outlive_cuts_and_rewinds_and_go_with_forks(run):
     assert "'castle' is no bookmark of this view; there are 'forest'" in run.told(4)[-1].note.reason
 
 
+def test_right_after_a_rewind_a_bookmark_keeps_what_is_still_on_the_screen_and_then_what_comes(run):
+    first, shown = run.chunks()[:2]
+    assert bookmark(run, "before") == ("applied", 0, shown.first_frame + 1)
+    seconds = len(first.frames) / run.engine.world.card.fps
+    ask(run, requests.Rewind(view=1, word=1, seconds=seconds, at_s=run.clock.now_s))
+    assert bookmark(run, "after", word=101) == ("applied", 0, shown.first_frame + 1)
+    (again,) = run.until_chunks(1)
+    np.testing.assert_array_equal(again.frames, first.frames)
+    run.clock.now_s = again.due_s[1] + 1e-6
+    assert bookmark(run, "later", word=102) == ("applied", 1, 1)
+    for word, (name, seen) in enumerate([("before", shown), ("after", shown), ("later", first)], start=2):
+        ask(run, back(word, name, FOX))
+        assert torch.allclose(run.until_chunks(1)[0].latents, seen.latents, atol=2e-2)
+
+
 def test_after_a_return_one_can_go_back_to_before_it(run):
     bookmark(run, "forest")
     ask(run, requests.Say(view=1, wish=Wish(id=1, verb="cut", text=CASTLE)))
@@ -156,11 +171,11 @@ def test_after_a_return_one_can_go_back_to_before_it(run):
 
 def test_returning_often_leaves_what_can_be_rewound(run):
     bookmark(run, "forest")
-    held, _ = run.engine._history[1].held
+    held = len(run.engine._history[1]._moments)
     for word in range(1, 20):
         ask(run, back(word, "forest"))
         run.outcomes += run.engine.tick(run.clock.now_s)
-    assert run.engine._history[1].held[0] <= held + 1
+    assert len(run.engine._history[1]._moments) <= held + 1
 
 
 def test_a_snapshot_keeps_bookmarks_and_a_return_that_waits(run, start):

@@ -190,6 +190,36 @@ def test_the_status_names_the_frame_that_is_due_also_while_a_cut_is_on_its_way(l
     assert (status.epoch, status.playhead) == (2, 2)
 
 
+def test_the_status_names_the_epoch_on_the_screen_when_a_rewind_makes_void_what_a_cut_began(lockstep):
+    engine, clock = lockstep.engine, lockstep.clock
+    engine.open_view(1, prompt="a red fox", seed=7)
+    shown = lockstep.until_chunks(5)[-1].first_frame + 7
+    engine.say(1, Wish(id=1, verb="cut", text="a castle"))
+    lockstep.until_chunks(1)
+    assert (engine.status(1).epoch, engine.status(1).playhead) == (0, shown)
+    engine.rewind(1, 0.5, at_s=clock.now_s)
+    assert (engine.status(1).epoch, engine.status(1).playhead) == (0, shown)
+    assert engine.bookmark(1, "here", at_s=clock.now_s) == (0, shown)
+    (again,) = lockstep.until_chunks(1)
+    clock.now_s = again.due_s[1] + 1e-6
+    assert (engine.status(1).epoch, engine.status(1).playhead) == (2, 1)
+
+
+def test_the_status_names_each_epoch_while_it_is_on_the_screen_though_two_cuts_came_at_once(lockstep):
+    engine, clock = lockstep.engine, lockstep.clock
+    engine.open_view(1, prompt="a red fox", seed=7)
+    shown = lockstep.until_chunks(2)[-1].first_frame + 7
+    engine.say(1, Wish(id=1, verb="cut", text="a castle"))
+    (first,) = lockstep.until_chunks(1)
+    engine.say(1, Wish(id=2, verb="cut", text="a beach"))
+    engine.tick(clock.now_s)
+    assert (engine.status(1).epoch, engine.status(1).playhead) == (0, shown)
+    (second,) = lockstep.until_chunks(1)
+    for chunk in (first, second):
+        clock.now_s = chunk.due_s[2] + 1e-6
+        assert (engine.status(1).epoch, engine.status(1).playhead) == (chunk.epoch, 2)
+
+
 def test_a_cut_with_a_seed_dreams_what_a_view_of_that_seed_dreams_in_that_epoch(start):
     cut, fresh = start(), start()
     cut.engine.open_view(1, prompt="a red fox", seed=7)
@@ -212,17 +242,23 @@ def test_guidance_towards_an_event_falls_once_it_is_held(start):
     assert same == [True] * taking_hold + [False] * (6 - taking_hold)
 
 
-def test_held_keys_change_the_next_chunk_and_unknown_ones_are_counted(start):
+def test_held_keys_change_the_next_chunk_and_unknown_ones_do_not(start):
     streams = []
     for keys in ({}, {"ArrowLeft": 1.0}, {"F13": 1.0, "KeyQ": 0.5}):
         run = start()
-        state = run.engine.open_view(1, prompt="a red fox", seed=7)
+        run.engine.open_view(1, prompt="a red fox", seed=7)
         run.until_chunks(1)
         run.engine.act(1, keys)
         streams.append(run.until_chunks(1)[0].latents)
     assert not torch.equal(streams[0], streams[1])
     assert torch.equal(streams[0], streams[2])
-    assert state.unknown_keys == 2
+
+
+def test_the_rate_is_told_once_two_chunks_were_made(lockstep):
+    lockstep.engine.open_view(1, prompt="a red fox", seed=7)
+    for expected in (0.0, 16.0):
+        lockstep.until_chunks(1)
+        assert lockstep.engine.status(1).fps == pytest.approx(expected, rel=0.2)
 
 
 def test_a_resting_view_costs_nothing_and_goes_on_where_it_was(lockstep):
@@ -313,6 +349,30 @@ def test_nothing_is_encoded_ahead_when_a_tick_is_nearly_due(lockstep):
     assert lockstep.told(1)[0].understanding is not None
 
 
+@pytest.mark.parametrize("slow_s", [[5.0], [0.001, 5.0]])
+def test_one_slow_text_does_not_keep_later_ones_from_being_encoded_ahead(lockstep, slow_s):
+    engine, clock = lockstep.engine, lockstep.clock
+    encoder, took_s = engine.world.text_encoder, [*slow_s]
+    encode = encoder.encode
+
+    def slow(texts):
+        clock.now_s += took_s.pop(0) if took_s else 0.001
+        return encode(texts)
+
+    encoder.encode = slow
+    try:
+        engine.open_view(1, prompt="a red fox", seed=7)
+        lockstep.until_chunks(2)
+        ahead = []
+        for number in range(4):
+            engine.say(1, replace(RAIN, id=number, text=f"thing {number}"))
+            ahead.append(engine.prepare())
+            lockstep.until_chunks(1)
+    finally:
+        del encoder.encode
+    assert ahead[-3:] == [True] * 3
+
+
 def test_a_tick_that_applies_many_words_encodes_a_bounded_number_of_texts(lockstep):
     engine = lockstep.engine
     engine.open_view(1, prompt="a red fox", seed=7)
@@ -375,6 +435,29 @@ def test_wrong_openings_say_what_to_do(start):
         run.engine.open_view(2, prompt="a red fox", seed=7, profile="fast")
     with pytest.raises(OptionError, match="stride 3"):
         run.engine.open_view(2, prompt="a red fox", seed=7, stride=3)
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda engine: engine.moment(7),
+        lambda engine: engine.fork_view(7, 8, at_s=0.0),
+        lambda engine: engine.save_view(7, 1, at_s=0.0),
+        lambda engine: engine.unshown(7, 0.0),
+        lambda engine: engine.rewind(7, 1.0, at_s=0.0),
+        lambda engine: engine.bookmark(7, "here", at_s=0.0),
+        lambda engine: engine.close_view(7),
+        lambda engine: engine.say(7, RAIN),
+        lambda engine: engine.cancel(7, 1),
+        lambda engine: engine.act(7, {}),
+        lambda engine: engine.rest(7, at_s=0.0, paused=True),
+        lambda engine: engine.status(7),
+    ],
+)
+def test_what_is_asked_of_a_view_that_is_not_open_is_refused_with_those_that_are(lockstep, ask):
+    lockstep.engine.open_view(1, prompt="a red fox", seed=7)
+    with pytest.raises(OptionError, match="view 7 is not open; open it first, or name one that is: 1"):
+        ask(lockstep.engine)
 
 
 def test_warming_up_leaves_no_trace(lockstep):

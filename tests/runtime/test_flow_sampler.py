@@ -13,7 +13,7 @@ from torch import Tensor
 from eddyline_runtime.config import Partition
 from eddyline_runtime.flow.buffer import shift
 from eddyline_runtime.flow.partition import slot_tau, tick_tau
-from eddyline_runtime.flow.sampler import Opening, VelocityFn, advance_openings, denoise_tick, guided, warm_start
+from eddyline_runtime.flow.sampler import Opening, VelocityFn, advance_openings, denoise_tick, guided
 
 SHAPE = (2, 2, 3)
 PARTITIONS = [
@@ -73,6 +73,14 @@ def gaussian(mean: float, deviation: float) -> VelocityFn:
         return mean + slope * (latents - t * mean)
 
     return velocity
+
+
+def warm_start(velocity_fn: VelocityFn, noise: Tensor, partition: Partition) -> Tensor:
+    """Whole buffers, [batch, frames, ...]: an `Opening` for each row of noise, until it is complete."""
+    openings = [Opening(row, partition) for row in noise]
+    while not openings[0].complete:
+        advance_openings(openings, velocity_fn)
+    return torch.stack([opening.slots() for opening in openings])
 
 
 @every_partition

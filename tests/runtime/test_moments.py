@@ -160,6 +160,29 @@ def test_a_fork_shows_what_its_source_shows_until_one_of_them_is_told_something(
     assert run.chunks(1)[-1].events == ()
 
 
+def test_a_fork_while_a_cut_is_on_its_way_first_shows_what_was_not_due_and_then_the_new_scene(start):
+    run = start()
+    run.engine.open_view(1, prompt="a red fox", seed=7)
+    last = run.until_chunks(4)[-1]
+    run.engine.say(1, Wish(id=4, verb="cut", text="a castle"))
+    run.clock.now_s = last.due_s[2] + 1e-6
+    run.engine.tick(run.clock.now_s)
+    run.engine.say(1, replace(RAIN, at=50))
+    (unseen,) = run.engine.fork_view(1, 2, at_s=run.clock.now_s)
+    np.testing.assert_array_equal(unseen.frames, last.frames[3:])
+    assert (unseen.epoch, unseen.first_frame, unseen.prompt) == (0, 0, "a red fox")
+    run.until_chunks(8, view=2)
+    scene, size = run.chunks(2), len(last.frames)
+    assert [(chunk.epoch, chunk.first_frame) for chunk in scene] == [
+        (0, len(unseen.frames) + size * number) for number in range(8)
+    ]
+    assert scene[0].due_s[0] == pytest.approx(unseen.due_s[-1] + 1 / run.engine.world.card.fps)
+    for ours, theirs in zip(run.chunks(1)[4:], scene, strict=False):
+        assert np.abs(ours.frames.astype(int) - theirs.frames).max() <= 1, "rows of one batch differ by rounding"
+        assert (ours.prompt, ours.events) == (theirs.prompt, theirs.events)
+    assert {chunk.events for chunk in scene} == {(), ("it rains",)}, "words for a frame count on from the old ones"
+
+
 def test_history_is_bounded_and_the_rest_is_refused_with_how_far_it_goes(start):
     run = start(history_s=1.0)
     run.engine.open_view(1, prompt="a red fox", seed=7)

@@ -1,6 +1,6 @@
 """Plain torch and OpenVINO: the same golden dream, the same bits each time, and what happens when OpenVINO does not do.
 
-The golden dream is one of the tiny world, made by plain torch in float32; `python tests/runtime/test_networks.py` makes
+The golden dream is one of the tiny world, made by plain torch in float32; `python -m tests.runtime.test_networks` makes
 it anew, which a change of the network, the noise or the sampler needs and nothing else should.
 """
 
@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from tests.runtime.seen import SeenChunk, with_latents
 from torch import Tensor
 
 from eddyline.errors import ConfigError
@@ -32,7 +33,6 @@ from eddyline_runtime.networks.choice import VARIABLE, fitted, runner
 from eddyline_runtime.networks.compiled import CompiledCodec, CompiledStreamDiT, ConversionError
 from eddyline_runtime.networks.difference import fixed_call, relative
 from eddyline_runtime.prompts import Wish
-from eddyline_runtime.view import Chunk
 from eddyline_runtime.weights import World, load_world
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "dream_tiny.safetensors"
@@ -45,22 +45,22 @@ PROFILE = Profile(partition=Partition(num_chunks=4, chunk_frames=2), event_guida
 needs_openvino = pytest.mark.skipif(find_spec("openvino") is None, reason="needs OpenVINO")
 
 
-def dreamt(world: World, *, event: bool = True) -> list[Chunk]:
+def dreamt(world: World, *, event: bool = True) -> list[SeenChunk]:
     """Chunks of one of two views in a batch, of which it is told of an event."""
     card = replace(world.card, profiles={"test": PROFILE}, default_profile="test")
-    engine = Engine(replace(world, card=card), EngineConfig(paced=False), clock=lambda: 0.0)
+    engine = with_latents(Engine(replace(world, card=card), EngineConfig(paced=False), clock=lambda: 0.0))
     for view, prompt in ((1, "a fox"), (2, "a pig")):
         engine.open_view(view, prompt=prompt, seed=7)
-    made: list[Chunk] = []
+    made: list[SeenChunk] = []
     while len(made) < CHUNKS:
-        outcomes = [outcome for outcome in engine.tick(0.0) if isinstance(outcome, Chunk) and outcome.view == 1]
+        outcomes = [outcome for outcome in engine.tick(0.0) if isinstance(outcome, SeenChunk) and outcome.view == 1]
         made += outcomes
         if outcomes and len(made) == EVENT_AT and event:
             engine.say(1, Wish(id=1, verb="event", text="rain", at="now", hold_frames=16))
     return made
 
 
-def as_tensors(chunks: list[Chunk]) -> dict[str, Tensor]:
+def as_tensors(chunks: list[SeenChunk]) -> dict[str, Tensor]:
     frames = np.stack([chunk.frames[-1] for chunk in chunks])
     return {"latents": torch.stack([chunk.latents for chunk in chunks]), "last_frames": torch.from_numpy(frames)}
 

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from eddyline_runtime.prompts import (
     MAX_EVENTS,
     MAX_PENDING,
+    NOBODY,
     Note,
     TickFrames,
     Wish,
@@ -176,6 +177,16 @@ def test_of_two_cuts_only_the_last_is_taken():
     assert {note.id: note.state for note in notes} == {1: "superseded", 2: "applied"}
     assert texts_of(words) == ("a beach",) * 8
     assert due_cut(words) is None
+
+
+def test_of_two_equal_cuts_that_nobody_holds_receipts_of_one_scene_begins_and_what_lies_between_gives_way():
+    """So they wait in a view that was forked or restored before either was taken."""
+    cut, between = Wish(id=NOBODY, verb="cut", text="a castle"), prompt(NOBODY, "a pig")
+    words = replace(a_view(), pending=(cut, between, replace(cut)))
+    taken = due_cut(words)
+    assert taken is not None
+    words, _ = take_cut(words, taken)
+    assert words.pending == ()
 
 
 @pytest.mark.parametrize("at", [24, 31, 47])

@@ -6,9 +6,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import pytest
+from tests.runtime.conftest import Lockstep
 
+from eddyline_runtime import requests
 from eddyline_runtime.config import EngineConfig
-from eddyline_runtime.engine import Engine, Outcome, Rested
+from eddyline_runtime.engine import Engine, Outcome, Rested, Saved
 from eddyline_runtime.runner import Runner
 from eddyline_runtime.weights import World
 
@@ -60,3 +62,47 @@ def test_what_hangs_outside_of_a_tick_shows_in_the_age_of_the_turn(tiny: World, 
             assert runner.tick_age_s() > 0.0
         finally:
             hang.set()
+
+
+def held(runner: Runner, view: int) -> dict[str, float]:
+    state, names = runner._engine._views[view], runner._engine.world.card.action_names
+    return {name: value for name, value in zip(names, state.actions, strict=True) if value}
+
+
+@pytest.fixture
+def paused(lockstep: Lockstep) -> Runner:
+    """A runner without a thread, whose turns the test takes; views 1 and 2 show frames."""
+    for view in (1, 2):
+        lockstep.engine.open_view(view, prompt="a red fox", seed=7)
+    lockstep.until_chunks(1)
+    return Runner(lockstep.engine, clock=lockstep.clock, wake=lambda: None)
+
+
+def test_keys_hold_in_what_is_asked_after_them_and_not_in_what_was_asked_before(paused: Runner) -> None:
+    left, right = {"ArrowLeft": 1.0}, {"ArrowRight": 1.0}
+    at_s = paused._clock()
+
+    def save(engine: Engine) -> Iterator[Outcome]:
+        yield engine.save_view(1, 5, at_s=at_s)
+
+    paused.act(1, left)
+    paused.post(requests.Fork(view=3, source=1, at_s=at_s))
+    paused.post(save)
+    paused.act(1, right)
+    paused.post(requests.Fork(view=4, source=1, at_s=at_s))
+    paused._turn()
+    assert [held(paused, view) for view in (1, 3, 4)] == [right, left, right]
+    (saved,) = (outcome for outcome in paused.take_outcomes() if isinstance(outcome, Saved))
+    assert saved.snapshot is not None
+    names = paused._engine.world.card.action_names
+    assert saved.snapshot.moment.actions == tuple(left.get(name, 0.0) for name in names)
+
+
+def test_keys_of_two_views_that_change_all_the_time_wait_once_for_each(paused: Runner) -> None:
+    for step in range(100):
+        paused.act(1, {"ArrowLeft": step / 100})
+        paused.act(2, {"ArrowRight": step / 100})
+    assert len(paused._commands) == 2
+    paused.post(requests.Close(view=2))
+    paused._turn()
+    assert held(paused, 1) == {"ArrowLeft": 0.99}
