@@ -222,12 +222,12 @@ class Link:
 
     @property
     def healthy(self) -> bool:
-        """Whether the runtime answers and its ticks end."""
+        """Whether the runtime answers and its turns end."""
         return self.connected_now and not self._transport.is_stalled
 
     @property
     def stuck_s(self) -> float:
-        """For how many seconds the runtime has not got on: it was silent, or in one tick."""
+        """For how many seconds the runtime has not got on: it was silent, or in one turn."""
         return self.clock() - self._transport.progress_s
 
     @property
@@ -326,10 +326,10 @@ class Link:
             self.on_trouble(reason)
 
     def stalled(self, tick_age_s: float) -> None:
-        """The runtime has been in one tick for long."""
+        """The runtime has been in one turn for long."""
         self.note(notes.RuntimeStalled(tick_age_s))
         if self.on_trouble is not None:
-            self.on_trouble(f"one tick took {tick_age_s:.0f} s")
+            self.on_trouble(f"one turn took {tick_age_s:.0f} s")
 
     def refused(self, error: EddylineError) -> None:
         """Nothing more will come."""
