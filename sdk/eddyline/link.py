@@ -386,14 +386,15 @@ class Link:
         if view is None or clock_map is None:
             return
         credit_left = self._outbox.frame(header.view, header.epoch)
-        if credit_left is None:
-            return
         size = header.height * header.width * 3
         if payload is None or len(payload) != size:
             got = "none" if payload is None else f"{len(payload)}"
             text = f"a frame of {header.height} x {header.width} needs {size} bytes of pixels, {got} came"
-            self._outbox.freed(header.view, 1)  # it took a credit, and waits nowhere
+            if credit_left is not None:
+                self._outbox.freed(header.view, 1)  # it took a credit, and waits nowhere
             self.received(protocol.ErrorMessage(code="bad_message", message=text, view=header.view), None, received_s)
+            return
+        if credit_left is None:
             return
         pixels = np.frombuffer(payload, dtype=np.uint8).reshape(header.height, header.width, 3)
         frame = Frame(
