@@ -32,6 +32,9 @@ Side = Literal["left", "right", "ahead", "behind"]
 
 MAX_WAITING = 16
 """Clauses that wait for one observer; of more, the least important ones are left out."""
+MAX_REMEMBERED = 1024
+"""Observers of whom the director remembers what they were told; of more, those that came least recently are
+forgotten, as if they were new."""
 MAX_CHECKED = 1024
 """Texts remembered as words of the world; checking one again costs little."""
 AHEAD_DEG, BEHIND_DEG = 30.0, 150.0
@@ -147,7 +150,7 @@ class _Audience:
 
 
 class Director:
-    """Turns the events of each game tick into lines for the views that can know of them.
+    """Turns the events of each turn of the game's loop into lines for the views that can know of them.
 
     rules: several may speak of one kind; each does. phrases: what the world knows best (`runtime.world.phrases`); rules
     whose words are not among theirs are refused, for the picture would not show them; empty: nothing is checked.
@@ -185,21 +188,24 @@ class Director:
     def direct(self, events: Iterable[GameEvent], observers: Sequence[Observer], *, now_s: float) -> list[Line]:
         """Take in what happened since the last call, and return what to tell now, in the order of `observers`.
 
-        Call it every game tick, without events too: what waits its turn is told when its time comes. `now_s` must not
-        go back. Raises OptionError when an event lacks what its rule names or says what the world does not know, or two
-        observers have one name.
+        Call it in every turn of the game's loop, without events too: what waits is told when its time comes. `now_s`
+        must not go back. Raises OptionError when an event lacks what its rule names or says what the world does not
+        know, or two observers have one name.
         """
         if len({observer.name for observer in observers}) < len(observers):
             raise OptionError("two observers have one name; names tell views apart")
         happened = tuple(events)
         lines = []
         for observer in observers:
-            audience = self._audiences.setdefault(observer.name, _Audience())
+            audience = self._audiences.pop(observer.name, None) or _Audience()
+            self._audiences[observer.name] = audience  # last, as the one that came most recently
             for event in happened:
                 self._hear(audience, observer, event, now_s)
             line = self._speak(audience, observer.name, now_s)
             if line is not None:
                 lines.append(line)
+        while len(self._audiences) > max(MAX_REMEMBERED, len(observers)):
+            del self._audiences[next(iter(self._audiences))]
         return lines
 
     def _hear(self, audience: _Audience, observer: Observer, event: GameEvent, now_s: float) -> None:

@@ -274,9 +274,9 @@ class _Launcher:
                 child.kill()
 
     def _watch_trouble(self, reason: str) -> None:
-        """The connection was lost or a tick takes long: kill the child once it has not got on for `hang_s`.
+        """The connection was lost or a turn takes long: kill the child once it has not got on for `hang_s`.
 
-        Looks again and again until all is well: a slow runtime, each of whose ticks takes long, does get on.
+        Looks again and again until all is well: a slow runtime, each of whose turns takes long, does get on.
         """
         with self._lock:
             child = self._child

@@ -222,12 +222,12 @@ class Link:
 
     @property
     def healthy(self) -> bool:
-        """Whether the runtime answers and its ticks end."""
+        """Whether the runtime answers and its turns end."""
         return self.connected_now and not self._transport.is_stalled
 
     @property
     def stuck_s(self) -> float:
-        """For how many seconds the runtime has not got on: it was silent, or in one tick."""
+        """For how many seconds the runtime has not got on: it was silent, or in one turn."""
         return self.clock() - self._transport.progress_s
 
     @property
@@ -295,8 +295,6 @@ class Link:
 
     def connected(self, welcome: protocol.Welcome) -> None:
         """A runtime took us in: tell it all it does not know."""
-        first, same = self._instance is None, self._instance == welcome.instance
-        self._instance = welcome.instance
         self.world = World(
             model=welcome.model,
             fps=welcome.fps,
@@ -310,6 +308,10 @@ class Link:
             runtime=welcome.runtime,
         )
         self._outbox.welcome(frozenset(welcome.views))
+        if not self._outbox.is_connected:
+            return  # it took no more of what it was told: the connection is lost again, which was said
+        first, same = self._instance is None, self._instance == welcome.instance
+        self._instance = welcome.instance
         self.connected_now = True
         if not first:
             self.notes.put(notes.ConnectionRegained(same_runtime=same))
@@ -324,10 +326,10 @@ class Link:
             self.on_trouble(reason)
 
     def stalled(self, tick_age_s: float) -> None:
-        """The runtime has been in one tick for long."""
+        """The runtime has been in one turn for long."""
         self.note(notes.RuntimeStalled(tick_age_s))
         if self.on_trouble is not None:
-            self.on_trouble(f"one tick took {tick_age_s:.0f} s")
+            self.on_trouble(f"one turn took {tick_age_s:.0f} s")
 
     def refused(self, error: EddylineError) -> None:
         """Nothing more will come."""
@@ -383,13 +385,15 @@ class Link:
         view, clock_map = self._views.get(header.view), self._transport.clock_map
         if view is None or clock_map is None:
             return
+        credit_left = self._outbox.frame(header.view, header.epoch)
         size = header.height * header.width * 3
         if payload is None or len(payload) != size:
             got = "none" if payload is None else f"{len(payload)}"
             text = f"a frame of {header.height} x {header.width} needs {size} bytes of pixels, {got} came"
+            if credit_left is not None:
+                self._outbox.freed(header.view, 1)  # it took a credit, and waits nowhere
             self.received(protocol.ErrorMessage(code="bad_message", message=text, view=header.view), None, received_s)
             return
-        credit_left = self._outbox.frame(header.view, header.epoch)
         if credit_left is None:
             return
         pixels = np.frombuffer(payload, dtype=np.uint8).reshape(header.height, header.width, 3)

@@ -8,7 +8,7 @@ Note
 ├── ClipEnded           a clip that was recorded is saved, or failed
 ├── ConnectionLost      the runtime is silent, hangs up, or cannot be reached any more
 ├── ConnectionRegained  it answers again
-├── RuntimeStalled      it answers, but its model has been in one tick for too long
+├── RuntimeStalled      it answers, but has been in one turn of its work for too long
 ├── RuntimeStopped      the process that `launch` started has ended; it is being started again
 ├── RuntimeGone         nothing more will come: the runtime is not started again, or refuses this client
 ├── Progress            how far the start of a launched runtime is
@@ -121,12 +121,12 @@ class ConnectionRegained(Note):
 
 @dataclass(frozen=True)
 class RuntimeStalled(Note):
-    """The runtime answers, but one tick of its model has taken `tick_age_s` seconds so far."""
+    """The runtime answers, but one turn of its work (commands, texts, a tick) has taken `tick_age_s` seconds so far."""
 
     tick_age_s: float
 
     def __str__(self) -> str:
-        return f"the runtime has been in one tick for {self.tick_age_s:.1f} s"
+        return f"the runtime has been in one turn for {self.tick_age_s:.1f} s"
 
 
 @dataclass(frozen=True)

@@ -43,7 +43,9 @@ class _View:
     opened: bool = False
     reopening: bool = False
     newest_epoch: int = 0
-    prompt_id: int = 0
+    prompt_since: tuple[int, int, int] = (0, 0, 0)
+    """Epoch and frame from which its prompt shows, and the id of the words that brought it. Words for a later frame
+    are applied after words with higher ids."""
     paused: bool = False
     shared: bool | None = None
     """None: the game never said."""
@@ -209,15 +211,20 @@ class Outbox:
         message = word.message
         if update.state == "applied":
             view.newest_epoch = max(view.newest_epoch, update.epoch or 0)
-            opening = view.opening
-            if isinstance(opening, protocol.OpenView) and _redescribes(message) and update.id > view.prompt_id:
-                view.prompt_id = update.id
+            opening, since = view.opening, (update.epoch or 0, update.first_influenced_frame or 0, update.id)
+            if isinstance(opening, protocol.OpenView) and _redescribes(message) and since > view.prompt_since:
+                view.prompt_since = since
                 view.opening = _under(opening, message)
         if word.receipt.is_final:
             del view.words[update.id]
         else:
             self._forget_old(view)
         return word.receipt, changed
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether what is told goes out; sending it may show that it does not."""
+        return self._connected
 
     def lost(self) -> None:
         """The connection is gone: send nothing until `welcome`."""

@@ -414,9 +414,10 @@ class SnapshotHeader(Message, frozen=True, tag="snapshot"):
 
 
 class Pong(Message, frozen=True, tag="pong"):
-    """The answer to PING, with progress: `ticks` done since the start and the age of the one being computed (0: none).
+    """The answer to PING, with progress: `ticks` done since the start, and how long the present turn (commands, texts
+    and a tick) has taken (0: the runtime rests).
 
-    A runtime that hangs in a tick still answers; its `tick_age_s` grows.
+    A runtime that hangs in a turn still answers; its `tick_age_s` grows.
     """
 
     sent_s: SignedSeconds

@@ -157,7 +157,7 @@ class ScriptedRuntime:
         self._silent.set()
 
     def stall(self) -> None:
-        """Pretend to be stuck in one tick, until `recover()`; pings are still answered."""
+        """Pretend to be stuck in one turn, until `recover()`; pings are still answered."""
         self._do(lambda: setattr(self, "_stalled_s", time.monotonic() - 1000.0))
 
     def slow(self, factor: float) -> None:

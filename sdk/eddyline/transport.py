@@ -42,7 +42,7 @@ LAST_BACKOFF_S = 2.0
 LINGER_MS = 200
 """How long closing waits for what is still to be sent."""
 STALL_S = 5.0
-"""A tick of the runtime older than this is reported as stalled."""
+"""A turn of the runtime older than this is reported as stalled."""
 BATCH = 64
 """Messages taken from the socket before the thread looks at its other duties."""
 
@@ -68,7 +68,7 @@ class Handler(Protocol):
         """The runtime will never take this client; the transport has given up."""
 
     def stalled(self, tick_age_s: float) -> None:
-        """The runtime answers, but one of its ticks has taken this long; told once per stall."""
+        """The runtime answers, but one of its turns has taken this long; told once per stall."""
 
 
 def check_endpoint(endpoint: str) -> str:
@@ -111,10 +111,10 @@ class Transport:
         self.unknown_messages = 0
         """Messages of kinds that this version does not know; they are counted and ignored."""
         self.is_stalled = False
-        """Whether the last PONG told of a tick older than STALL_S."""
+        """Whether the last PONG told of a turn older than STALL_S."""
         self.progress_s: float = clock()
-        """When the runtime last got on with something, as far as is known: it answered while no tick was running, or
-        the tick that was running began then."""
+        """When the runtime last got on with something, as far as is known: it answered while it rested, or the
+        turn it was in began then."""
         self._handler = handler
         self._hello = hello
         self._endpoint = endpoint

@@ -53,8 +53,13 @@ def test_links_lead_to_files_that_exist() -> None:
 
 def test_every_environment_variable_that_is_read_is_in_the_table() -> None:
     table = README.partition("## Environment variables")[2]
-    reading = re.compile(r"""environ(?:ment)?(?:\.get|\.setdefault|\.pop|)[(\[]\s*["']([A-Z_]+)["']""")
-    read = {name for file in SOURCES for name in reading.findall(file.read_text(encoding="utf-8"))}
+    reading = (
+        r"""environ(?:ment)?(?:\.get|\.setdefault|\.pop|)[(\[]\s*["']([A-Z_]+)["']""",
+        r"""["']([A-Z_]+)["']\s+(?:not\s+)?in\s+(?:os\.)?environ""",
+    )
+    code = "".join(file.read_text(encoding="utf-8") for file in SOURCES)
+    read = {name for pattern in reading for name in re.findall(pattern, code)}
+    assert "WORLD_SIZE" in read
     assert {name for name in read if f"`{name}`" not in table} == set()
 
 

@@ -197,6 +197,7 @@ def test_the_command_measures_writes_goes_on_and_prints(
     found = read_evaluation(file)
     assert (found.actions["direction"].n, found.paraphrase["time"].n) == (2, 1)
     assert set(found.made.seconds) == {"actions", "paraphrase"}
+    assert "--only paraphrase,actions --limit 1" in found.made.command, "all that is in the file"
     assert str(tmp_path) not in found.made.command + json.dumps(found.made.versions)
     assert "actions.direction" in capsys.readouterr().out
     assert cli.main([*given[:-3], "4", "--json", str(file), "--only", "actions"]) == cli.MISTAKE

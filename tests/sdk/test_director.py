@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eddyline.director import (
+    MAX_REMEMBERED,
     MAX_WAITING,
     Director,
     GameEvent,
@@ -190,3 +191,17 @@ def test_an_event_that_lacks_what_its_rule_names_is_refused() -> None:
         Director([RAIN]).direct([], [GUARD, GUARD], now_s=0.0)
     with pytest.raises(OptionError, match="gap_s=-1"):
         Director([RAIN], gap_s=-1.0)
+
+
+def test_of_very_many_observers_those_that_came_least_recently_are_forgotten() -> None:
+    director = Director([Rule("rain", "it starts to rain", cooldown_s=math.inf)])
+    rain, here = GameEvent("rain", 0.0), Observer("here", 0.0)
+    told_first = director.direct([rain], [here, Observer("gone", 0.0)], now_s=0.0)
+    assert len(told_first) == 2
+    for turn in range(MAX_REMEMBERED):
+        director.direct([], [here, Observer(f"passes {turn}", 0.0)], now_s=10.0)
+    lines = director.direct([rain], [here, Observer("gone", 0.0)], now_s=20.0)
+    assert [line.observer for line in lines] == ["gone"], "told again as if it were new"
+    crowd = [Observer(f"stays {number}", 0.0) for number in range(MAX_REMEMBERED + 1)]
+    assert len(director.direct([rain], crowd, now_s=30.0)) == len(crowd)
+    assert director.direct([rain], crowd, now_s=40.0) == [], "all that are there are remembered"

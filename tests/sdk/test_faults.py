@@ -9,10 +9,12 @@ import threading
 
 import msgpack  # type: ignore[import-untyped]
 import pytest
+from msgspec.structs import replace
 
 import eddyline
 from eddyline import protocol
 from eddyline.errors import BindError, ConnectTimeoutError, VersionError
+from eddyline.frames import CREDIT_FRAMES
 from eddyline.link import Link
 from eddyline.notes import ConnectionLost, ConnectionRegained, ErrorReported, RuntimeGone, RuntimeStalled, ViewOpened
 from eddyline.testing import NoteLog, ScriptedRuntime, wait_until
@@ -128,6 +130,45 @@ def test_a_frame_with_too_few_pixels_becomes_a_note(view: View, scripted: Script
     note = notes.wait_kind(ErrorReported)
     assert "30000 bytes" in note.message
     assert note.view is view
+
+
+def test_frames_with_too_few_pixels_use_up_no_credit(
+    view: View, scripted: ScriptedRuntime, notes: NoteLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    send, cut = ScriptedRuntime._send, []
+
+    def send_cut(
+        self: ScriptedRuntime, route: bytes, message: protocol.RuntimeMessage, payload: bytes | None = None
+    ) -> None:
+        if isinstance(message, protocol.FrameHeader) and len(cut) < 2 * CREDIT_FRAMES:
+            cut.append(message.index)
+            payload = b"short"
+        send(self, route, message, payload)
+
+    monkeypatch.setattr(ScriptedRuntime, "_send", send_cut)
+    wait_until(lambda: len(cut) == 2 * CREDIT_FRAMES)
+    last = view.frame()
+    assert last is not None
+    wait_until(lambda: (frame := view.frame()) is not None and frame.index > last.index)
+    notes.wait_kind(ErrorReported)
+
+
+def test_a_connection_that_is_lost_while_it_is_welcomed_is_not_regained(monkeypatch: pytest.MonkeyPatch) -> None:
+    link = Link(None)
+    welcome = protocol.Welcome(
+        version=protocol.VERSION, runtime="", instance="one", model="", fps=16.0, height=2, width=2
+    )
+    link.connected(welcome)
+    link.lost("it hung up")
+    monkeypatch.setattr(link._transport, "send", lambda *_: link.lost("it takes no more messages"))
+    link.connected(replace(welcome, instance="two", views=(9,)))
+    assert not link.connected_now
+    assert [type(note) for note in link.notes.take()] == [ConnectionLost, ConnectionLost]
+    monkeypatch.setattr(link._transport, "send", lambda *_: None)
+    link.connected(replace(welcome, instance="two", views=(9,)))
+    assert link.connected_now
+    assert link.notes.take() == [ConnectionRegained(same_runtime=False)]
+    link.close()
 
 
 def test_messages_of_a_later_minor_version_are_ignored_and_counted(

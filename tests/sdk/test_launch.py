@@ -221,8 +221,8 @@ def watched(link: TroubledLink) -> tuple[Child, Callable[[str], None]]:
 def test_a_runtime_whose_ticks_take_long_but_end_is_not_killed_and_one_that_gets_stuck_is() -> None:
     link = TroubledLink()
     child, trouble = watched(link)
-    trouble("one tick took 6 s")
-    trouble("one tick took 9 s")
+    trouble("one turn took 6 s")
+    trouble("one turn took 9 s")
     wait_until(lambda: link.asked > 20)
     assert not child.killed
     link.answer_s = 100.0

@@ -127,6 +127,22 @@ def test_a_new_runtime_opens_the_view_in_a_new_epoch_under_its_last_prompt(wire:
     )) == (True, True)  # fmt: skip
 
 
+def test_the_last_prompt_is_the_one_that_shows_last_whatever_its_id(wire: Wire) -> None:
+    for word_id, text, epoch, frame in ((3, "a garden", 0, 8), (2, "a tower", 0, 640), (4, "a cave", 0, 16)):
+        wire.words(protocol.Prompt(id=word_id, view=1, text=text))
+        wire.outbox.receipt(
+            ReceiptUpdate(id=word_id, view=1, state="applied", epoch=epoch, first_influenced_frame=frame)
+        )
+    opening = wire.reconnect()[0]
+    assert isinstance(opening, protocol.OpenView)
+    assert opening.prompt == "a tower", "said before the garden, for a later frame"
+    wire.words(protocol.Cut(id=1, view=1, text="a beach"))
+    wire.outbox.receipt(ReceiptUpdate(id=1, view=1, state="applied", epoch=1, first_influenced_frame=0))
+    opening = wire.reconnect()[0]
+    assert isinstance(opening, protocol.OpenView)
+    assert opening.prompt == "a beach", "frames count anew in each epoch"
+
+
 def test_a_cut_with_a_seed_is_where_a_new_runtime_begins(wire: Wire) -> None:
     wire.words(protocol.Cut(id=2, view=1, text="a tower", seed=99))
     wire.outbox.receipt(

@@ -7,7 +7,7 @@ recordings of the real game reach, and writes them as JSON. `--report` draws tab
 import argparse
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -71,7 +71,7 @@ def run(arguments: argparse.Namespace) -> int:
     """
     plan, subject = _plan(arguments), _subject(arguments)
     names = _parts(arguments, subject.suites)
-    done = before = _before(arguments, subject, plan)
+    done = before = _before(arguments, subject, plan, names)
 
     def save(evaluation: Evaluation, samples: Sequence[Sample]) -> None:
         nonlocal done
@@ -135,23 +135,27 @@ def _parts(arguments: argparse.Namespace, suites: Path) -> tuple[str, ...]:
     return parts_with_suites(suites, samples=arguments.report is not None, rivals=bool(arguments.rivals))
 
 
-def _before(arguments: argparse.Namespace, subject: Subject, plan: Plan) -> Evaluation:
+def _before(arguments: argparse.Namespace, subject: Subject, plan: Plan, names: Sequence[str]) -> Evaluation:
     """An evaluation without a figure, or, for some parts only, the one that was written."""
+    goes_on = arguments.only and arguments.json is not None and arguments.json.exists()
+    written = read_evaluation(arguments.json) if goes_on else None
+    parts = {*names, *(written.made.seconds if written else ())} if arguments.only else set()
+    command = _command(arguments, subject, plan, parts)
     fresh = Evaluation(
         world=subject.world.card.name,
         profile=subject.profile,
         seeds=plan.seeds,
-        made=made_here(_command(arguments, subject, plan), date.today().isoformat(), networks=runner(subject.world)),
+        made=made_here(command, date.today().isoformat(), networks=runner(subject.world)),
     )
-    if arguments.only and arguments.json is not None and arguments.json.exists():
-        return continued(read_evaluation(arguments.json), fresh)
-    return fresh
+    return continued(written, fresh) if written else fresh
 
 
-def _command(arguments: argparse.Namespace, subject: Subject, plan: Plan) -> str:
-    """The command that measures all this in one go; without folders, which are of this machine alone."""
+def _command(arguments: argparse.Namespace, subject: Subject, plan: Plan, parts: Collection[str]) -> str:
+    """The command that measures all this in one go; without folders, which are of this machine alone. `parts`: to be
+    named; none: those that a command measures of itself."""
     words = ["eddyline-runtime evaluate", f"--suite {subject.suites.name}", f"--profile {subject.profile}"]
     words += ["--quick"] if arguments.quick else [f"--seeds {','.join(map(str, plan.seeds))}"]
+    words += [f"--only {','.join(name for name in PARTS if name in parts)}"] if parts else []
     words += [f"--limit {plan.limit}"] if arguments.limit else []
     words += [f"--drift-streams {plan.drift_streams}"] if arguments.drift_streams else []
     words += [f"--rivals {','.join(arguments.rivals)}"] if arguments.rivals else []
