@@ -10,7 +10,8 @@ from tests.runtime.conftest import Lockstep
 
 from eddyline_runtime import requests
 from eddyline_runtime.config import EngineConfig
-from eddyline_runtime.engine import Engine, Outcome, Rested, Saved
+from eddyline_runtime.engine import Engine
+from eddyline_runtime.outcomes import Outcome, Rested, Saved
 from eddyline_runtime.runner import Runner
 from eddyline_runtime.weights import World
 
