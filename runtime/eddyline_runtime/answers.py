@@ -2,7 +2,7 @@
 
 from eddyline import protocol
 from eddyline.protocol import ReceiptUpdate
-from eddyline_runtime.engine import Told, ViewStatus
+from eddyline_runtime.outcomes import Told, ViewStatus
 from eddyline_runtime.prompts import Wish
 
 

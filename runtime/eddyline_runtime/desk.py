@@ -15,8 +15,8 @@ from eddyline_runtime import admission, answers, requests
 from eddyline_runtime.admission import Demand
 from eddyline_runtime.clients import Client, ClientView, ServedView
 from eddyline_runtime.config import ServerConfig
-from eddyline_runtime.engine import Outcome, Rested, Rewound, Saved, Told, ViewStatus
 from eddyline_runtime.model.streamdit import STRIDES
+from eddyline_runtime.outcomes import Outcome, Rested, Rewound, Saved, Told, ViewStatus
 from eddyline_runtime.release import release
 from eddyline_runtime.runner import Runner
 from eddyline_runtime.snapshot import read_snapshot, write_snapshot

@@ -9,7 +9,6 @@ import math
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import zip_longest
-from typing import Literal
 
 import numpy as np
 import torch
@@ -29,11 +28,12 @@ from eddyline_runtime.flow.sampler import Opening, advance_openings, denoise_tic
 from eddyline_runtime.history import History
 from eddyline_runtime.model.streamdit import STRIDES
 from eddyline_runtime.moments import Moment
+from eddyline_runtime.outcomes import Outcome, Rested, Rewound, Saved, Told, ViewStatus
 from eddyline_runtime.prompts import Note, Wish
 from eddyline_runtime.scheduling import Candidate, Timeline
 from eddyline_runtime.snapshot import Snapshot
-from eddyline_runtime.understanding import KnownPhrases, Understanding
-from eddyline_runtime.view import Bookmark, Chunk, NoiseKey, Unshown, ViewState
+from eddyline_runtime.understanding import KnownPhrases
+from eddyline_runtime.view import Bookmark, Chunk, NoiseKey, Unshown, ViewState, count_frames, unshown_chunks
 from eddyline_runtime.weights import World
 
 WARM_UP_CHUNKS = 3
@@ -41,63 +41,6 @@ WARM_UP_CHUNKS = 3
 
 FRESH_PER_TICK = 4
 """Words of one view whose text a tick encodes only to say how well they are understood; of more it does not say."""
-
-
-@dataclass(frozen=True)
-class Told:
-    """A change of a receipt; the note's dates are frames of `epoch`."""
-
-    view: int
-    epoch: int
-    note: Note
-    understanding: Understanding | None = None
-
-
-@dataclass(frozen=True)
-class Rested:
-    """A view rests or goes on; its frames that were made but not shown are due later by `by_s`."""
-
-    view: int
-    resting: bool
-    by_s: float
-
-
-@dataclass(frozen=True)
-class ViewStatus:
-    """How a view does; costs are of its last tick, in seconds."""
-
-    view: int
-    state: Literal["live", "paused", "parked"]
-    epoch: int
-    playhead: int
-    lead_s: float
-    fps: float
-    denoise_s: float
-    decode_s: float
-    tick_s: float
-
-
-@dataclass(frozen=True)
-class Rewound:
-    """A view goes on from a moment that was; its frames that were made but not shown are void."""
-
-    view: int
-    epoch: int
-    """The new one."""
-    by_s: float
-    """Seconds of video from the frame that was due to the one that is made next."""
-
-
-@dataclass(frozen=True)
-class Saved:
-    """A snapshot of a view, asked for under a number; without one its scene is still beginning."""
-
-    view: int
-    id: int
-    snapshot: Snapshot | None
-
-
-Outcome = Chunk | Told | Rested | Rewound | Saved | ViewStatus
 
 
 @dataclass
@@ -232,7 +175,7 @@ class Engine:
         """
         self._check_room(view)
         pending = prompts.without_receipts(moment.words).pending
-        state = self._revived(moment, view=view, epoch=epoch, shown_again=_frames(unshown), pending=pending)
+        state = self._revived(moment, view=view, epoch=epoch, shown_again=count_frames(unshown), pending=pending)
         state.bookmarks = bookmarks or {}
         chunks = self._enter_showing(state, unshown, at_s)
         self._remember(state)
@@ -241,9 +184,9 @@ class Engine:
     def _enter_showing(self, state: ViewState, unshown: Sequence[Unshown], at_s: float) -> list[Chunk]:
         """Let a view in that first shows frames of another one, from `at_s` on; those frames as its chunks."""
         if unshown:
-            state.timeline = Timeline(fps=self._fps(state), start_s=at_s, made=_frames(unshown))
+            state.timeline = Timeline(fps=self._fps(state), start_s=at_s, made=count_frames(unshown))
         self._enter(state)
-        chunks = _as_chunks(state, unshown, at_s)
+        chunks = unshown_chunks(state, unshown, made_s=at_s)
         for chunk in chunks:
             self._history[state.view].add_chunk(chunk, frame=chunk.first_frame)
         return chunks
@@ -261,7 +204,7 @@ class Engine:
         state, unshown = self._opened(source), self.unshown(source, at_s)
         if state.opening is not None:
             self._check_room(view)
-            forked = moments.begin_alike(state, view=view, epoch=epoch, shown_again=_frames(unshown))
+            forked = moments.begin_alike(state, view=view, epoch=epoch, shown_again=count_frames(unshown))
             return self._enter_showing(forked, unshown, at_s)
         return self.revive_view(
             view,
@@ -726,29 +669,3 @@ def _further_rows(state: ViewState) -> int:
     held = words.held and not words.pending
     by_words = profile.scale(event=False) != 1.0 or (profile.scale(event=True, held=held) != 1.0 and eventful)
     return by_words + (profile.action_guidance_scale != 1.0 and change.is_new)
-
-
-def _frames(unshown: Sequence[Unshown]) -> int:
-    return sum(len(part.frames) for part in unshown)
-
-
-def _as_chunks(state: ViewState, unshown: Sequence[Unshown], made_s: float) -> list[Chunk]:
-    """The first frames of a revived view."""
-    chunks, first = [], 0
-    for part in unshown:
-        assert state.timeline is not None
-        chunks.append(
-            Chunk(
-                view=state.view,
-                epoch=state.epoch,
-                first_frame=first,
-                number=0,
-                frames=part.frames,
-                due_s=tuple(state.timeline.due_s(first + index) for index in range(len(part.frames))),
-                made_s=made_s,
-                prompt=part.prompt,
-                events=part.events,
-            )
-        )
-        first += len(part.frames)
-    return chunks

@@ -22,8 +22,9 @@ from numpy.typing import NDArray
 
 from eddyline.errors import ConfigError, JournalError
 from eddyline_runtime.config import EngineConfig, Profile
-from eddyline_runtime.engine import Engine, Outcome, Told
+from eddyline_runtime.engine import Engine
 from eddyline_runtime.networks.choice import runner
+from eddyline_runtime.outcomes import Outcome, Told
 from eddyline_runtime.release import release
 from eddyline_runtime.requests import Command, Request
 from eddyline_runtime.view import Chunk

@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 
 from eddyline.errors import JournalError, OptionError, SnapshotError
 from eddyline_runtime import journal
-from eddyline_runtime.engine import Engine, Outcome, Rested, Rewound
+from eddyline_runtime.engine import Engine
 from eddyline_runtime.journal import Dated, End, JournalReader, Tick
+from eddyline_runtime.outcomes import Outcome, Rested, Rewound
 from eddyline_runtime.requests import Fork, Open, Request, Rest, Restore, Rewind, needed_view
 from eddyline_runtime.snapshot import read_snapshot
 from eddyline_runtime.view import Chunk, FrameRing, WaitingFrame

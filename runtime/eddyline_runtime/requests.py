@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterable
 import msgspec
 
 from eddyline.errors import OptionError
-from eddyline_runtime.engine import Engine, Outcome, Told
+from eddyline_runtime.engine import Engine
+from eddyline_runtime.outcomes import Outcome, Told
 from eddyline_runtime.prompts import Note, Wish
 from eddyline_runtime.snapshot import read_snapshot
 

@@ -10,8 +10,9 @@ from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Mapping
 
 from eddyline_runtime.admission import BatchCosts
-from eddyline_runtime.engine import Engine, Outcome
+from eddyline_runtime.engine import Engine
 from eddyline_runtime.journal import Journaled, JournalWriter
+from eddyline_runtime.outcomes import Outcome
 from eddyline_runtime.requests import Act, Close, Command
 
 log = logging.getLogger(__name__)

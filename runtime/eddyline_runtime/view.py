@@ -4,7 +4,7 @@ State is apart from the networks: everything needed to go on with a view is in i
 """
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -155,6 +155,33 @@ class ViewState:
     def resting(self) -> bool:
         """Whether the view makes no frames for now."""
         return self.paused or self.parked
+
+
+def count_frames(unshown: Sequence[Unshown]) -> int:
+    """How many frames these are together."""
+    return sum(len(part.frames) for part in unshown)
+
+
+def unshown_chunks(state: ViewState, unshown: Sequence[Unshown], *, made_s: float) -> list[Chunk]:
+    """Frames of another view as the first chunks of this one, whose timeline begins with them."""
+    chunks, first = [], 0
+    for part in unshown:
+        assert state.timeline is not None
+        chunks.append(
+            Chunk(
+                view=state.view,
+                epoch=state.epoch,
+                first_frame=first,
+                number=0,
+                frames=part.frames,
+                due_s=tuple(state.timeline.due_s(first + index) for index in range(len(part.frames))),
+                made_s=made_s,
+                prompt=part.prompt,
+                events=part.events,
+            )
+        )
+        first += len(part.frames)
+    return chunks
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,8 @@ import torch
 from tests.runtime.seen import SeenChunk, with_latents
 
 from eddyline_runtime.config import EngineConfig, Profile
-from eddyline_runtime.engine import Engine, Outcome, Told
+from eddyline_runtime.engine import Engine
+from eddyline_runtime.outcomes import Outcome, Told
 from eddyline_runtime.weights import World, load_world
 
 

@@ -6,8 +6,9 @@ from pathlib import Path
 
 from eddyline_runtime import journal, requests
 from eddyline_runtime.config import EngineConfig
-from eddyline_runtime.engine import Engine, Outcome, Saved
+from eddyline_runtime.engine import Engine
 from eddyline_runtime.journal import Header, Journaled, JournalReader, JournalWriter, Record
+from eddyline_runtime.outcomes import Outcome, Saved
 from eddyline_runtime.prompts import Wish
 from eddyline_runtime.snapshot import write_snapshot
 from eddyline_runtime.view import Chunk

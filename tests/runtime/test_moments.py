@@ -8,7 +8,7 @@ import torch
 
 from eddyline.errors import OptionError
 from eddyline_runtime.config import Partition, Profile
-from eddyline_runtime.engine import Rewound
+from eddyline_runtime.outcomes import Rewound
 from eddyline_runtime.prompts import Wish
 from eddyline_runtime.view import Unshown
 

@@ -11,8 +11,8 @@ from tests.runtime.journals import Session, event, long_session, opened, rewritt
 
 from eddyline.errors import JournalError
 from eddyline_runtime import cli, config, replay, requests
-from eddyline_runtime.engine import Rewound
 from eddyline_runtime.journal import JournalReader, Record, Tick
+from eddyline_runtime.outcomes import Rewound
 from eddyline_runtime.replay import Counts, Difference
 from eddyline_runtime.weights import World
 

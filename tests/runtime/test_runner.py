@@ -10,7 +10,8 @@ from tests.runtime.conftest import Lockstep
 
 from eddyline_runtime import requests
 from eddyline_runtime.config import EngineConfig
-from eddyline_runtime.engine import Engine, Outcome, Rested, Saved
+from eddyline_runtime.engine import Engine
+from eddyline_runtime.outcomes import Outcome, Rested, Saved
 from eddyline_runtime.runner import Runner
 from eddyline_runtime.weights import World
 
@@ -64,6 +65,17 @@ def test_what_hangs_outside_of_a_tick_shows_in_the_age_of_the_turn(tiny: World, 
             hang.set()
 
 
+def turn(runner: Runner) -> None:
+    """Take a turn that finds something asked at its end, so that it does not rest."""
+
+    def ask_more(engine: Engine) -> tuple[Outcome, ...]:
+        runner.post(lambda engine: ())
+        return ()
+
+    runner.post(ask_more)
+    runner._turn()
+
+
 def held(runner: Runner, view: int) -> dict[str, float]:
     state, names = runner._engine._views[view], runner._engine.world.card.action_names
     return {name: value for name, value in zip(names, state.actions, strict=True) if value}
@@ -90,7 +102,7 @@ def test_keys_hold_in_what_is_asked_after_them_and_not_in_what_was_asked_before(
     paused.post(save)
     paused.act(1, right)
     paused.post(requests.Fork(view=4, source=1, at_s=at_s))
-    paused._turn()
+    turn(paused)
     assert [held(paused, view) for view in (1, 3, 4)] == [right, left, right]
     (saved,) = (outcome for outcome in paused.take_outcomes() if isinstance(outcome, Saved))
     assert saved.snapshot is not None
@@ -104,5 +116,5 @@ def test_keys_of_two_views_that_change_all_the_time_wait_once_for_each(paused: R
         paused.act(2, {"ArrowRight": step / 100})
     assert len(paused._commands) == 2
     paused.post(requests.Close(view=2))
-    paused._turn()
+    turn(paused)
     assert held(paused, 1) == {"ArrowLeft": 0.99}
