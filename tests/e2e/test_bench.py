@@ -7,7 +7,8 @@ import time
 import pytest
 import torch
 
-from eddyline_runtime.bench import saves, views
+from eddyline.errors import LaunchError
+from eddyline_runtime.bench import saves, stream, views
 from eddyline_runtime.bench.stream import ORDER, percentile
 from eddyline_runtime.cli import main
 from eddyline_runtime.weights import load_world
@@ -39,6 +40,11 @@ def test_a_short_bench_writes_every_number(tmp_path, profile):
 def test_a_world_that_is_not_there_ends_the_bench_with_one_line(capsys):
     assert main(["bench", "stream", "--model", "nowhere"]) == 2
     assert "before it was ready" in capsys.readouterr().err
+
+
+def test_a_client_that_is_stuck_is_ended_and_said():
+    with pytest.raises(LaunchError, match=r"not done after 0\.01 s"):
+        stream._client("tcp://127.0.0.1:1", ["--seconds", "1"], limit_s=0.01)
 
 
 def test_the_bench_of_views_has_a_row_for_each_count_of_each_profile(tmp_path, capsys):

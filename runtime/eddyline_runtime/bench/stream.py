@@ -20,6 +20,9 @@ from eddyline.errors import ConfigError, LaunchError
 from eddyline_runtime.machine import peak_mb
 
 STOP_S = 10.0
+CLIENT_S = 1200.0
+"""So much longer than it watches the client may take. It gives up by itself on a runtime that makes nothing, which is
+sooner unless the client itself is stuck."""
 PERCENTILES = {"frame_call_us": (50, 99), "event_call_us": (50, 99)}
 """Which percentiles of a sample are reported; of all others the 50th and the 95th."""
 ORDER = (
@@ -54,12 +57,12 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     with tqdm(total=4, desc="bench", unit="part", disable=None) as progress:
         with _runtime([*serve, "--unpaced"]) as (_, endpoint, _):
             progress.update()
-            unpaced = _client(endpoint, ["--unpaced", "--seconds", str(unpaced_s)])
+            unpaced = _client(endpoint, ["--unpaced", "--seconds", str(unpaced_s)], limit_s=unpaced_s + CLIENT_S)
             progress.update()
         begin_s = time.monotonic()
         with _runtime(serve) as (process, endpoint, networks):
             progress.update()
-            watched = _client(endpoint, ["--seconds", str(arguments.seconds)])
+            watched = _client(endpoint, ["--seconds", str(arguments.seconds)], limit_s=arguments.seconds + CLIENT_S)
             held_mb = peak_mb(process.pid)
             progress.update()
     samples: dict[str, list[float]] = watched["samples"]
@@ -108,10 +111,14 @@ def _ready(process: "subprocess.Popen[str]") -> tuple[str, str]:
     raise LaunchError(f"the runtime ended with status {process.wait()} before it was ready; its last words are above")
 
 
-def _client(endpoint: str, arguments: Sequence[str]) -> dict[str, Any]:
-    """The SDK in a process of its own; what it measured."""
+def _client(endpoint: str, arguments: Sequence[str], *, limit_s: float) -> dict[str, Any]:
+    """The SDK in a process of its own; what it measured within `limit_s`."""
     command = [sys.executable, "-m", "eddyline.measure", *arguments]
-    done = subprocess.run(command, input=endpoint + "\n", stdout=subprocess.PIPE, text=True, check=False)
+    given = endpoint + "\n"
+    try:
+        done = subprocess.run(command, input=given, stdout=subprocess.PIPE, text=True, check=False, timeout=limit_s)
+    except subprocess.TimeoutExpired as error:
+        raise LaunchError(f"the client was not done after {limit_s:g} s and was ended; is the machine idle?") from error
     if done.returncode:
         raise LaunchError(f"the client ended with status {done.returncode}; its last words are above")
     result: dict[str, Any] = json.loads(done.stdout)
