@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 from eddyline.errors import ConfigError, EddylineError
+from eddyline.install import install_hint
 from eddyline_runtime.address import check_endpoint, check_free
 
 MISTAKE = 2
@@ -97,7 +98,7 @@ def _told_what_to_install(extra: str) -> Iterator[None]:
     try:
         yield
     except ModuleNotFoundError as error:
-        raise ConfigError(f'{error.name} is not installed; run: pip install "eddyline[{extra}]"') from error
+        raise ConfigError(f"{error.name} is not installed; run: {install_hint(extra)}") from error
 
 
 def _add_model(parser: argparse.ArgumentParser) -> None:

@@ -22,6 +22,7 @@ from eddyline import cli, protocol, testing
 from eddyline.doctor import why_no_display
 from eddyline.errors import DisplayError, RecordingError
 from eddyline.film import Film
+from eddyline.install import install_hint
 from eddyline.play import open_window, play
 from eddyline.reel import DIORAMA_SCRIPT, Step, film_script, script_for
 from eddyline.sheet import SheetPicture, contact_sheet, save_sheet
@@ -440,7 +441,7 @@ def test_ping_says_that_nobody_answers(capsys: pytest.CaptureFixture[str]) -> No
 def test_doctor_lists_what_is_there_and_what_to_do(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["doctor"]) == 0
     printed = capsys.readouterr().out
-    for word in ("python", "torch", "pygame", "weights", "processor", "display"):
+    for word in ("python", "torch", "openvino", "pygame", "weights", "processor", "display"):
         assert word in printed
 
 
@@ -461,7 +462,7 @@ def test_a_missing_extra_is_named_with_the_command_that_brings_it(
     find = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "av" else find(name))
     assert cli.main(["play"]) == 1
-    assert capsys.readouterr().err == "eddyline play needs av; run: pip install 'eddyline[play]'\n"
+    assert capsys.readouterr().err == f"eddyline play needs av; run: {install_hint('play')}\n"
 
 
 def test_the_command_starts_without_the_heavy_packages() -> None:
