@@ -17,7 +17,7 @@ from typing import Any
 from tqdm import tqdm
 
 from eddyline.errors import ConfigError, LaunchError
-from eddyline_runtime.machine import peak_mb
+from eddyline.measure import peak_mb
 
 STOP_S = 10.0
 CLIENT_S = 1200.0
