@@ -16,7 +16,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 from eddyline.errors import ConfigError, EddylineError
+from eddyline.install import install_hint
 from eddyline_runtime.address import check_endpoint, check_free
+from eddyline_runtime.arguments import positive
 
 MISTAKE = 2
 """Exit status after a mistake that was told in one line."""
@@ -55,7 +57,7 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument(
         "--journal", metavar="FILE", help="write down all that is asked and made, for eddyline-runtime replay"
     )
-    serve.add_argument("--max-views", type=_positive, help="views open at once")
+    serve.add_argument("--max-views", type=positive, help="views open at once")
     serve.add_argument(
         "--max-load",
         type=_share,
@@ -63,7 +65,7 @@ def _parser() -> argparse.ArgumentParser:
         help="share of the time that making chunks may take before more views are refused (0.9; inf: refuse none)",
     )
     serve.add_argument(
-        "--parent-pid", type=_positive, metavar="PID", help="end when this process, the direct parent, is gone"
+        "--parent-pid", type=positive, metavar="PID", help="end when this process, the direct parent, is gone"
     )
     serve.set_defaults(run=_serve)
     for name, module, about in _LAZY:
@@ -100,21 +102,14 @@ def _told_what_to_install(extra: str) -> Iterator[None]:
     try:
         yield
     except ModuleNotFoundError as error:
-        raise ConfigError(f'{error.name} is not installed; run: pip install "eddyline[{extra}]"') from error
+        raise ConfigError(f"{error.name} is not installed; run: {install_hint(extra)}") from error
 
 
 def _add_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", default="diorama", help="a world's name, or its folder")
     parser.add_argument("--random-weights", action="store_true", help="seeded noise instead of weights (to measure)")
     parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, ...")
-    parser.add_argument("--threads", type=_positive, help="CPU threads of the model; all cores by default")
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{number} is below 1")
-    return number
+    parser.add_argument("--threads", type=positive, help="CPU threads of the model; all cores by default")
 
 
 def _share(text: str) -> float:

@@ -32,17 +32,8 @@ def versions(packages: Iterable[str]) -> dict[str, str]:
 
 def resident_mb() -> float:
     """The memory this process holds now, in MB; 0 where the system does not tell."""
-    return _told("self", "VmRSS")
-
-
-def peak_mb(process: int) -> float:
-    """The most memory a process has held so far, in MB; 0 where the system does not tell."""
-    return _told(process, "VmHWM")
-
-
-def _told(process: int | str, name: str) -> float:
     try:
-        lines = Path(f"/proc/{process}/status").read_text().splitlines()
+        lines = Path("/proc/self/status").read_text().splitlines()
     except OSError:
         return 0.0
-    return next((float(line.split()[1]) / 1024 for line in lines if line.startswith(name)), 0.0)
+    return next((float(line.split()[1]) / 1024 for line in lines if line.startswith("VmRSS")), 0.0)

@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 
 from eddyline.errors import ConfigError, JournalError
+from eddyline.install import install_hint
 from eddyline_runtime import replay
 from eddyline_runtime.journal import End, JournalReader, Tick, build_of, other_build
 from eddyline_runtime.networks.choice import fitted
@@ -112,7 +113,7 @@ class _Filming:
         try:
             from eddyline.film import Film
         except ModuleNotFoundError as error:
-            raise ConfigError(f"{error.name} is not installed; run: pip install 'eddyline[video]'") from error
+            raise ConfigError(f"{error.name} is not installed; run: {install_hint('video')}") from error
         self._new_film: Callable[[float], Film] = lambda rate: Film(path, fps=rate)
         self._film: Film | None = None
         self._path = path

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from eddyline.errors import EddylineError
+from eddyline.install import install_hint
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -121,7 +122,7 @@ def _play(options: argparse.Namespace) -> int:
     if options.endpoint is None and importlib.util.find_spec("torch") is None:
         missing.append("torch")
     if missing:
-        print(f"eddyline play needs {', '.join(missing)}; run: pip install 'eddyline[play]'", file=sys.stderr)
+        print(f"eddyline play needs {', '.join(missing)}; run: {install_hint('play')}", file=sys.stderr)
         return 1
     from eddyline.play import play
     from eddyline.window import PlayOptions
@@ -162,7 +163,7 @@ def _replay(options: argparse.Namespace) -> int:
 def _record(options: argparse.Namespace) -> int:
     os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
     if importlib.util.find_spec("pygame") is None:
-        print("eddyline record needs pygame; run: pip install 'eddyline[play]'", file=sys.stderr)
+        print(f"eddyline record needs pygame; run: {install_hint('play')}", file=sys.stderr)
         return 1
     from eddyline.record_game import RecordOptions, record_game
 

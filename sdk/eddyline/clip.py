@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from eddyline.errors import OptionError, RecordingError
 from eddyline.frames import Frame
+from eddyline.install import install_hint
 
 if TYPE_CHECKING:
     from eddyline.view import View
@@ -39,7 +40,7 @@ class Clip:
 
         Raises RecordingError where PyAV is missing, OptionError where `path` is no name of an mp4."""
         if importlib.util.find_spec("av") is None:
-            raise RecordingError("recording a view needs PyAV (av); run: pip install 'eddyline[video]'")
+            raise RecordingError(f"recording a view needs PyAV (av); run: {install_hint('video')}")
         self.path = Path(path)
         if self.path.suffix != ".mp4" or self.path.is_dir():
             raise OptionError(f"a view cannot be recorded into {self.path}; give the name of a file that ends in .mp4")

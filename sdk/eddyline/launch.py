@@ -25,6 +25,7 @@ from typing import Any
 
 from eddyline.client import Runtime
 from eddyline.errors import EddylineError, LaunchError, OptionError
+from eddyline.install import install_hint
 from eddyline.link import Link
 from eddyline.notes import Progress, RuntimeStopped
 from eddyline.transport import check_endpoint
@@ -97,7 +98,7 @@ def _installed_runtime() -> list[str]:
     # The runtime's own package comes with the SDK's; what it needs beyond that may not be there.
     missing = [name for name in ("eddyline_runtime", "torch") if importlib.util.find_spec(name) is None]
     if missing:
-        raise LaunchError(f"the runtime is not installed (no {missing[0]}); run: pip install 'eddyline[runtime]'")
+        raise LaunchError(f"the runtime is not installed (no {missing[0]}); run: {install_hint('runtime')}")
     return [sys.executable, "-P", "-m", "eddyline_runtime.cli"]
 
 

@@ -60,13 +60,21 @@ def tell(measure: Callable[[Runtime], Mapping[str, object]]) -> int:
 
 
 def count_frames(runtime: Runtime, plans: Sequence[ViewPlan], seconds: float) -> dict[str, float]:
-    """How many times faster than it is shown an unpaced runtime makes the slowest of some views, by its own clock."""
+    """How many times faster than it is shown an unpaced runtime makes the slowest of some views, by its own clock.
+
+    Raises EddylineError when it makes nothing for PATIENCE_S.
+    """
     with ExitStack() as opened:
         views = [opened.enter_context(view) for view in runtime.open_views(plans)]
         first = {view.id: first_frame(view) for view in views}
         last = dict(first)
+        came_s = time.perf_counter()
         while any(last[view.id].made_s - first[view.id].made_s < seconds for view in views):
-            last.update({view.id: view.frame() or last[view.id] for view in views})
+            for view in views:
+                frame = view.frame()
+                if frame is not None and frame.is_new:
+                    last[view.id], came_s = frame, time.perf_counter()
+            _check_patience(came_s, "a further frame")
             runtime.poll()
             time.sleep(LOOP_S)
         factors = [_made_per_s(first[view.id], last[view.id]) / view.rate for view in views]
@@ -120,11 +128,15 @@ def first_frame(view: View) -> Frame:
 
 
 def _wait(done: Callable[[], bool], what: str) -> None:
-    deadline_s = time.perf_counter() + PATIENCE_S
+    begin_s = time.perf_counter()
     while not done():
-        if time.perf_counter() > deadline_s:
-            raise EddylineError(f"{what} did not come within {PATIENCE_S:g} s; the runtime is stuck or far too slow")
+        _check_patience(begin_s, what)
         time.sleep(0.001)
+
+
+def _check_patience(since_s: float, what: str) -> None:
+    if time.perf_counter() - since_s > PATIENCE_S:
+        raise EddylineError(f"{what} did not come within {PATIENCE_S:g} s; the runtime is stuck or far too slow")
 
 
 def _steer(runtime: Runtime, view: View, seconds: float, samples: dict[str, list[float]]) -> None:

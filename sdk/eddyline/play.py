@@ -47,10 +47,7 @@ def play(options: PlayOptions, *, say: Callable[[str], None] = print) -> int:
     try:
         with _runtime(options) as runtime:
             window = Window(screen, runtime, options)
-            try:
-                window.run()
-            finally:
-                window.close()
+            window.run()
             if window.failure:
                 raise EddylineError(window.failure)
     finally:

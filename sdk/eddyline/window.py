@@ -24,8 +24,8 @@ from pathlib import Path
 import pygame
 
 from eddyline.client import Runtime
+from eddyline.clip import Clip
 from eddyline.errors import EddylineError
-from eddyline.film import Film
 from eddyline.frames import Frame
 from eddyline.hud import (
     ACCENT,
@@ -48,7 +48,7 @@ from eddyline.hud import (
     receipt_line,
 )
 from eddyline.link import World
-from eddyline.notes import ConnectionRegained, Note, ReceiptChanged, RuntimeGone, ViewClosed, ViewOpened
+from eddyline.notes import ClipEnded, ConnectionRegained, Note, ReceiptChanged, RuntimeGone, ViewClosed, ViewOpened
 from eddyline.pygame import BACKGROUND, draw, draw_placeholder, held_keys, surface_of
 from eddyline.receipts import Receipt
 from eddyline.reel import DIORAMA_SCRIPT
@@ -110,7 +110,8 @@ class Window:
         self.line = WordLine()
         self.view: View | None = None
         self.overlay = False
-        self.film: Film | None = None
+        self.clip: Clip | None = None
+        """What is being recorded, until its end was told."""
         self.failure = ""
         """Why nothing more will come; empty while all is well."""
         self.chips: list[tuple[pygame.Rect, str]] = []
@@ -120,6 +121,7 @@ class Window:
         self._receipts: deque[Receipt] = deque(maxlen=6)
         self._toasts: deque[tuple[float, str, Colour]] = deque(maxlen=4)
         self._down: set[int] = set()
+        self._recording_since_s = 0.0
         self._drawn_s = -REDRAW_S
         self._writer = Writer()
 
@@ -128,11 +130,6 @@ class Window:
         ticker = pygame.time.Clock()
         while self.turn(pygame.event.get()):
             ticker.tick(TURNS_PER_SECOND)
-
-    def close(self) -> None:
-        """Finish a film that is being recorded."""
-        if self.film is not None:
-            self._toggle_film()
 
     def news(self) -> list[str]:
         """What stands over the lower left of the picture: what became of the latest words, and what else happened."""
@@ -175,12 +172,6 @@ class Window:
         if frame is None or not frame.is_new:
             return False
         self._frame = frame
-        if self.film is not None:
-            try:
-                self.film.add(frame.pixels, epoch=frame.epoch, index=frame.index, words=frame.words)
-            except EddylineError as error:
-                self.film = None
-                self._toast(str(error), ALARM)
         return True
 
     def _take_note(self, note: Note) -> None:
@@ -188,6 +179,9 @@ class Window:
             case ReceiptChanged(receipt=receipt):
                 if receipt.state in FAILED and receipt not in self._receipts:
                     self._receipts.append(receipt)
+            case ClipEnded(clip=clip):
+                self.clip = None
+                self._toast(str(note), ALARM if clip.state == "failed" else TEXT)
             case RuntimeGone() | ViewClosed():
                 self.failure = str(note)
             case ViewOpened(again=False):
@@ -224,7 +218,7 @@ class Window:
         elif key == pygame.K_F12:
             self._save_picture()
         elif key == pygame.K_r and (control or not self.line.has_focus):
-            self._toggle_film()
+            self._toggle_clip()
         elif key == pygame.K_z and control:
             self._rewind()
         elif key in (pygame.K_RETURN, pygame.K_KP_ENTER):
@@ -288,19 +282,17 @@ class Window:
             return
         self._toast(f"picture saved: {file}", TEXT)
 
-    def _toggle_film(self) -> None:
-        """Begin to record, or finish what is being recorded."""
-        film, self.film = self.film, None
-        try:
-            if film is not None:
-                film.close()
-                self._toast(f"film saved: {film.path}" if film.frames else "nothing was recorded", TEXT)
-            elif self.view is None or not self.view.rate:
-                self._toast("there is nothing to record yet", WARM)
-            else:
-                self.film = Film(self._new_file("mp4"), fps=self.view.rate)
-        except EddylineError as error:
-            self._toast(str(error), ALARM)
+    def _toggle_clip(self) -> None:
+        """Begin to record, or finish what is being recorded; a note tells what became of it."""
+        if self.clip is not None:
+            self.clip.finish()
+        elif self.view is None:
+            self._toast("there is nothing to record yet", WARM)
+        else:
+            try:
+                self.clip, self._recording_since_s = self.view.record(self._new_file("mp4")), self._clock()
+            except EddylineError as error:
+                self._toast(str(error), ALARM)
 
     def _new_file(self, ending: str) -> Path:
         stem = f"eddyline-{datetime.now():%Y%m%d-%H%M%S}"
@@ -369,8 +361,8 @@ class Window:
             left = rect.right + 8
 
     def _status(self) -> tuple[str, Colour]:
-        if self.film is not None:
-            seconds = int(self.film.frames / self.view.rate) if self.view is not None and self.view.rate else 0
+        if self.clip is not None:
+            seconds = int(self._clock() - self._recording_since_s)
             return f"recording {seconds // 60}:{seconds % 60:02d}", ALARM
         if self.failure:
             return "ended", ALARM

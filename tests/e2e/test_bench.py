@@ -14,8 +14,9 @@ import pytest
 import torch
 
 from eddyline import measure_npcs
+from eddyline.errors import LaunchError
 from eddyline.testing import MAX_VIEWS, ScriptedRuntime
-from eddyline_runtime.bench import npcs, saves, views
+from eddyline_runtime.bench import npcs, processes, saves, views
 from eddyline_runtime.bench.stream import ORDER, percentile
 from eddyline_runtime.cli import main
 from eddyline_runtime.weights import load_world
@@ -95,6 +96,11 @@ def test_the_bench_of_npcs_tells_who_was_let_in_what_each_view_showed_and_what_c
 def test_a_world_that_is_not_there_ends_the_bench_with_one_line(capsys):
     assert main(["bench", "stream", "--model", "nowhere"]) == 2
     assert "before it was ready" in capsys.readouterr().err
+
+
+def test_a_client_that_is_stuck_is_ended_and_said():
+    with pytest.raises(LaunchError, match=r"not done after 0\.01 s"):
+        processes.client_process("eddyline.measure", "tcp://127.0.0.1:1", ["--seconds", "1"], limit_s=0.01)
 
 
 def test_the_bench_of_views_has_a_row_for_each_count_of_each_profile(tmp_path, capsys):

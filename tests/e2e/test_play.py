@@ -22,6 +22,7 @@ from eddyline import cli, protocol, testing
 from eddyline.doctor import why_no_display
 from eddyline.errors import DisplayError, RecordingError
 from eddyline.film import Film
+from eddyline.install import install_hint
 from eddyline.play import open_window, play
 from eddyline.reel import DIORAMA_SCRIPT, Step, film_script, script_for
 from eddyline.sheet import SheetPicture, contact_sheet, save_sheet
@@ -59,6 +60,18 @@ def texts_of(
     return [message.text for message in came if isinstance(message, protocol.Event | protocol.Prompt | protocol.Cut)]
 
 
+def watch(window: Window, frames: int) -> None:
+    """Turn until so many frames more were shown."""
+    seen: set[int] = set()
+
+    def enough() -> bool:
+        frame = window.turn([]) and window.view is not None and window.view.frame()
+        seen.update([frame.index] if frame else [])
+        return len(seen) > frames
+
+    wait_until(enough)
+
+
 @pytest.fixture
 def scripted() -> Iterator[ScriptedRuntime]:
     with ScriptedRuntime(height=HEIGHT, width=WIDTH, fps=30, chunk_frames=4, silence_s=PATIENCE_S) as runtime:
@@ -74,7 +87,6 @@ def window(scripted: ScriptedRuntime, tmp_path: Path) -> Iterator[Window]:
         window = Window(screen, runtime, PlayOptions(out=tmp_path / "out", prompt="a red room"))
         wait_until(lambda: window.turn([]) and window.view is not None and window.view.frame() is not None)
         yield window
-        window.close()
     pygame.quit()
 
 
@@ -122,12 +134,12 @@ def test_an_empty_line_sends_nothing(window: Window, scripted: ScriptedRuntime) 
 def test_letters_are_text_with_the_focus_and_keys_without_it(window: Window) -> None:
     window.turn([key(pygame.K_r), *typed("r"), key_up(pygame.K_r)])
     assert window.line.text == "r"
-    assert window.film is None
+    assert window.clip is None
     window.turn([key(pygame.K_BACKSPACE), key_up(pygame.K_BACKSPACE), key(pygame.K_ESCAPE)])
     assert not window.line.has_focus
     window.turn([key(pygame.K_r), *typed("r"), key_up(pygame.K_r)])
     assert window.line.text == ""
-    assert window.film is not None
+    assert window.clip is not None
     window.turn([key(pygame.K_RETURN), key_up(pygame.K_RETURN)])
     assert window.line.has_focus
 
@@ -146,22 +158,23 @@ def test_suggestions_are_completed_by_tab_and_by_a_click(window: Window) -> None
 
 def test_a_film_is_recorded_between_two_presses(window: Window) -> None:
     window.turn([key(pygame.K_r, pygame.KMOD_LCTRL), key_up(pygame.K_r)])
-    assert window.film is not None
-    film = window.film
-    wait_until(lambda: window.turn([]) and film.frames >= 20)
+    clip = window.clip
+    assert clip is not None
+    watch(window, 20)
     window.turn([key(pygame.K_r, pygame.KMOD_LCTRL), key_up(pygame.K_r)])
-    assert window.film is None
-    assert len(frames_of(film.path)) == film.frames
-    assert [file.suffix for file in film.path.parent.iterdir()] == [".mp4"], "nothing unfinished is left"
+    assert window.clip is None
+    assert len(frames_of(clip.path)) == clip.frames >= 20
+    assert [file.suffix for file in clip.path.parent.iterdir()] == [".mp4"], "nothing unfinished is left"
+    assert any(clip.path.name in line for line in window.news())
 
 
-def test_a_film_is_finished_when_the_window_closes(window: Window) -> None:
+def test_a_film_is_finished_when_the_runtime_is_closed(window: Window) -> None:
     window.turn([key(pygame.K_r, pygame.KMOD_LCTRL)])
-    film = window.film
-    assert film is not None
-    wait_until(lambda: window.turn([]) and film.frames >= 3)
-    window.close()
-    assert len(frames_of(film.path)) == film.frames
+    clip = window.clip
+    assert clip is not None
+    watch(window, 3)
+    window.runtime.close()
+    assert len(frames_of(clip.path)) == clip.frames >= 3
 
 
 def test_f12_saves_pictures_under_names_of_their_own(window: Window, tmp_path: Path) -> None:
@@ -177,8 +190,11 @@ def test_f12_saves_pictures_under_names_of_their_own(window: Window, tmp_path: P
 def test_files_that_cannot_be_written_are_told_in_the_window(window: Window, tmp_path: Path) -> None:
     (tmp_path / "out").write_text("a file where the folder should be")
     before = pygame.image.tobytes(window.screen, "RGB")
-    window.turn([key(pygame.K_F12), key(pygame.K_r, pygame.KMOD_LCTRL)])
-    assert window.film is None
+    window.turn([key(pygame.K_F12)])
+    assert any("cannot be written" in line for line in window.news())
+    window.turn([key(pygame.K_r, pygame.KMOD_LCTRL)])
+    wait_until(lambda: window.turn([]) and window.clip is None)
+    assert any(line.startswith("recording") and "failed" in line for line in window.news())
     assert pygame.image.tobytes(window.screen, "RGB") != before
 
 
@@ -461,7 +477,7 @@ def test_a_missing_extra_is_named_with_the_command_that_brings_it(
     find = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "av" else find(name))
     assert cli.main(["play"]) == 1
-    assert capsys.readouterr().err == "eddyline play needs av; run: pip install 'eddyline[play]'\n"
+    assert capsys.readouterr().err == f"eddyline play needs av; run: {install_hint('play')}\n"
 
 
 def test_the_command_starts_without_the_heavy_packages() -> None:

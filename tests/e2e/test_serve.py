@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from eddyline.install import install_hint
 from eddyline.testing import check_runtime
 from eddyline_runtime.cli import main
 from eddyline_runtime.model.codec import Codec
@@ -232,7 +233,7 @@ def test_a_taken_port_is_told_before_a_model_is_loaded(capsys):
 
 def test_a_machine_without_torch_is_told_what_to_install(capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", None)
-    assert 'torch is not installed; run: pip install "eddyline[runtime]"' in serve(capsys=capsys)
+    assert f"torch is not installed; run: {install_hint('runtime')}" in serve(capsys=capsys)
 
 
 @pytest.mark.parametrize("share", ["0", "-1", "nan", "much"])

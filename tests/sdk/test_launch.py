@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import pytest
 
 import eddyline
 from eddyline.errors import LaunchError, OptionError
+from eddyline.install import install_hint
 from eddyline.launch import _Launcher
 from eddyline.link import Link
 from eddyline.notes import ConnectionLost, ConnectionRegained, Progress, RuntimeGone, RuntimeStopped
@@ -179,7 +181,7 @@ def test_without_what_the_runtime_needs_launch_says_what_to_install(
 
     find: Callable[[str], object] = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == package else find(name))
-    with pytest.raises(LaunchError, match=rf"no {package}.*pip install 'eddyline\[runtime\]'"):
+    with pytest.raises(LaunchError, match=rf"no {package}.*{re.escape(install_hint('runtime'))}"):
         eddyline.launch()
 
 

@@ -12,6 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from eddyline_runtime.arguments import positive
+
 _WHAT = {
     "stream": "one view as a game sees it, through the real socket",
     "npcs": "many viewpoints beside a game of 60 Hz, through the real socket",
@@ -31,26 +33,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         bench.add_argument("--model", default="diorama", help="a world's name, or its folder")
         bench.add_argument("--random-weights", action="store_true", help="seeded noise instead of weights")
         bench.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, ...")
-        bench.add_argument("--threads", type=_positive, help="CPU threads of the model")
+        bench.add_argument("--threads", type=positive, help="CPU threads of the model")
     for name, bench in benches.items():
         default = "all of them" if name == "views" else "the world's own"
         bench.add_argument("--profile", help=f"smooth or responsive (default: {default})")
     benches["stream"].add_argument("--seconds", type=float, default=40.0, help="of paced stream to watch")
-    benches["npcs"].add_argument("--views", type=_positive, default=4, help="viewpoints (default: 4)")
+    benches["npcs"].add_argument("--views", type=positive, default=4, help="viewpoints (default: 4)")
     benches["npcs"].add_argument("--stride", type=int, choices=(1, 2, 4), default=4, help="of each (default: 4)")
     benches["npcs"].add_argument("--seconds", type=float, default=20.0, help="to watch them")
     benches["views"].add_argument(
         "--views", type=_counts, default=(1, 2, 4, 8), metavar="N,N,...", help="how many (default: 1,2,4,8)"
     )
-    benches["views"].add_argument("--rounds", type=_positive, default=15, help="ticks of each count, in turns")
-    benches["networks"].add_argument("--rounds", type=_positive, default=30, help="turns of each")
-    benches["model"].add_argument("--views", type=_positive, default=8, help="batches of 1 to so many (default: 8)")
-    benches["model"].add_argument("--ticks", type=_positive, default=10, help="timed ticks of each batch")
+    benches["views"].add_argument("--rounds", type=positive, default=15, help="ticks of each count, in turns")
+    benches["networks"].add_argument("--rounds", type=positive, default=30, help="turns of each")
+    benches["model"].add_argument("--views", type=positive, default=8, help="batches of 1 to so many (default: 8)")
+    benches["model"].add_argument("--ticks", type=positive, default=10, help="timed ticks of each batch")
     for name in ("model", "stream"):
         benches[name].add_argument(
             "--linears", choices=("plain", "fp8"), default="plain", help="fp8: large matrix products in FP8, row by row"
         )
-    benches["saves"].add_argument("--count", type=_positive, default=1000, help="snapshots taken and gone on from")
+    benches["saves"].add_argument("--count", type=positive, default=1000, help="snapshots taken and gone on from")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -65,12 +67,5 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{number} is below 1")
-    return number
-
-
 def _counts(text: str) -> tuple[int, ...]:
-    return tuple(sorted({_positive(part) for part in text.split(",")}))
+    return tuple(sorted({positive(part) for part in text.split(",")}))

@@ -12,10 +12,10 @@ from typing import Any
 from tqdm import tqdm
 
 from eddyline.errors import ConfigError
+from eddyline.measure import peak_mb
 from eddyline_runtime.bench.processes import client_process, runtime_process, serve_arguments
 from eddyline_runtime.bench.served import here
 from eddyline_runtime.bench.stream import percentile
-from eddyline_runtime.machine import peak_mb
 
 CLIENT = "eddyline.measure_npcs"
 TURN_MS = 1000 / 60

@@ -11,6 +11,9 @@ from typing import Any
 from eddyline.errors import LaunchError
 
 STOP_S = 10.0
+CLIENT_S = 1200.0
+"""The client may take so long. It gives up by itself on a runtime that makes nothing, which is sooner unless the client
+itself is stuck."""
 
 
 def serve_arguments(arguments: argparse.Namespace) -> list[str]:
@@ -51,14 +54,20 @@ def _ready(process: "subprocess.Popen[str]") -> tuple[str, str]:
     raise LaunchError(f"the runtime ended with status {process.wait()} before it was ready; its last words are above")
 
 
-def client_process(module: str, endpoint: str, arguments: Sequence[str]) -> dict[str, Any]:
-    """The SDK in a process of its own, which runs a module of it; what it measured.
+def client_process(
+    module: str, endpoint: str, arguments: Sequence[str], *, limit_s: float = CLIENT_S
+) -> dict[str, Any]:
+    """The SDK in a process of its own, which runs a module of it; what it measured within `limit_s`.
 
     Raises:
-        LaunchError: it ended before its time.
+        LaunchError: it ended before its time, or did not end.
     """
     command = [sys.executable, "-m", module, *arguments]
-    done = subprocess.run(command, input=endpoint + "\n", stdout=subprocess.PIPE, text=True, check=False)
+    given = endpoint + "\n"
+    try:
+        done = subprocess.run(command, input=given, stdout=subprocess.PIPE, text=True, check=False, timeout=limit_s)
+    except subprocess.TimeoutExpired as error:
+        raise LaunchError(f"the client was not done after {limit_s:g} s and was ended; is the machine idle?") from error
     if done.returncode:
         raise LaunchError(f"the client ended with status {done.returncode}; its last words are above")
     result: dict[str, Any] = json.loads(done.stdout)

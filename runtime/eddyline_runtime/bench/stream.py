@@ -13,8 +13,8 @@ from typing import Any
 from tqdm import tqdm
 
 from eddyline.errors import ConfigError
+from eddyline.measure import peak_mb
 from eddyline_runtime.bench.processes import client_process, runtime_process, serve_arguments
-from eddyline_runtime.machine import peak_mb
 
 CLIENT = "eddyline.measure"
 PERCENTILES = {"frame_call_us": (50, 99), "event_call_us": (50, 99)}

@@ -13,6 +13,7 @@ from datetime import date
 from pathlib import Path
 
 from eddyline.errors import OptionError
+from eddyline_runtime.arguments import positive
 from eddyline_runtime.evaluation.evaluate import (
     PARTS,
     QUICK,
@@ -59,8 +60,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--rivals", type=_words, metavar="NAME,NAME", help=f"ways of streaming to compare with, or {', '.join(GROUPS)}"
     )
     parser.add_argument("--seeds", type=_numbers, metavar="N,N", help="adherence is measured under each (default: 0,1)")
-    parser.add_argument("--limit", type=_positive, metavar="N", help="only so many items of each suite")
-    parser.add_argument("--drift-streams", type=_positive, metavar="N", help="streams of ten minutes (default: 4)")
+    parser.add_argument("--limit", type=positive, metavar="N", help="only so many items of each suite")
+    parser.add_argument("--drift-streams", type=positive, metavar="N", help="streams of ten minutes (default: 4)")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -179,10 +180,3 @@ def _numbers(text: str) -> tuple[int, ...]:
     if not numbers or min(numbers) < 0:
         raise argparse.ArgumentTypeError(f"{text!r} is no list of numbers from 0 on, such as 0,1")
     return numbers
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{number} is below 1")
-    return number

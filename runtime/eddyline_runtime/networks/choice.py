@@ -18,6 +18,7 @@ from pathlib import Path
 import torch
 
 from eddyline.errors import ConfigError
+from eddyline.install import install_hint
 from eddyline_runtime.networks.compiled import CompiledStreamDiT, ConversionError, compile_codec, compile_streamdit
 from eddyline_runtime.networks.difference import codec_difference, streamdit_difference
 from eddyline_runtime.networks.fp8 import in_fp8
@@ -79,7 +80,7 @@ def _unavailable(world: World) -> str | None:
     if parameter.dtype not in STREAMDIT_TOLERANCE:
         return f"it is for float32 and bfloat16, and the networks are {parameter.dtype}"
     if find_spec("openvino") is None:
-        return 'it is not installed (pip install "eddyline[openvino]")'
+        return f"it is not installed ({install_hint('openvino')})"
     count = sum(p.numel() for p in world.model.parameters())
     return f"it takes up to {MAX_PARAMETERS} parameters, StreamDiT has {count}" if count > MAX_PARAMETERS else None
 

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eddyline.errors import TrainingError
+from eddyline.install import install_hint
 from eddyline.recording import Clip, RecordingInfo
 
 SUFFIXES = {".mp4", ".mkv", ".webm", ".mov", ".avi"}
@@ -103,7 +104,7 @@ def decode_video(path: Path, *, fps: float, height: int, width: int) -> NDArray[
     try:
         import av  # only those who train on videos need it
     except ImportError as error:
-        raise TrainingError(f'videos need PyAV ({error}); run: pip install "eddyline[train]"') from error
+        raise TrainingError(f"videos need PyAV ({error}); run: {install_hint('train')}") from error
 
     frames: list[NDArray[np.uint8]] = []
     shown: av.VideoFrame | None = None

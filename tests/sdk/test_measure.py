@@ -1,0 +1,57 @@
+"""What the benchmark's client counts, and that it gives up on a runtime that makes nothing more."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from eddyline import measure
+from eddyline.client import Runtime
+from eddyline.errors import EddylineError
+
+
+class Watched:
+    """A runtime whose one view has a new frame every `every_s` seconds, `frames` of them; time passes as it is
+    slept."""
+
+    world = SimpleNamespace(fps=16.0)
+
+    def __init__(self, *, every_s: float, frames: int) -> None:
+        self.now_s = 100.0
+        self._every_s, self._frames, self._shown = every_s, frames, -1
+
+    @contextmanager
+    def open_view(self, prompt: str, *, seed: int) -> Iterator[Any]:
+        yield self
+
+    def frame(self) -> Any:
+        index = min(int((self.now_s - 100.0) / self._every_s), self._frames - 1)
+        is_new, self._shown = index > self._shown, index
+        return SimpleNamespace(index=index, made_s=100.0 + index * self._every_s, is_new=is_new)
+
+    def poll(self) -> None:
+        pass
+
+    def sleep(self, seconds: float) -> None:
+        self.now_s += seconds
+
+
+def counted(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
+    clock = SimpleNamespace(perf_counter=lambda: watched.now_s, sleep=watched.sleep)
+    monkeypatch.setattr(measure, "time", clock)
+    return measure.count_frames(cast(Runtime, watched), 240.0)
+
+
+def test_a_runtime_that_dies_after_its_first_frames_ends_the_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    watched = Watched(every_s=1.0, frames=3)
+    with pytest.raises(EddylineError, match="a further frame did not come within 120 s"):
+        counted(watched, monkeypatch)
+    assert watched.now_s < 100.0 + 3.0 + 2 * measure.PATIENCE_S
+
+
+def test_a_slow_runtime_is_counted_to_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert counted(Watched(every_s=80.0, frames=100), monkeypatch) == {"real_time_factor": 1 / 80.0 / 16.0}
