@@ -7,10 +7,9 @@ CHANGE = 0.5
 """So far must an axis move to count as changed: a stick that glides is followed without help."""
 
 
-def action_vector(keys: Mapping[str, float], action_names: Sequence[str]) -> tuple[tuple[float, ...], int]:
-    """Held keys as one number per action of the world, and how many of the keys it does not have."""
-    known = {name: value for name, value in keys.items() if name in action_names}
-    return tuple(known.get(name, 0.0) for name in action_names), len(keys) - len(known)
+def action_vector(keys: Mapping[str, float], action_names: Sequence[str]) -> tuple[float, ...]:
+    """Held keys as one number per action of the world; keys that it does not have are ignored."""
+    return tuple(keys.get(name, 0.0) for name in action_names)
 
 
 @dataclass(frozen=True)

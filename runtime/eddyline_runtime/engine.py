@@ -308,7 +308,7 @@ class Engine:
         pending = tuple(prompts.due_at_once(wish) for wish in state.words.pending)
         revived = self._revived(moment, view=view, epoch=state.epoch + 1, pending=pending)
         revived.timeline = scheduling.take_back(timeline, at_s)
-        revived.paused, revived.parked, revived.unknown_keys = state.paused, state.parked, state.unknown_keys
+        revived.paused, revived.parked = state.paused, state.parked
         revived.actions, revived.bookmarks = state.actions, state.bookmarks
         revived.last_epoch, revived.epoch_start = (state.epoch, state.epoch_start), revived.timeline.made
         history.move(revived.timeline.made - frame)
@@ -360,10 +360,8 @@ class Engine:
         return None if note is None else Told(view, state.epoch, note)
 
     def act(self, view: int, keys: dict[str, float]) -> None:
-        """Set the held keys and axes; what the world has no action for is counted and ignored."""
-        state = self._views[view]
-        state.actions, unknown = action_vector(keys, self.world.card.action_names)
-        state.unknown_keys += unknown
+        """Set the held keys and axes; what the world has no action for is ignored."""
+        self._views[view].actions = action_vector(keys, self.world.card.action_names)
 
     def rest(self, view: int, *, at_s: float, paused: bool | None = None, parked: bool | None = None) -> Rested:
         """Pause or park a view, or let it go on. A resting view costs nothing; its playhead stands still.

@@ -39,11 +39,6 @@ class History:
         self._moments: deque[_Past] = deque(maxlen=math.ceil(seconds / chunk_s) + 3)
         self._chunks: deque[_Made] = deque(maxlen=NEWEST_CHUNKS)
 
-    @property
-    def held(self) -> tuple[int, int]:
-        """How many moments and chunks are remembered."""
-        return len(self._moments), len(self._chunks)
-
     def add_moment(self, moment: Moment, *, frame: int) -> None:
         """Remember where the view stands before `frame` is made; what was remembered of that frame is forgotten."""
         while self._moments and self._moments[-1].frame == frame:

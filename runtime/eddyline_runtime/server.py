@@ -83,8 +83,6 @@ class Server:
         self._router = self._context.socket(zmq.ROUTER)
         self._by_routing: dict[bytes, Client] = {}
         self._stopping = False
-        self.bad_messages = 0
-        """Messages that were answered with an error because they could not be read."""
 
     def bind(self) -> str:
         """Listen; returns the endpoint with its real port.
@@ -153,7 +151,6 @@ class Server:
                     kind = message.__struct_config__.tag
                     raise TooLargeError(f"a message of {len(parts)} parts; {kind} has {wanted}")
             except (ProtocolError, VersionError) as error:
-                self.bad_messages += 1
                 self._answer(routing, protocol.error_of(error))
                 continue
             if isinstance(message, protocol.Hello):

@@ -107,8 +107,6 @@ class ViewState:
     parked: bool = False
     bookmarks: Mapping[str, Bookmark] = field(default_factory=dict)
     """The places it can return to, by name; replaced as a whole."""
-    unknown_keys: int = 0
-    """Held keys the world has no action for; they are ignored."""
     epoch_start: int = 0
     """Frames of the timeline before this epoch."""
     last_epoch: tuple[int, int] = (0, 0)

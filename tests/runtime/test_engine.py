@@ -200,17 +200,16 @@ def test_a_cut_with_a_seed_dreams_what_a_view_of_that_seed_dreams_in_that_epoch(
         np.testing.assert_array_equal(ours.frames, theirs.frames)
 
 
-def test_held_keys_change_the_next_chunk_and_unknown_ones_are_counted(start):
+def test_held_keys_change_the_next_chunk_and_unknown_ones_are_ignored(start):
     streams = []
     for keys in ({}, {"ArrowLeft": 1.0}, {"F13": 1.0, "KeyQ": 0.5}):
         run = start()
-        state = run.engine.open_view(1, prompt="a red fox", seed=7)
+        run.engine.open_view(1, prompt="a red fox", seed=7)
         run.until_chunks(1)
         run.engine.act(1, keys)
         streams.append(run.until_chunks(1)[0].latents)
     assert not torch.equal(streams[0], streams[1])
     assert torch.equal(streams[0], streams[2])
-    assert state.unknown_keys == 2
 
 
 def test_a_resting_view_costs_nothing_and_goes_on_where_it_was(lockstep):

@@ -8,12 +8,13 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.runtime.openings import warm_start
 from torch import Tensor
 
 from eddyline_runtime.config import Partition
 from eddyline_runtime.flow.buffer import shift
 from eddyline_runtime.flow.partition import slot_tau, tick_tau
-from eddyline_runtime.flow.sampler import Opening, VelocityFn, advance_openings, denoise_tick, guided, warm_start
+from eddyline_runtime.flow.sampler import Opening, VelocityFn, advance_openings, denoise_tick, guided
 
 SHAPE = (2, 2, 3)
 PARTITIONS = [

@@ -287,7 +287,10 @@ def test_shapes_in_signatures_are_true() -> None:
             latents = torch.stack([noise.noise_latents(seed=s, epoch=0, first_index=0, frames=frames, shape=(4, 4, 6))
                                    for s in (0, 1)])
             field = lambda x, tau: sampler.guided(model(x, tau, words), model(x, tau, words), 2.0)
-            latents = sampler.denoise_tick(field, sampler.warm_start(field, latents, cut), cut)
+            opened = [sampler.Opening(row, cut) for row in latents]
+            while not opened[0].complete:
+                sampler.advance_openings(opened, field)
+            latents = sampler.denoise_tick(field, torch.stack([opening.slots() for opening in opened]), cut)
             clean, latents = buffer.shift(latents, cut, torch.randn(2, cut.chunk_frames, 4, 4, 6))
             drawn = loss.flow_sample(latents, [cut, cut], torch.Generator())
             drawn = loss.flow_sample(latents, [cut, cut], torch.Generator(), denoise_steps=4)

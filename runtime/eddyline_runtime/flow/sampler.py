@@ -119,13 +119,3 @@ def advance_openings(openings: Sequence[Opening], velocity_fn: VelocityFn) -> No
     tau = torch.tensor([opening.tau for opening in openings]).to(latents)[:, None].expand(-1, latents.shape[1])
     for opening, velocity in zip(openings, velocity_fn(latents, tau), strict=True):
         opening.advance(velocity)
-
-
-def warm_start(
-    velocity_fn: VelocityFn, noise: Float[Tensor, "B F C Y X"], partition: Partition
-) -> Float[Tensor, "B F C Y X"]:
-    """Fill the slots of whole buffers at once: an `Opening` for each row, until it is complete."""
-    openings = [Opening(row, partition) for row in noise]
-    while not openings[0].complete:
-        advance_openings(openings, velocity_fn)
-    return torch.stack([opening.slots() for opening in openings])
