@@ -8,6 +8,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.runtime.openings import warm_start
 from torch import Tensor
 
 from eddyline_runtime.config import Partition

@@ -140,7 +140,7 @@ def _before(arguments: argparse.Namespace, subject: Subject, plan: Plan, names: 
     """An evaluation without a figure, or, for some parts only, the one that was written."""
     goes_on = arguments.only and arguments.json is not None and arguments.json.exists()
     written = read_evaluation(arguments.json) if goes_on else None
-    parts = {*names, *(written.made.seconds if written else ())} if arguments.only else set()
+    parts = set(names if arguments.only else ()) | set(written.made.seconds if written else ())
     command = _command(arguments, subject, plan, parts)
     fresh = Evaluation(
         world=subject.world.card.name,
