@@ -76,14 +76,6 @@ def gaussian(mean: float, deviation: float) -> VelocityFn:
     return velocity
 
 
-def warm_start(velocity_fn: VelocityFn, noise: Tensor, partition: Partition) -> Tensor:
-    """Whole buffers, [batch, frames, ...]: an `Opening` for each row of noise, until it is complete."""
-    openings = [Opening(row, partition) for row in noise]
-    while not openings[0].complete:
-        advance_openings(openings, velocity_fn)
-    return torch.stack([opening.slots() for opening in openings])
-
-
 @every_partition
 def test_gaussian_data_comes_out_with_its_mean_and_deviation(partition: Partition) -> None:
     """Every emitted frame is the Euler solution of the one-dimensional flow, near mean + deviation * noise."""
