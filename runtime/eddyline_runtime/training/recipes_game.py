@@ -103,8 +103,8 @@ def game() -> Recipe:
         stride_share=0.05,
         max_clips=2400,
         profiles={
-            "smooth": config.smooth(),
-            "responsive": config.responsive(),
+            name: replace(profile, action_guidance_scale=3.0, opening_steps=(4, 1, 1, 1))
+            for name, profile in (("smooth", config.smooth()), ("responsive", config.responsive()))
         },
         default_profile="responsive",
     )
