@@ -49,6 +49,7 @@ def test_the_text_is_of_this_version_and_names_the_limits() -> None:
         protocol.MAX_CLIENT_HEADER_BYTES,
         protocol.MAX_HEADER_BYTES,
         protocol.MAX_PAYLOAD_BYTES,
+        protocol.MAX_SNAPSHOT_HEADER_BYTES,
         protocol.MAX_CREDITS,
         protocol.MAX_PHRASES,
     )
