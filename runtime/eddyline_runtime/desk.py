@@ -265,7 +265,7 @@ class Desk:
         try:
             moment = read_snapshot(data, card).moment
         except SnapshotError as error:
-            client.tell(ErrorMessage(code="bad_snapshot", message=str(error)[:4096], view=message.view))
+            client.tell(ErrorMessage(code="bad_snapshot", message=str(error)[: protocol.MAX_NOTE], view=message.view))
             return
         profile_name = next(name for name, profile in card.profiles.items() if profile == moment.profile)
         refusal = self._no_room(message.view, profile_name, moment.stride)
@@ -429,10 +429,9 @@ class Desk:
                 self._runner.post(requests.Say(view=handle, wish=wish))
 
     def _save(self, seat: ClientView, number: int) -> None:
-        client, view = seat.client, seat.view
-        if view.saving or any(payload is not None for _, payload in client.outbox):
-            text = "a snapshot is on its way already; ask again when it has come"
-            client.tell(ErrorMessage(code="not_yet", message=text, view=seat.number, id=number))
+        view = seat.view
+        if view.saving or any(payload is not None for _, payload in seat.client.outbox):
+            _tell_not_yet(seat, number, "a snapshot is on its way already; ask again when it has come")
             return
         view.saving, handle, at_s = True, view.handle, self._clock()
         self._runner.post(lambda engine: [engine.save_view(handle, number, at_s=at_s)])
@@ -468,19 +467,26 @@ class Desk:
             case Rewound():
                 for seat in view.seats:
                     seat.ring.clear()
-            case Saved(id=number, snapshot=snapshot):
-                client, view.saving = view.owner.client, False
-                if snapshot is None:
-                    text = "the scene is still beginning; ask again once it shows its first frame"
-                    client.tell(ErrorMessage(code="not_yet", message=text, view=view.owner.number, id=number))
-                else:
-                    header = protocol.SnapshotHeader(id=number, view=view.owner.number)
-                    client.tell(header, write_snapshot(snapshot, self._card))
+            case Saved():
+                view.saving = False
+                self._hand_over(view.owner, outcome)
             case Told():
                 self._answer(view, outcome)
             case ViewStatus():
                 for seat in view.seats:
                     seat.client.tell(answers.status(seat.number, outcome, dropped=seat.ring.dropped))
+
+    def _hand_over(self, seat: ClientView, saved: Saved) -> None:
+        """Whoever asked for a snapshot gets it, or is told why it cannot be taken now."""
+        if saved.snapshot is None:
+            _tell_not_yet(seat, saved.id, "the scene is still beginning; ask again once it shows its first frame")
+            return
+        try:
+            data = write_snapshot(saved.snapshot, self._card)
+        except SnapshotError as error:
+            _tell_not_yet(seat, saved.id, str(error))
+            return
+        seat.client.tell(protocol.SnapshotHeader(id=saved.id, view=seat.number), data)
 
     def _answer(self, view: ServedView, told: Told) -> None:
         """Words have news: whoever said them is told."""
@@ -507,6 +513,11 @@ def _tell_shared(seat: ClientView) -> None:
     """Whoever watches is told whether it may steer."""
     if seat.watches:
         seat.client.tell(protocol.ViewShared(view=seat.number, shared=seat.view.shared))
+
+
+def _tell_not_yet(seat: ClientView, number: int, text: str) -> None:
+    """The snapshot that was asked for under this number cannot be taken now."""
+    seat.client.tell(ErrorMessage(code="not_yet", message=text, view=seat.number, id=number))
 
 
 _OWNERS = (protocol.SaveView, protocol.ShareView, protocol.Pause, protocol.Resume)

@@ -396,7 +396,8 @@ class Engine:
         candidates = self._candidates(self._clock())
         if candidates and not self.config.paced:
             return self._clock()
-        return scheduling.start_s(candidates, self._expected(), margin_s=self.config.margin_s)
+        config = self.config
+        return scheduling.start_s(candidates, self._expected(), margin_s=config.margin_s, max_batch=config.max_batch)
 
     @torch.inference_mode()
     def prepare(self) -> bool:

@@ -240,6 +240,7 @@ def begin_tick(words: Words, frames: TickFrames) -> tuple[Words, list[Note]]:
                 first_full_frame=frames.entry if enters else None,
             )
         )
+    live = live[-MAX_EVENTS:]  # a rewind brings back those of then, beside those that wait now
     entering = Slot(prompt, tuple(event.text for event in live))
     slots[len(slots) - words.chunk_frames :] = [entering] * words.chunk_frames
     pending = tuple(wish for wish in words.pending if not _is_due(wish, frames))

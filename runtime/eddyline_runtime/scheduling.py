@@ -5,6 +5,8 @@ tick starts just in time, so that its chunk is done a margin before the playhead
 the timeline back: the playhead waits at the last frame.
 """
 
+import math
+from collections import Counter
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
@@ -79,15 +81,19 @@ class Candidate:
     """Views of one group are one batch: equal partition, shape and guidance."""
 
 
-def start_s(candidates: Iterable[Candidate], cost_s: dict[Hashable, float], *, margin_s: float) -> float | None:
+def start_s(
+    candidates: Iterable[Candidate], cost_s: dict[Hashable, float], *, margin_s: float, max_batch: int
+) -> float | None:
     """The last moment at which the next tick can start so that nobody waits; None without candidates.
 
-    Every group may have to be ticked before the most urgent one is done, so all their costs count.
+    Every group may have to be ticked before the most urgent one is done, one of more than `max_batch` views several
+    times, so all their costs count.
     """
     pool = list(candidates)
     if not pool:
         return None
-    total = sum(cost_s.get(group, 0.0) for group in {candidate.group for candidate in pool})
+    views = Counter(candidate.group for candidate in pool)
+    total = sum(cost_s.get(group, 0.0) * math.ceil(count / max_batch) for group, count in views.items())
     return min(candidate.deadline_s for candidate in pool) - total - margin_s
 
 
@@ -99,7 +105,7 @@ def choose(
     A view joins the batch of its group when its own start is less than a quarter of its chunk away: it runs ahead by
     that much at most, and saves a tick of its own.
     """
-    begin = start_s(candidates, cost_s, margin_s=margin_s)
+    begin = start_s(candidates, cost_s, margin_s=margin_s, max_batch=max_batch)
     if begin is None or now_s < begin:
         return []
     slack_s = now_s - begin

@@ -144,6 +144,11 @@ class Server:
                 routing, *parts = self._router.recv_multipart(zmq.NOBLOCK)
             except zmq.Again:
                 return
+            client = self._by_routing.get(routing)
+            if client is not None and client.routing != routing:
+                client = None  # it is away, or came back by another connection
+            if client is not None:
+                client.heard_s = self._clock()  # whatever it says shows that it is there
             try:
                 message = protocol.decode_client_message(parts[0])
                 wanted = 2 if isinstance(message, protocol.RestoreView) else 1
@@ -156,12 +161,10 @@ class Server:
             if isinstance(message, protocol.Hello):
                 self._let_in(routing, message)
                 continue
-            client = self._by_routing.get(routing)
-            if client is None or client.routing != routing:
+            if client is None:
                 text = f"{message.__struct_config__.tag} came before HELLO; say HELLO on every connection"
                 self._answer(routing, ErrorMessage(code="hello_first", message=text))
                 continue
-            client.heard_s = self._clock()
             if isinstance(message, protocol.RestoreView):
                 self._desk.restore(client, message, parts[1])
             else:
@@ -178,7 +181,10 @@ class Server:
             text = "another connection said HELLO with this client's token; use one connection for each token"
             self._answer(before, ErrorMessage(code="replaced", message=text))
         answer.heard_s = self._clock()
-        self._by_routing = {other: client for other, client in self._by_routing.items() if client.routing is not None}
+        gone = self._by_routing.get(routing)
+        if gone is not None and gone is not answer and gone.routing == routing:
+            self._desk.vanish(gone)  # the connection speaks for another client now
+        self._by_routing = {other: client for other, client in self._by_routing.items() if client.routing == other}
         self._by_routing[routing] = answer
 
     # ---- out
@@ -250,7 +256,7 @@ class Server:
         )
         for client in self._desk.clients.values():
             self._flush(client)
-            self._answer(client.routing, ErrorMessage(code="shutting_down", message=why))
+            self._answer(client.routing, ErrorMessage(code="shutting_down", message=why[: protocol.MAX_NOTE]))
         self._router.close()
         self._context.term()
         self._wake_in.close()

@@ -5,10 +5,13 @@ A safetensors file, so that reading it runs nothing. Its tensors are `latents` a
 `bookmarked_decoded` [P, 1, 1, C, Y, X] are of the view's P bookmarks (see `view.Bookmark`). Its metadata is `format`,
 `moment` (JSON) and `sha256` of all the rest. The moment names the world's weights: another world's numbers mean
 something else.
+
+The digest tells what was changed by accident. Anybody can write one that fits, so all else is checked, too: from
+whatever passes the engine can go on, the wire can say it, and `write_snapshot` can write it again.
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
@@ -21,6 +24,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from eddyline.errors import ConfigError, SnapshotError
+from eddyline.protocol import MAX_SEED, MAX_SNAPSHOT_HEADER_BYTES, MAX_TEXT_BYTES
 from eddyline_runtime.actions import ActionChange
 from eddyline_runtime.bookmarks import MAX_BOOKMARKS
 from eddyline_runtime.config import Partition, Profile
@@ -32,12 +36,15 @@ from eddyline_runtime.view import Bookmark, NoiseKey, Unshown
 from eddyline_runtime.weights import WorldCard
 
 FORMAT = "eddyline-snapshot"
-TENSORS = {"latents", "decoded", "frames", "bookmarked_latents", "bookmarked_decoded"}
+TENSORS = {
+    "latents": torch.float32,
+    "decoded": torch.float32,
+    "frames": torch.uint8,
+    "bookmarked_latents": torch.float16,
+    "bookmarked_decoded": torch.float32,
+}
+"""What kind of numbers each of its tensors holds."""
 VERSION = 4
-MAX_WORDS_BYTES = 1 << 20
-"""What the words of a moment may take; the rest of a snapshot's size is known."""
-
-_Text = Annotated[str, msgspec.Meta(max_length=4096)]
 
 
 @dataclass(frozen=True)
@@ -53,8 +60,8 @@ class _Part(msgspec.Struct, frozen=True):
     """Unshown frames of one chunk."""
 
     frames: Annotated[int, msgspec.Meta(ge=1)]
-    prompt: _Text
-    events: Annotated[tuple[_Text, ...], msgspec.Meta(max_length=MAX_EVENTS)]
+    prompt: str
+    events: Annotated[tuple[str, ...], msgspec.Meta(max_length=MAX_EVENTS)]
 
 
 class _Place(msgspec.Struct, frozen=True):
@@ -86,7 +93,7 @@ def max_snapshot_bytes(card: WorldCard) -> int:
     sizes = card.model
     latent = 4 * sizes.latent_channels * sizes.latent_height * sizes.latent_width
     picture = 3 * card.height * card.width * card.codec.frames_per_latent
-    return MAX_WORDS_BYTES + max(
+    return MAX_SNAPSHOT_HEADER_BYTES + max(
         latent * (1 + MAX_BOOKMARKS) * (profile.partition.buffer_frames + 1)
         + picture * NEWEST_CHUNKS * profile.partition.chunk_frames
         for profile in card.profiles.values()
@@ -94,7 +101,11 @@ def max_snapshot_bytes(card: WorldCard) -> int:
 
 
 def write_snapshot(snapshot: Snapshot, card: WorldCard) -> bytes:
-    """A snapshot of a view of the world with this card, as the bytes of a file."""
+    """A snapshot of a view of the world with this card, as the bytes of a file.
+
+    Raises:
+        SnapshotError: the view's words are too long for one.
+    """
     moment = snapshot.moment
     told = _Moment(
         version=VERSION,
@@ -119,7 +130,14 @@ def write_snapshot(snapshot: Snapshot, card: WorldCard) -> bytes:
         "bookmarked_decoded": _stacked([kept.decoded for kept in places], like=moment.decoded),
     }
     encoded = msgspec.json.encode(told).decode()
-    return save(tensors, {"format": FORMAT, "moment": encoded, "sha256": _digest(encoded, tensors)})
+    data = save(tensors, {"format": FORMAT, "moment": encoded, "sha256": _digest(encoded, tensors)})
+    header = int.from_bytes(data[:8], "little")
+    if header > MAX_SNAPSHOT_HEADER_BYTES:
+        raise SnapshotError(
+            f"the words that wait and are live take {header} bytes of a snapshot, which holds "
+            f"{MAX_SNAPSHOT_HEADER_BYTES}; ask again when some are over"
+        )
+    return data
 
 
 def read_snapshot(data: bytes, card: WorldCard) -> Snapshot:
@@ -132,12 +150,16 @@ def read_snapshot(data: bytes, card: WorldCard) -> Snapshot:
     if len(data) > limit:
         raise SnapshotError(f"a snapshot of {len(data)} bytes; those of this world have {limit} at most")
     metadata, tensors = _opened(data)
-    if metadata.get("format") != FORMAT or set(tensors) != TENSORS:
+    if metadata.get("format") != FORMAT or set(tensors) != set(TENSORS):
         raise SnapshotError(f"this is no snapshot of a view (format {metadata.get('format')!r}, expected {FORMAT!r})")
     encoded = metadata.get("moment", "")
     version = _version(encoded)
     if version != VERSION:
         raise SnapshotError(f"the snapshot is of version {version}, this runtime reads {VERSION}; take it anew")
+    foreign = next((name for name, kind in TENSORS.items() if tensors[name].dtype != kind), None)
+    if foreign is not None:
+        given, wanted = tensors[foreign].dtype, TENSORS[foreign]
+        raise SnapshotError(f"the snapshot is none of a view: its {foreign} are {given}, not {wanted}; take it anew")
     if metadata.get("sha256") != _digest(encoded, tensors):
         raise SnapshotError("the snapshot was changed after it was taken; take it anew")
     try:
@@ -167,16 +189,15 @@ def _opened(data: bytes) -> tuple[dict[str, str], dict[str, Tensor]]:
         tensors = load(data)
         length = int.from_bytes(data[:8], "little")
         header: dict[str, Any] = msgspec.json.decode(data[8 : 8 + length])
-    except (SafetensorError, msgspec.MsgspecError, ValueError, KeyError) as error:
+    except (SafetensorError, msgspec.MsgspecError, ValueError, KeyError, TypeError, RuntimeError) as error:
         raise SnapshotError(f"the snapshot cannot be read ({error}); it is cut or none") from error
-    metadata = header.get("__metadata__", {})
-    return metadata, tensors
+    return header.get("__metadata__") or {}, tensors
 
 
 def _version(encoded: str) -> object:
     try:
         told = msgspec.json.decode(encoded)
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, RecursionError):
         return None
     return told.get("version") if isinstance(told, dict) else None
 
@@ -185,7 +206,7 @@ def _check_fits(told: _Moment, tensors: dict[str, Tensor], card: WorldCard) -> N
     """What a digest cannot tell: somebody may have written a file of numbers that fit nowhere."""
     sizes = card.model
     frame = (sizes.latent_channels, sizes.latent_height, sizes.latent_width)
-    partition, words = told.profile.partition, told.words
+    partition = told.profile.partition
     parts: tuple[_Moment | _Place, ...] = (told, *told.bookmarks)
     names, count = {place.name for place in told.bookmarks}, len(told.bookmarks)
     wanted = {
@@ -196,20 +217,16 @@ def _check_fits(told: _Moment, tensors: dict[str, Tensor], card: WorldCard) -> N
         "bookmarked_decoded": (count, 1, 1, *frame),
     }
     wrong = [name for name, shape in wanted.items() if tuple(tensors[name].shape) != shape]
-    numbers = all(bool(tensors[name].isfinite().all()) for name in TENSORS - {"frames"})
-    types = (tensors["frames"].dtype, tensors["bookmarked_latents"].dtype, tensors["bookmarked_decoded"].dtype)
+    numbers = all(bool(tensor.isfinite().all()) for tensor in tensors.values())
     fits = (
-        len(words.slots) == partition.buffer_frames
-        and (words.reference_frames, words.chunk_frames) == (partition.reference_frames, partition.chunk_frames)
-        and len(words.pending) <= MAX_PENDING
-        and len(words.live) <= MAX_EVENTS
+        _can_be_said(msgspec.to_builtins(told))
+        and _words_fit(told.words, partition)
         and len(told.actions) == len(card.action_names)
         and all(_goes_on(part, partition, card) for part in parts)
         and len(names) == count
-        and names.issuperset(wish.bookmark for wish in words.pending if wish.bookmark)
+        and names.issuperset(wish.bookmark for wish in told.words.pending if wish.bookmark)
         and told.stride in STRIDES
         and told.profile in card.profiles.values()
-        and types == (torch.uint8, torch.float16, tensors["decoded"].dtype)
     )
     if wrong or not numbers or not fits:
         what = (
@@ -218,6 +235,38 @@ def _check_fits(told: _Moment, tensors: dict[str, Tensor], card: WorldCard) -> N
             else "its parts do not fit together"
         )
         raise SnapshotError(f"the snapshot is none of this world: {what}; take it anew")
+
+
+def _can_be_said(part: object) -> bool:
+    """Whether each text in it is one of the wire's, and each whole number small enough to be written again."""
+    return all(
+        len(leaf.encode()) <= MAX_TEXT_BYTES if isinstance(leaf, str) else abs(leaf) <= MAX_SEED
+        for leaf in _leaves(part)
+    )
+
+
+def _leaves(part: object) -> Iterator[str | int]:
+    """The texts and whole numbers in what JSON says."""
+    match part:
+        case str() | int():
+            yield part
+        case dict():
+            for value in part.values():
+                yield from _leaves(value)
+        case list() | tuple():
+            for value in part:
+                yield from _leaves(value)
+
+
+def _words_fit(words: Words, partition: Partition) -> bool:
+    """Whether a view of this partition can have such words."""
+    return (
+        len(words.slots) == partition.buffer_frames
+        and (words.reference_frames, words.chunk_frames) == (partition.reference_frames, partition.chunk_frames)
+        and all(len(slot.events) <= MAX_EVENTS for slot in words.slots)
+        and len(words.pending) <= MAX_PENDING
+        and len(words.live) <= MAX_EVENTS
+    )
 
 
 def _goes_on(part: _Moment | _Place, partition: Partition, card: WorldCard) -> bool:
@@ -255,7 +304,7 @@ def _unshown(parts: Sequence[_Part], frames: NDArray[np.uint8]) -> tuple[Unshown
 def _digest(encoded: str, tensors: dict[str, Tensor]) -> str:
     digest = hashlib.sha256(encoded.encode())
     for name in sorted(tensors):
-        tensor = tensors[name].contiguous()
+        tensor = tensors[name]
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.view(torch.uint8).numpy().tobytes())
+        digest.update(tensor.flatten().view(torch.uint8).numpy().tobytes())  # one number has no dimension to view
     return digest.hexdigest()

@@ -30,6 +30,10 @@ MAX_CLIENT_HEADER_BYTES = 16384
 """The longest header a client sends, in bytes."""
 MAX_PAYLOAD_BYTES = 64 << 20
 """The longest binary part, in bytes."""
+MAX_SNAPSHOT_HEADER_BYTES = 1 << 20
+"""The longest header of a snapshot, in bytes: what its words may take."""
+MAX_NOTE = 4096
+"""The longest text for people to read, in characters."""
 MAX_HELD_KEYS = 64
 """The most keys one ACT names."""
 MAX_HOLD_S = 3600.0
@@ -53,7 +57,7 @@ Text: TypeAlias = Annotated[str, Meta(min_length=1, max_length=MAX_TEXT_BYTES)]
 Name: TypeAlias = Annotated[str, Meta(max_length=128)]
 PlaceName: TypeAlias = Annotated[str, Meta(min_length=1, max_length=128)]
 """What a bookmark is called."""
-Note: TypeAlias = Annotated[str, Meta(max_length=4096)]
+Note: TypeAlias = Annotated[str, Meta(max_length=MAX_NOTE)]
 Token: TypeAlias = Annotated[str, Meta(min_length=16, max_length=64, pattern=r"^[0-9A-Za-z_-]+$")]
 KeyName: TypeAlias = Annotated[str, Meta(min_length=1, max_length=32, pattern=KEY_NAME_PATTERN)]
 Axis: TypeAlias = Annotated[float, Meta(ge=-1.0, le=1.0)]
@@ -167,7 +171,8 @@ class ShareView(Message, frozen=True, tag="share_view"):
 
 
 class SaveView(Message, frozen=True, tag="save_view"):
-    """Ask for a snapshot of a view. Answered by SNAPSHOT, or ERROR `not_yet` while its scene is beginning."""
+    """Ask for a snapshot of a view. Answered by SNAPSHOT, or ERROR `not_yet` while its scene is beginning, another one
+    is on its way, or its words are too long for one."""
 
     id: WordId
     view: ViewId
@@ -448,7 +453,7 @@ ERROR_CODES = (
     "unknown_profile",  # OPEN_VIEW with a profile that WELCOME did not offer
     "too_many_views",  # OPEN_VIEW beyond max_views
     "no_capacity",  # OPEN_VIEW of a view that would make those that are open late
-    "not_yet",  # SAVE_VIEW while the scene is beginning
+    "not_yet",  # SAVE_VIEW while the scene is beginning, another one is on its way, or the words are too long for one
     "unknown_name",  # WATCH_VIEW with a name that no open view has, or more than one
     "too_many_watchers",  # WATCH_VIEW of a view that as many watch as the runtime serves
     "not_allowed",  # words and keys of who watches a view that is not shared, or what is its owner's alone
@@ -549,7 +554,7 @@ def decode_runtime_message(data: bytes) -> RuntimeMessage:
 def error_of(error: ProtocolError | VersionError) -> ErrorMessage:
     """Return the ERROR that answers a message which could not be decoded."""
     code = error.code if isinstance(error, ProtocolError) else "version_mismatch"
-    return ErrorMessage(code=code, message=str(error)[:4096])
+    return ErrorMessage(code=code, message=str(error)[:MAX_NOTE])
 
 
 def _unpack(data: bytes, limit: int, limits: dict[str, int], kinds: frozenset[str]) -> dict[str, Any]:

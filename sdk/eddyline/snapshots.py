@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 import msgspec
 
 from eddyline.errors import SnapshotError
+from eddyline.protocol import MAX_SNAPSHOT_HEADER_BYTES
 
 if TYPE_CHECKING:
     from eddyline.view import View
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
 SnapshotState: TypeAlias = Literal["asked", "taken", "failed"]
 
 FORMAT = "eddyline-snapshot"
-MAX_WORDS_BYTES = 1 << 20
-"""The longest header of the file."""
 
 
 class Snapshot:
@@ -114,7 +113,7 @@ def snapshot_info(data: bytes) -> SnapshotInfo:
     Raises SnapshotError when it is cut or something else.
     """
     size = int.from_bytes(data[:8], "little")
-    if len(data) < 8 or not 0 < size <= min(MAX_WORDS_BYTES, len(data) - 8):
+    if len(data) < 8 or not 0 < size <= min(MAX_SNAPSHOT_HEADER_BYTES, len(data) - 8):
         raise SnapshotError(
             f"these {len(data)} bytes are no snapshot, or one that was cut; give a file of Snapshot.save()"
         )

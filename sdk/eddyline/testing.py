@@ -293,6 +293,9 @@ class ScriptedRuntime:
         self._socket.send_multipart(parts if payload is None else [*parts, payload])
 
     def _answer(self, route: bytes, parts: list[bytes]) -> None:
+        token = self._tokens.get(route)
+        if token is not None:
+            self._clients[token].heard_s = time.monotonic()
         try:
             message = protocol.decode_client_message(parts[0])
             wanted = 2 if isinstance(message, protocol.RestoreView) else 1
@@ -305,12 +308,10 @@ class ScriptedRuntime:
         if isinstance(message, protocol.Hello):
             self._welcome(route, message)
             return
-        token = self._tokens.get(route)
         if token is None:
             self._send(route, protocol.ErrorMessage(code="hello_first", message="say HELLO first"))
             return
         client = self._clients[token]
-        client.heard_s = time.monotonic()
         match message:
             case protocol.Ping(sent_s=sent_s):
                 now_s = time.monotonic()
@@ -408,7 +409,8 @@ class ScriptedRuntime:
         client = _Client(route, time.monotonic())
         if old is not None:
             client.views = old.views
-            if old.route != route and self._tokens.pop(old.route, None) is not None:
+            if old.route != route and self._tokens.get(old.route) == hello.token:
+                del self._tokens[old.route]
                 text = "another connection said HELLO with this token"
                 self._send(old.route, protocol.ErrorMessage(code="replaced", message=text))
         for _, seat in client.views.values():
@@ -514,9 +516,10 @@ class ScriptedRuntime:
     def _tick(self, now_s: float) -> None:
         for token, client in list(self._clients.items()):
             if now_s - client.heard_s > self.resume_s:
-                self._tokens.pop(client.route, None)
+                if self._tokens.get(client.route) == token:
+                    del self._tokens[client.route]
                 self._forget(token)
-            if now_s - client.heard_s > self.silence_s or client.route not in self._tokens:
+            if now_s - client.heard_s > self.silence_s or self._tokens.get(client.route) != token:
                 continue
             for view, seat in client.views.values():
                 if self._stalled_s is None:

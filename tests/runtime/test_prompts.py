@@ -227,6 +227,15 @@ def test_no_frame_is_ever_under_more_events_than_a_view_may_hold():
         assert max(len(slot.events) for slot in words.slots) <= MAX_EVENTS
 
 
+def test_no_frame_is_under_more_events_either_when_those_of_then_meet_those_that_wait_now():
+    """A rewind brings back the events of then, beside those that wait."""
+    then, _, _ = run(say(a_view(), *(event(number, hold_frames=10**6) for number in range(MAX_EVENTS))), 0, 1)
+    now = replace(say(a_view(), event(99, text="night falls")), live=then.live)
+    words, _ = begin_tick(now, at_tick(1))
+    assert len(words.slots[-1].events) == len(words.live) == MAX_EVENTS
+    assert words.slots[-1].events[-1] == "night falls"
+
+
 def test_merging_tidies_and_says_a_repeated_event_once_where_it_is_newest():
     assert merged(" a fox. ", ["it rains", "night falls.", "it rains"], 99) == "a fox, night falls, it rains"
     assert merged("a fox", [], 99) == "a fox"

@@ -9,6 +9,9 @@ from typing import Any
 
 import msgpack
 import pytest
+import torch
+from safetensors.torch import load
+from tests.runtime.forged import metadata_of, of_numbers, rewritten, with_words
 from tests.runtime.serving import DEADLINE_S, QUICK, TOKEN, RawClient, Serving, event, serving
 
 from eddyline import protocol
@@ -130,6 +133,52 @@ def test_a_bad_message_costs_its_sender_one_error_and_others_nothing(served, cli
     assert sum(isinstance(message, protocol.ErrorMessage) for message in bad.heard) == 1
     frame = client.frame(8)
     assert frame.dropped == 0
+
+
+@pytest.mark.parametrize(
+    "forge",
+    [
+        lambda data: of_numbers(metadata_of(data)["moment"]),
+        lambda data: of_numbers("[" * 100_000),
+        lambda data: rewritten(data, latents=load(data)["latents"].to(torch.float8_e4m3fn)),
+        lambda data: rewritten(data, decoded=load(data)["decoded"].double()),
+        lambda data: with_words(data, slots=[{"prompt": "a" * 5000, "events": []}] * 8),
+    ],
+    ids=["numbers for tensors", "a deep moment", "eight bits", "double precision", "a long text"],
+)
+def test_a_forged_snapshot_costs_its_sender_one_error_and_the_runtime_goes_on(client, forge):
+    client.open()
+    client.frame(0)
+    client.send(protocol.SaveView(id=1, view=1))
+    client.wait(protocol.SnapshotHeader)
+    client.send_parts(protocol.encode(protocol.RestoreView(view=2, credits=9)), forge(client.binary))
+    assert client.error("bad_snapshot").view == 2
+    client.send(protocol.Ping(sent_s=42.0))
+    client.wait(protocol.Pong, lambda pong: pong.sent_s == 42.0)
+    client.frame(8)
+
+
+def test_a_view_whose_words_are_too_long_for_a_snapshot_is_saved_when_some_are_over(client):
+    client.open()
+    client.frame(0)
+    for word in range(1, 65):
+        client.send(protocol.Prompt(id=word, view=1, text='"' * 4096, at=10**6))
+    client.receipt(64, "accepted")
+    client.send(protocol.SaveView(id=101, view=1))
+    assert "ask again when some are over" in client.error("not_yet").message
+    client.send(*(protocol.Cancel(id=word, view=1) for word in range(1, 33)), protocol.SaveView(id=102, view=1))
+    assert client.wait(protocol.SnapshotHeader).id == 102
+
+
+def test_a_message_that_cannot_be_read_is_a_sign_of_life(served, client):
+    (known,) = served.server._desk.clients.values()
+    nonsense, heard = b"\xc1 nonsense", []
+    for _ in range(2):
+        client.send(nonsense)
+        while not isinstance(client.next(DEADLINE_S), protocol.ErrorMessage):
+            pass
+        heard.append(known.heard_s)
+    assert heard[0] < heard[1]
 
 
 def test_a_message_of_two_parts_is_refused(client):
@@ -364,6 +413,28 @@ def test_a_second_connection_of_one_token_takes_the_place_of_the_first(served, c
     second.frame(0)
 
 
+def test_a_client_that_came_back_often_is_known_by_one_connection(served):
+    for _ in range(4):
+        served.client().hello()
+    assert len(served.server._by_routing) == 1
+
+
+def test_a_connection_that_greets_with_another_token_speaks_for_that_client_alone(served, client):
+    client.open()
+    client.frame(0)
+    client.token = "another-client-token"
+    assert client.hello().views == ()
+    client.send(protocol.Act(view=1, keys={}))
+    client.error("unknown_view")
+    first = served.client()
+    assert first.hello().views == (1,)
+    first.send(protocol.Credit(view=1, frames=9))
+    first.wait(protocol.FrameHeader)
+    client.send(protocol.Ping(sent_s=42.0))
+    client.wait(protocol.Pong, lambda pong: pong.sent_s == 42.0)
+    assert [error.code for error in client.heard if isinstance(error, protocol.ErrorMessage)] == ["unknown_view"]
+
+
 def test_a_second_connection_that_is_refused_replaces_nobody(served, client):
     second = served.client()
     second.send(protocol.Hello(version=protocol.VERSION, token=TOKEN, codecs=("jpeg",)))
@@ -426,13 +497,13 @@ def test_stopping_tells_every_client(served, client):
     client.error("shutting_down")
 
 
-def test_a_failing_engine_ends_the_server_and_tells_why(tiny):
+def test_a_failing_engine_ends_the_server_and_tells_why_however_much_it_says(tiny):
     running = Serving(tiny, QUICK)
     client = running.client()
     client.hello()
 
     def fail(*args: Any) -> None:
-        raise RuntimeError("the device is gone")
+        raise RuntimeError("the device is gone: " + "no answer, " * 1000)
 
     running.engine.world.model.forward = fail
     try:

@@ -124,3 +124,4 @@ def test_the_text_is_of_this_version_and_names_the_limits() -> None:
     assert tuple(map(int, lengths)) == limits
     most = protocol.MAX_CREDITS
     assert f"More than {most} frames of credit MAY be cut to {most}" in TEXT
+    assert f"The header is at most {protocol.MAX_SNAPSHOT_HEADER_BYTES} bytes long" in TEXT
