@@ -26,7 +26,7 @@ command = [sys.executable, "-m", "eddyline.testing", *(f"--phrase={phrase}" for 
 sys.modules["eddyline.launch"]._installed_runtime = lambda: command
 example, *keys = sys.argv[1:]
 shown, flip, draw = [], pygame.display.flip, eddyline.pygame.draw
-restored, restore_view = [], eddyline.Runtime.restore_view
+restored, opened, restore_view = [], [], eddyline.Runtime.restore_view
 needs = {"K_l": Path(gettempdir(), "what_if.eddyline")}
 
 def restore_and_count(runtime, data):
@@ -46,12 +46,13 @@ def flip_and_press():
     while keys and (keys[0] not in needs or needs[keys[0]].exists()):
         pygame.event.post(pygame.event.Event(pygame.KEYDOWN, key=getattr(pygame, keys.pop(0))))
     if not keys and len(shown) >= 10 and all(view.state != "opening" for view in restored):
+        opened[:] = [view for view in restored if view.error is None]
         pygame.event.post(pygame.event.Event(pygame.QUIT))
 
 eddyline.Runtime.restore_view = restore_and_count
 eddyline.pygame.draw, pygame.display.flip = draw_and_count, flip_and_press
 runpy.run_path(example, run_name="__main__")
-print(sum(view.error is None for view in restored))
+print(len(opened))
 """
 
 

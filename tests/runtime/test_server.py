@@ -141,7 +141,7 @@ def test_a_bad_message_costs_its_sender_one_error_and_others_nothing(served, cli
         lambda data: of_numbers(metadata_of(data)["moment"]),
         lambda data: of_numbers("[" * 100_000),
         lambda data: rewritten(data, latents=load(data)["latents"].to(torch.float8_e4m3fn)),
-        lambda data: rewritten(data, decoded=load(data)["decoded"].double()),
+        lambda data: rewritten(data, **{name: load(data)[name].double() for name in ("decoded", "bookmarked_decoded")}),
         lambda data: with_words(data, slots=[{"prompt": "a" * 5000, "events": []}] * 8),
     ],
     ids=["numbers for tensors", "a deep moment", "eight bits", "double precision", "a long text"],
