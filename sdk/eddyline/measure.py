@@ -68,13 +68,13 @@ def count_frames(runtime: Runtime, plans: Sequence[ViewPlan], seconds: float) ->
         views = [opened.enter_context(view) for view in runtime.open_views(plans)]
         first = {view.id: first_frame(view) for view in views}
         last = dict(first)
-        came_s = time.perf_counter()
+        came_s = dict.fromkeys(first, time.perf_counter())
         while any(last[view.id].made_s - first[view.id].made_s < seconds for view in views):
             for view in views:
                 frame = view.frame()
                 if frame is not None and frame.is_new:
-                    last[view.id], came_s = frame, time.perf_counter()
-            _check_patience(came_s, "a further frame")
+                    last[view.id], came_s[view.id] = frame, time.perf_counter()
+            _check_patience(min(came_s.values()), "a further frame")
             runtime.poll()
             time.sleep(LOOP_S)
         factors = [_made_per_s(first[view.id], last[view.id]) / view.rate for view in views]

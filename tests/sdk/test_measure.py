@@ -2,31 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import nullcontext
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
 from eddyline import measure
-from eddyline.client import Runtime
+from eddyline.client import Runtime, ViewPlan
 from eddyline.errors import EddylineError
 
 
 class Watched:
-    """A runtime whose one view has a new frame every `every_s` seconds, `frames` of them; time passes as it is
-    slept."""
+    """A runtime of one view, and that view: it has a new frame every `every_s` seconds, `frames` of them. Time passes as it
+    is slept."""
 
-    world = SimpleNamespace(fps=16.0)
+    id, rate = 1, 16.0
 
     def __init__(self, *, every_s: float, frames: int) -> None:
         self.now_s = 100.0
         self._every_s, self._frames, self._shown = every_s, frames, -1
 
-    @contextmanager
-    def open_view(self, prompt: str, *, seed: int) -> Iterator[Any]:
-        yield self
+    def open_views(self, plans: Sequence[ViewPlan]) -> list[Any]:
+        return [nullcontext(self) for _ in plans]
 
     def frame(self) -> Any:
         index = min(int((self.now_s - 100.0) / self._every_s), self._frames - 1)
@@ -43,7 +42,7 @@ class Watched:
 def counted(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
     clock = SimpleNamespace(perf_counter=lambda: watched.now_s, sleep=watched.sleep)
     monkeypatch.setattr(measure, "time", clock)
-    return measure.count_frames(cast(Runtime, watched), 240.0)
+    return measure.count_frames(cast(Runtime, watched), [ViewPlan("a fox", seed=1)], 240.0)
 
 
 def test_a_runtime_that_dies_after_its_first_frames_ends_the_count(monkeypatch: pytest.MonkeyPatch) -> None:
