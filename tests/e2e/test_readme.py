@@ -6,7 +6,6 @@ import ast
 import re
 import subprocess
 import sys
-import tomllib
 from pathlib import Path
 
 import pytest
@@ -44,12 +43,6 @@ def test_the_ten_lines_are_the_example_in_the_folder() -> None:
     lines = [line for line in example.partition('"""\n\n')[2].splitlines() if line]
     assert shown == lines
     assert len(lines) == 10
-
-
-def test_the_torch_that_is_installed_by_hand_is_one_that_the_runtime_takes() -> None:
-    (wanted,) = re.findall(r'pip install "(torch[^"]*)" --index-url https://download\.pytorch\.org/whl/cpu', README)
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    assert [one for one in project["optional-dependencies"]["runtime"] if one.endswith(wanted.removeprefix("torch"))]
 
 
 def test_the_page_on_ones_own_game_installs_what_training_needs_before_it_trains() -> None:

@@ -15,8 +15,10 @@ from eddyline.errors import EddylineError
 
 
 class Watched:
-    """A runtime of one view, and that view: it has a new frame every `every_s` seconds, `frames` of them. Time passes as it
-    is slept."""
+    """A runtime of one view, and that view: it has a new frame every `every_s` seconds, `frames` of them.
+
+    Time passes as it is slept.
+    """
 
     id, rate = 1, 16.0
 
