@@ -1,16 +1,18 @@
 """Words for a state of the diorama: captions with varied wording, one canonical wording, and short phrases.
 
 All functions are pure; the wording comes from the random generator that is passed in. Plain words are those of
-`vocabulary`; wide words take many more from `wordings`, as captions of recordings do.
+`vocabulary`; wide words take many more from `wordings`, as captions of recordings do. Tellings take most of theirs from
+`lexicon`, words of a dictionary that no recording is told in, and say in canonical words what they mean.
 """
 
 from __future__ import annotations
 
 import random
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from typing import TypeVar
 
-from . import frames, vocabulary, wordings
+from . import frames, lexicon, vocabulary, wordings
 from .world import State
 
 _Wording = TypeVar("_Wording")
@@ -22,6 +24,17 @@ MAX_WORDS = 34
 # how often a wide caption takes each of its words from `wordings`, and how often its sentence from `frames`
 _WIDE_SHARE = 0.6
 _FRAMES_SHARE = 0.65
+_LEXICON_SHARE = 0.75  # how often a telling takes each of its words from the lexicon
+_BRIEF_SHARE, _BRIEF_OMIT = 0.25, 0.5  # how many tellings are brief, and how often these leave a clause out
+
+
+@dataclass(frozen=True)
+class Telling:
+    """A caption, and the same in canonical words."""
+
+    words: str
+    plain: str
+    """What `words` say and no more."""
 
 
 def caption(state: State, rng: random.Random, *, mention: Collection[str] = (), wide: bool = False) -> str:
@@ -30,48 +43,77 @@ def caption(state: State, rng: random.Random, *, mention: Collection[str] = (), 
     Clauses of doing, prop, clear weather and happening may be left out (rarely also place, time and colour), but
     never those of the attributes named in `mention`. At most `MAX_WORDS` words.
     """
-    while len((words := _caption(state, rng, mention, wide)).split()) > MAX_WORDS:
+    return _short_telling(state, rng, mention=mention, wide=wide, lexical=False).words
+
+
+def telling(state: State, rng: random.Random) -> Telling:
+    """Describe `state` in the words of recordings' captions and, for the most part, of the lexicon."""
+    return _short_telling(state, rng, mention=(), wide=True, lexical=True)
+
+
+def _short_telling(state: State, rng: random.Random, *, mention: Collection[str], wide: bool, lexical: bool) -> Telling:
+    """A telling of at most `MAX_WORDS` words."""
+    while len((told := _telling(state, rng, mention, wide, lexical)).words.split()) > MAX_WORDS:
         pass
-    return words
+    return told
 
 
-def _caption(state: State, rng: random.Random, mention: Collection[str], wide: bool) -> str:
-    """One draw of `caption`, of any length."""
+def _telling(state: State, rng: random.Random, mention: Collection[str], wide: bool, lexical: bool) -> Telling:
+    """A telling of any length."""
 
     def choose(plain: Sequence[_Wording], others: Sequence[_Wording]) -> _Wording:
         return rng.choice(others if wide and others and rng.random() < _WIDE_SHARE else plain)
 
+    def looked_up() -> bool:
+        return lexical and rng.random() < _LEXICON_SHARE
+
     def worded(attribute: str, words: dict[str, tuple[str, ...]]) -> str:
         value = getattr(state, attribute)
+        if attribute in lexicon.ATTRIBUTES and looked_up():
+            return lexicon.phrase(attribute, value, rng)
         return choose(words[value], wordings.wordings(attribute, value))
 
+    least = _BRIEF_OMIT if lexical and rng.random() < _BRIEF_SHARE else 0.0
+
     def said(attribute: str, omit: float) -> bool:
-        return rng.random() >= omit or attribute in mention
+        return rng.random() >= max(omit, least) or attribute in mention
 
     hero = worded("hero", vocabulary.HEROES)
     colour = worded("colour", vocabulary.COLOURS)
-    if not said("colour", _OMIT_COLOUR):
+    unsaid = {name for name in ("colour",) if not said(name, _OMIT_COLOUR)}
+    if "colour" in unsaid:
         colour = ""
     place = worded("place", vocabulary.PLACES) if said("place", _OMIT_PLACE) else ""
     time = worded("time", vocabulary.TIMES) if said("time", _OMIT_TIME) else ""
     verb, participle = choose(vocabulary.DOINGS[state.doing], wordings.doings(state.doing))
+    if looked_up():
+        verb, participle = lexicon.doing(state.doing, rng)
     doing = said("doing", _OMIT_DOING)
+    unsaid |= {name for name, words in (("place", place), ("time", time), ("doing", doing)) if not words}
 
     extras: list[str] = []
     if said("weather", _OMIT_CLEAR if state.weather == "clear" else 0.0):
         extras.append(worded("weather", vocabulary.WEATHERS))
+    else:
+        unsaid.add("weather")
     if state.prop != "none" and said("prop", _OMIT_PROP):
         extras.append(worded("prop", vocabulary.PROPS))
+    else:
+        unsaid.add("prop")
     if state.happening != "none" and said("happening", _OMIT_HAPPENING):
         extras.append(worded("happening", vocabulary.HAPPENINGS))
+    else:
+        unsaid.add("happening")
     if len(extras) > 1 and rng.random() < 0.4:
         rng.shuffle(extras)
+    plain = canonical(state, unsaid=unsaid)
 
     if wide and rng.random() < _FRAMES_SHARE:
+        after = lexicon.colour_after(state.colour, rng) if looked_up() else ""
         parts = frames.Parts(
             hero=hero,
             colour=colour,
-            colour_after=rng.choice(wordings.colours_after(state.colour)),
+            colour_after=after or rng.choice(wordings.colours_after(state.colour)),
             place=place,
             time=time,
             verb=verb if doing else "",
@@ -79,7 +121,7 @@ def _caption(state: State, rng: random.Random, mention: Collection[str], wide: b
             extras=tuple(extras),
             opening=rng.choice(wordings.openings()),
         )
-        return frames.sentence(parts, rng)
+        return Telling(frames.sentence(parts, rng), plain)
 
     subject = frames.article(f"{colour} {hero}".strip())
     acting = f"{subject} {verb}" if doing else subject
@@ -95,21 +137,27 @@ def _caption(state: State, rng: random.Random, mention: Collection[str], wide: b
         [f"{acting} {time}", place, *extras],
     )
     clauses = (" ".join(clause.split()) for clause in rng.choice(sentences))
-    return ", ".join(clause for clause in clauses if clause)
+    return Telling(", ".join(clause for clause in clauses if clause), plain)
 
 
-def canonical(state: State) -> str:
-    """Describe `state` completely, always in the same words."""
+def canonical(state: State, *, unsaid: Collection[str] = ()) -> str:
+    """Describe `state` completely but for the attributes in `unsaid`, always in the same words; the hero is always
+    named."""
+
+    def said(attribute: str, words: str) -> str:
+        return "" if attribute in unsaid else words
+
+    hero = frames.article(f"{said('colour', state.colour)} {state.hero}".strip())
+    doing = said("doing", vocabulary.DOINGS[state.doing][0][0])
+    place = said("place", vocabulary.PLACES[state.place][0])
+    time = said("time", vocabulary.TIMES[state.time][0])
     parts = [
-        f"a {state.colour} {state.hero} {vocabulary.DOINGS[state.doing][0][0]} "
-        f"{vocabulary.PLACES[state.place][0]} {vocabulary.TIMES[state.time][0]}",
-        vocabulary.WEATHERS[state.weather][0],
+        " ".join(f"{hero} {doing} {place} {time}".split()),
+        said("weather", vocabulary.WEATHERS[state.weather][0]),
+        said("prop", next(iter(vocabulary.PROPS[state.prop]), "")),
+        said("happening", next(iter(vocabulary.HAPPENINGS[state.happening]), "")),
     ]
-    if state.prop != "none":
-        parts.append(vocabulary.PROPS[state.prop][0])
-    if state.happening != "none":
-        parts.append(vocabulary.HAPPENINGS[state.happening][0])
-    return ", ".join(parts)
+    return ", ".join(part for part in parts if part)
 
 
 def event(attribute: str, value: str, rng: random.Random | None = None) -> str:

@@ -76,6 +76,7 @@ def _parser() -> argparse.ArgumentParser:
 
 _LAZY = (
     ("train", "eddyline_runtime.training.cli", "train a world from recordings or videos"),
+    ("learn-words", "eddyline_runtime.training.words_cli", "teach a world to read words it was not trained on"),
     ("evaluate", "eddyline_runtime.evaluation.cli", "measure how well a world follows words"),
     ("bench", "eddyline_runtime.bench", "measure speed, latency and memory"),
     ("replay", "eddyline_runtime.replay_cli", "play a journal again: compare its frames, or film them"),

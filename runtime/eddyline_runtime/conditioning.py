@@ -24,8 +24,10 @@ PROJECTED_BYTES = 1 << 30
 ENCODINGS = 5
 """Of so many of the last texts it is remembered what encoding them took."""
 
+Refine = Callable[[Tensor, Tensor], Tensor]
+"""`StreamDiT.refine`: token states [T, L, K], the mask of real tokens [T, L] -> the states that it reads."""
 Project = Callable[[Tensor, Tensor], ProjectedTexts]
-"""`StreamDiT.project`: token states [T, L, K] and the mask of real tokens [T, L] -> what the network makes of them."""
+"""`StreamDiT.refine`: token states [T, L, K], mask of real tokens [T, L] -> the states that networks read."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,7 @@ class Encoded:
     """One encoded text."""
 
     states: Float[Tensor, "L K"]
+    """Refined."""
     mask: Bool[Tensor, " L"]
     pooled: Float[Tensor, " K"]
 
@@ -50,15 +53,18 @@ class TextCache:
         capacity: int,
         device: torch.device,
         dtype: torch.dtype,
+        refine: Refine,
         project: Project | None = None,
         projected_bytes: int = PROJECTED_BYTES,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
-        """`project`: of the network that is to read these texts; None if it takes none. `clock` counts seconds."""
+        """`refine` and `project`: of the network that is to read these texts, the latter None if it takes none. `clock`
+        counts seconds."""
         self._encoder = encoder
         self._capacity = capacity
         self._device = device
         self._dtype = dtype
+        self._refine = refine
         self._project = project
         self._projected_bytes = projected_bytes
         self._clock = clock
@@ -88,8 +94,9 @@ class TextCache:
             fresh = self._encoder.encode([text])
             self._took_s.append(self._clock() - begin_s)
             self.encoded += 1
-            states = fresh.states[0].to(device=self._device, dtype=self._dtype)
-            self._known[text] = Encoded(states, fresh.mask[0].to(self._device), fresh.pooled[0])
+            states = fresh.states.to(device=self._device, dtype=self._dtype)
+            mask = fresh.mask.to(self._device)
+            self._known[text] = Encoded(self._refine(states, mask)[0], mask[0], fresh.pooled[0])
             if len(self._known) > self._capacity:
                 self._known.popitem(last=False)
         self._known.move_to_end(text)
@@ -163,5 +170,6 @@ def conditioning(rows: Sequence[RowWords], cache: TextCache, *, device: torch.de
         text_index=torch.tensor([[texts.index(text) for text in row.texts] for row in every], device=device),
         actions=held[:, None].expand(-1, len(rows[0].texts), -1),
         stride=torch.tensor([[row.stride] * len(row.texts) for row in every], device=device),
+        refined=True,
         projected=cache.project(texts),
     )

@@ -114,6 +114,8 @@ class ModelConfig:
     """Tokens that attend to each other along frames, rows, columns."""
     text_dim: int
     action_dim: int
+    refiner_depth: int = 0
+    """Layers that refine the token states of texts before anything else reads them; 0: read as the encoder has them."""
 
     def __post_init__(self) -> None:
         if self.width % self.heads or (self.width // self.heads) % 8:

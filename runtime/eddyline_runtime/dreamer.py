@@ -53,6 +53,7 @@ class Dreamer:
             capacity=text_cache,
             device=parameter.device,
             dtype=parameter.dtype,
+            refine=world.model.refine,
             # on a CPU it would save a hundredth of a call, and round otherwise than texts that go through together
             project=world.model.project if on_gpu else None,
             clock=clock,

@@ -24,7 +24,9 @@ def test_guidance_pulls_from_the_prompt_alone_while_an_event_is_live(world: Worl
 
 
 def test_the_second_half_of_a_guided_batch_is_under_what_guidance_pulls_away_from(world: World) -> None:
-    cache = TextCache(world.text_encoder, capacity=8, device=torch.device("cpu"), dtype=torch.float32)
+    cache = TextCache(
+        world.text_encoder, capacity=8, device=torch.device("cpu"), dtype=torch.float32, refine=world.model.refine
+    )
     left, none = (1.0, 0.0, 0.0, 0.0, 0.0), (0.0,) * 5
     row = RowWords(texts=("a", "b"), actions=left, stride=2, away=(Away(("", "a"), none, (1.0, 2.0)),))
     words = conditioning([row, dataclasses.replace(row, stride=4)], cache, device=torch.device("cpu"))

@@ -66,6 +66,7 @@ def call(world: World, texts: list[str], *, rows: int = 1, seed: int = 0) -> tup
         capacity=8,
         device=torch.device("cpu"),
         dtype=torch.float32,
+        refine=world.model.refine,
         project=world.model.project,
     )
     encoded = [cache.get(text) for text in texts]
@@ -75,6 +76,7 @@ def call(world: World, texts: list[str], *, rows: int = 1, seed: int = 0) -> tup
         text_index=(torch.arange(FRAMES) % len(texts)).expand(rows, -1),
         actions=torch.zeros(rows, 1, sizes.action_dim).expand(-1, FRAMES, -1),
         stride=torch.ones(rows, FRAMES, dtype=torch.int64),
+        refined=True,
         projected=cache.project(texts),
     )
     generator = torch.Generator().manual_seed(seed)

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from eddyline_runtime.conditioning import RowWords, TextCache, conditioning
-from eddyline_runtime.model.streamdit import Conditioning, fused_attention, plain_attention
+from eddyline_runtime.model.streamdit import Conditioning, StreamDiT, fused_attention, plain_attention
 from eddyline_runtime.networks.difference import noise
 from eddyline_runtime.weights import World
 
@@ -18,8 +18,15 @@ TEXTS = ("a fox walks", "rain", "", "a bell rings at night")
 
 
 def text_cache(world: World, **options: int) -> TextCache:
-    project = world.model.project
-    return TextCache(world.text_encoder, device=CPU, dtype=torch.float32, project=project, **{"capacity": 8, **options})
+    refine, project = world.model.refine, world.model.project
+    return TextCache(
+        world.text_encoder,
+        device=CPU,
+        dtype=torch.float32,
+        refine=refine,
+        project=project,
+        **{"capacity": 8, **options},
+    )
 
 
 def words(world: World, cache: TextCache) -> Conditioning:
@@ -35,6 +42,27 @@ def test_the_network_answers_the_same_with_what_it_made_of_the_texts_before(tiny
     with torch.inference_mode():
         expected = tiny.model(latents, tau, dataclasses.replace(given, projected=None))
         torch.testing.assert_close(tiny.model(latents, tau, unread), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_texts_that_were_refined_when_they_were_kept_are_read_as_those_refined_in_the_call(tiny: World) -> None:
+    torch.manual_seed(0)
+    model = StreamDiT(dataclasses.replace(tiny.card.model, refiner_depth=1)).requires_grad_(False)
+    model.load_state_dict({**model.state_dict(), **tiny.model.state_dict()})
+    for layer in model.text_refiner.parameters():
+        layer.add_(torch.randn_like(layer) * 0.1)
+    world = dataclasses.replace(tiny, model=model)
+    kept = words(world, text_cache(world))
+    encoded = [tiny.text_encoder.encode([text]) for text in TEXTS]
+    raw = torch.cat([text.states for text in encoded])
+    assert kept.refined
+    assert not torch.equal(kept.text, raw)
+    latents, tau = noise(tiny, 2, FRAMES, seed=0), torch.linspace(0.9, 0.1, FRAMES).expand(2, -1)
+    with torch.inference_mode():
+        expected = model(latents, tau, dataclasses.replace(kept, text=raw, refined=False, projected=None))
+        torch.testing.assert_close(model(latents, tau, kept), expected, rtol=1e-4, atol=1e-5)
+        assert not torch.allclose(
+            tiny.model(latents, tau, dataclasses.replace(kept, text=raw, projected=None)), expected
+        )
 
 
 def test_a_text_goes_through_the_network_once_and_alone(tiny: World) -> None:
@@ -65,7 +93,7 @@ def test_no_more_is_kept_than_fits_and_the_least_recent_goes(tiny: World) -> Non
 
 
 def test_without_a_network_that_reads_them_texts_are_encoded_alone(tiny: World) -> None:
-    cache = TextCache(tiny.text_encoder, capacity=8, device=CPU, dtype=torch.float32)
+    cache = TextCache(tiny.text_encoder, capacity=8, device=CPU, dtype=torch.float32, refine=tiny.model.refine)
     assert words(tiny, cache).projected is None
 
 

@@ -27,6 +27,7 @@ from eddyline_kernels.modulation import norm_rotate, residual_norm
 from eddyline_kernels.norm import rms_norm
 from eddyline_runtime.config import ModelConfig
 from eddyline_runtime.model.linear import Fp8Rows, norm_for
+from eddyline_runtime.model.text_refiner import TextRefiner
 
 STRIDES = (1, 2, 4)
 """Frame strides the model knows: every frame, every second, every fourth."""
@@ -67,6 +68,8 @@ class Conditioning:
     """Held keys and axes, -1 to 1; all zero means none."""
     stride: Int[Tensor, "B F"]
     """1, 2 or 4."""
+    refined: bool = False
+    """Whether `StreamDiT.refine` went over `text` already, as it has where texts are kept between calls."""
     projected: ProjectedTexts | None = None
     """What `StreamDiT.project` made of the texts; None: the network makes it in the call, as in training."""
 
@@ -78,6 +81,7 @@ class Conditioning:
             text_index=self.text_index.to(device),
             actions=self.actions.to(device),
             stride=self.stride.to(device),
+            refined=self.refined,
             projected=None if self.projected is None else self.projected.to(device),
         )
 
@@ -108,6 +112,7 @@ class StreamDiT(nn.Module):
         self.patch_in = nn.Conv2d(config.latent_channels, width, kernel_size=4, stride=2, padding=1)
         self.register_buffer("latent_deviation", torch.ones(config.latent_channels))
         self.position = nn.Parameter(torch.randn(config.latent_height // 2 * config.latent_width // 2, width) * 0.02)
+        self.text_refiner = TextRefiner(config.text_dim, config.refiner_depth)
         self.text_in = nn.Sequential(nn.LayerNorm(config.text_dim), nn.Linear(config.text_dim, width))
         self.text_summary = nn.Linear(width, condition)
         self.tau_in = nn.Sequential(
@@ -168,7 +173,8 @@ class StreamDiT(nn.Module):
         x = x + self.position.to(x.dtype)
         known = conditioning.projected
         if known is None:
-            states = self.text_in(conditioning.text.to(self.position.dtype))
+            read = self.refined(conditioning)
+            states = self._read(read.text)
             brief = self._brief(states, conditioning.text_mask)
         else:
             states, brief = None, known.brief
@@ -183,12 +189,28 @@ class StreamDiT(nn.Module):
         answer: Tensor = self.head(torch.cat([x, noisy.to(x.dtype)], dim=1))
         return rearrange(answer, "(b f) c y x -> b f c y x", b=batch)
 
+    def refine(self, states: Float[Tensor, "T L K"], mask: Bool[Tensor, "T L"]) -> Float[Tensor, "T L K"]:
+        """Token states as everything else here reads them, the same in every call; True in `mask` is a real token."""
+        refined: Tensor = self.text_refiner(states.to(self.position.dtype), mask)
+        return refined
+
+    def refined(self, words: Conditioning) -> Conditioning:
+        """The conditioning with its texts refined, unless they are."""
+        if words.refined:
+            return words
+        return replace(words, text=self.refine(words.text, words.text_mask), refined=True)
+
     def project(self, states: Float[Tensor, "T L K"], mask: Bool[Tensor, "T L"]) -> ProjectedTexts:
-        """What `answer` would make of texts in every call, from their token states; True in `mask` is a real token."""
-        text = self.text_in(states.to(self.position.dtype))
+        """What `answer` would make of texts in every call, from refined states; True in `mask` is a real token."""
+        text = self._read(states)
         pairs = [block.text_keys_values(text) for block in self.blocks if isinstance(block, Block)]
         keys_values = torch.stack([torch.stack(pair, dim=1) for pair in pairs], dim=1)
         return ProjectedTexts(keys_values, self._brief(text, mask))
+
+    def _read(self, refined: Float[Tensor, "T L K"]) -> Float[Tensor, "T L W"]:
+        """Refined states as every block's cross-attention takes them."""
+        text: Tensor = self.text_in(refined.to(self.position.dtype))
+        return text
 
     def _brief(self, text: Float[Tensor, "T L W"], mask: Bool[Tensor, "T L"]) -> Float[Tensor, "T condition"]:
         real = mask[..., None].to(text.dtype)

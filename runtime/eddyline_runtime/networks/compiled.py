@@ -71,8 +71,12 @@ class CompiledStreamDiT(StreamDiT):
                     "buffers of %d latent frames run in plain torch, which is slower: no profile has them", frames
                 )
             return self.plain.answer(latents, tau_sines, conditioning)
-        words = conditioning
+        words = self.refined(conditioning)
         return compiled(latents, tau_sines, words.text, words.text_mask, words.text_index, words.actions, words.stride)
+
+    def refine(self, states: Float[Tensor, "T L K"], mask: Bool[Tensor, "T L"]) -> Float[Tensor, "T L K"]:
+        """As that of `StreamDiT`, in plain torch: it runs once for each text."""
+        return self.plain.refine(states, mask)
 
 
 class CompiledCodec(Codec):
@@ -176,7 +180,7 @@ def compile_codec(
 
 
 class _Answer(nn.Module):
-    """`StreamDiT.answer` as a function of tensors."""
+    """`StreamDiT.answer` as a function of tensors; texts come refined."""
 
     def __init__(self, model: StreamDiT) -> None:
         super().__init__()
@@ -192,7 +196,8 @@ class _Answer(nn.Module):
         actions: Float[Tensor, "B F A"],
         stride: Int[Tensor, "B F"],
     ) -> Float[Tensor, "B F C Y X"]:
-        return self.model.answer(latents, tau_sines, Conditioning(text, text_mask, text_index, actions, stride))
+        words = Conditioning(text, text_mask, text_index, actions, stride, refined=True)
+        return self.model.answer(latents, tau_sines, words)
 
 
 class _Decoder(nn.Module):

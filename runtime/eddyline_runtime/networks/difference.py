@@ -55,7 +55,9 @@ def fixed_call(world: World, partition: Partition, rows: int) -> tuple[Tensor, T
     frames = partition.buffer_frames
     parameter = next(world.model.parameters())
     device = parameter.device
-    texts = TextCache(world.text_encoder, capacity=len(TEXTS), device=device, dtype=parameter.dtype)
+    texts = TextCache(
+        world.text_encoder, capacity=len(TEXTS), device=device, dtype=parameter.dtype, refine=world.model.refine
+    )
     words = [
         RowWords(
             texts=tuple(TEXTS[(row + (2 * frame >= frames)) % len(TEXTS)] for frame in range(frames)),

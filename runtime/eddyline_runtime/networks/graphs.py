@@ -132,6 +132,7 @@ class _Inputs:
                 text_index=_alike(words.text_index),
                 actions=_alike(words.actions),
                 stride=_alike(words.stride),
+                refined=words.refined,
                 projected=None if known is None else ProjectedTexts(places(known.keys_values), places(known.brief)),
             ),
         )

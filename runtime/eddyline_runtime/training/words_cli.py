@@ -1,0 +1,62 @@
+"""`eddyline-runtime learn-words`: a trained world learns to read words it was not trained on."""
+
+import argparse
+import json
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import torch
+
+from eddyline.errors import TrainingError
+from eddyline_runtime.arguments import positive
+from eddyline_runtime.training.words import WordsPlan, learn_words, read_pairs
+from eddyline_runtime.weights import load_world, save_world, text_encoder_for
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `eddyline-runtime learn-words`."""
+    plan = WordsPlan()
+    parser.add_argument("--model", default="diorama", help="a shipped world's name, or a world's folder")
+    parser.add_argument(
+        "--pairs",
+        required=True,
+        type=Path,
+        metavar="FILE",
+        help='JSON lines {"words": what somebody may type, "plain": the same in words the world was trained on}',
+    )
+    parser.add_argument("--out", required=True, type=Path, help="the folder of the world that has learned them")
+    parser.add_argument("--steps", type=positive, default=plan.steps, help=f"train steps (default: {plan.steps})")
+    parser.add_argument("--seed", type=int, default=0, help="the same seed gives the same weights")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Train the refiner, write the world; returns the exit code.
+
+    Raises:
+        EddylineError: the world or the pairs are unusable, or the folder cannot be written; each says what to do.
+    """
+    pairs = read_pairs(arguments.pairs)
+    out: Path = arguments.out
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise TrainingError(f"--out {out} cannot be made ({error}); choose a folder that can be written") from error
+    world = load_world(arguments.model, device=arguments.device, dtype=torch.float32)
+    model, report = learn_words(
+        world.model,
+        text_encoder_for(world.card),
+        pairs,
+        plan=WordsPlan(steps=arguments.steps),
+        seed=arguments.seed,
+        device=arguments.device,
+    )
+    facts = {
+        "words_pairs": str(len(pairs)),
+        "words_steps": str(arguments.steps),
+        "words_distance": f"{report.distance_before:.3f} -> {report.distance:.3f}",
+    }
+    card = replace(world.card, model=model.config, training={**world.card.training, **facts})
+    save_world(out, card, model=model, codec=world.codec)
+    print(json.dumps({"world": str(out), "pairs": len(pairs), **asdict(report)}))
+    return 0

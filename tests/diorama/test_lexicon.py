@@ -1,0 +1,85 @@
+"""The lexicon: many phrases for every value, none for two, and tellings that mean what their plain words say."""
+
+import json
+import random
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from examples.diorama import grammar, held_out, lexicon, tellings, vocabulary
+from examples.diorama.world import State
+
+EVERY = (*lexicon.ATTRIBUTES, "colour after the hero", "doing")
+
+
+@pytest.mark.parametrize("attribute", EVERY)
+def test_every_value_has_hundreds_of_phrases_and_none_is_anothers(attribute: str) -> None:
+    named = attribute.split()[0]
+    values = lexicon.read()[attribute]
+    assert set(values) == set(vocabulary.VALUES[named]) - {"none"}
+    phrases = {value: set(lexicon.phrases(attribute, value)) for value in values}
+    assert all(len(found) >= 250 for found in phrases.values())
+    assert len(set().union(*phrases.values())) == sum(map(len, phrases.values()))
+
+
+@pytest.mark.parametrize("attribute", EVERY)
+def test_every_pattern_takes_one_word_and_verbs_have_two_forms(attribute: str) -> None:
+    for groups in lexicon.read()[attribute].values():
+        for group in groups:
+            assert all(pattern.count("{}") == 1 for pattern in group["patterns"])
+            assert all(word.strip() == word and word for word in group["words"])
+            assert all((word.count("|") == 1) == (attribute == "doing") for word in group["words"])
+
+
+def test_phrases_take_the_article_that_their_word_wants() -> None:
+    phrases = {phrase for value in vocabulary.PLACES for phrase in lexicon.phrases("place", value)}
+    wrong = [phrase for phrase in phrases if {("a", vowel) for vowel in "aeio"} & _articles(phrase)]
+    assert not wrong
+
+
+def _articles(phrase: str) -> set[tuple[str, str]]:
+    """Each article with the first letter of what follows it."""
+    words = phrase.split()
+    return {(word, after[0]) for word, after in pairwise(words) if word in ("a", "an")}
+
+
+def test_a_telling_says_in_canonical_words_what_it_says_and_no_more() -> None:
+    state = State(place="cave", time="night", weather="rain", hero="cat", colour="blue", doing="jumps", prop="chest")
+    rng = random.Random(0)
+    told = [grammar.telling(state, rng) for _ in range(400)]
+    whole = grammar.canonical(state)
+    assert whole == "a blue cat jumps in a cave at night, it rains, a treasure chest"
+    assert whole in {telling.plain for telling in told}
+    clauses = ("blue", "jumps", "in a cave", "at night", "it rains", "a treasure chest")
+    for clause in clauses:
+        unsaid = [telling for telling in told if clause not in telling.plain]
+        assert 0 < len(unsaid) < 300, clause
+    assert all("cat" in telling.plain for telling in told)
+    silent = [telling.words for telling in told if "jumps" not in telling.plain]
+    jumping = [phrase.split("|")[0].split()[0] for phrase in lexicon.phrases("doing", "jumps")]
+    assert not any(words.startswith(tuple(f"a blue cat {verb}" for verb in jumping)) for words in silent)
+    assert max(len(telling.words.split()) for telling in told) <= grammar.MAX_WORDS
+
+
+def test_tellings_are_in_words_that_captions_do_not_have() -> None:
+    rng = random.Random(1)
+    state = State(hero="pig", colour="purple")
+    told = " ".join(grammar.telling(state, rng).words for _ in range(300)).split()
+    captions = " ".join(grammar.caption(state, rng, wide=True) for _ in range(3000)).split()
+    assert len(set(told) - set(captions)) > 150
+
+
+def test_pairs_are_written_as_lines_and_hold_nothing_that_is_held_out(tmp_path: Path) -> None:
+    tellings.main([str(tmp_path / "pairs.jsonl"), "--count", "600", "--seed", "3"])
+    lines = (tmp_path / "pairs.jsonl").read_text().splitlines()
+    pairs = [json.loads(line) for line in lines]
+    assert len(pairs) == 600
+    assert all(set(pair) == {"words", "plain"} for pair in pairs)
+    held = {
+        f"a {colour} {hero} {doing} {vocabulary.PLACES[place][0]} "
+        for place, hero, colour in held_out.triples()
+        for doing in vocabulary.VALUES["doing"]
+    }
+    assert not any(pair["plain"].startswith(tuple(held)) for pair in pairs)
+    events = [pair for pair in pairs if pair["plain"].endswith(("falls", "turns red", "chest appears", "hero jumps"))]
+    assert events, "some pairs go on with an event"
