@@ -2,51 +2,55 @@
 
 import statistics
 from collections import deque
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 
-from eddyline_runtime.admission import BatchCosts
+from eddyline_runtime.admission import BatchCosts, batch_s
 from eddyline_runtime.config import Profile
 
 
 class TickCosts:
-    """The last ticks of each profile: by the further rows that guidance took, and by the number of views."""
+    """The last ticks of each profile: by the rows of the batch, those that guidance took included, for the pace; by the
+    number of views for admission."""
 
     def __init__(self, remembered: int) -> None:
         """`remembered` ticks of each kind count."""
         self._remembered = remembered
-        self._by_rows: dict[tuple[Profile, int], deque[float]] = {}
+        self._by_rows: dict[Profile, dict[int, deque[float]]] = {}
         self._by_views: dict[Profile, dict[int, deque[float]]] = {}
+        self._last: tuple[tuple[dict[int, deque[float]], int], ...] = ()
         self.medians: Mapping[Hashable, BatchCosts] = {}
         """By profile and number of views, in seconds; replaced as a whole, so that any thread may read it."""
 
-    def add(self, profile: Profile, *, views: int, further_rows: int, seconds: float) -> None:
-        """Remember one tick; `further_rows` are those of the view that took most."""
+    def add(self, profile: Profile, *, views: int, rows: int, seconds: float) -> None:
+        """Remember one tick of a batch of so many views, which took so many rows of the network."""
         by_views = self._by_views.setdefault(profile, {})
-        for taken in (
-            self._by_rows.setdefault((profile, further_rows), deque(maxlen=self._remembered)),
-            by_views.setdefault(views, deque(maxlen=self._remembered)),
-        ):
-            taken.append(seconds)
+        self._last = ((self._by_rows.setdefault(profile, {}), rows), (by_views, views))
+        for sizes, size in self._last:
+            sizes.setdefault(size, deque(maxlen=self._remembered)).append(seconds)
         medians = {count: statistics.median(taken) for count, taken in by_views.items()}
         self.medians = {**self.medians, profile: medians}
 
-    def forget(self, profile: Profile, *, views: int) -> None:
-        """Forget all ticks of a profile as far as pacing goes, and those of so many views."""
-        self._by_rows = {kind: taken for kind, taken in self._by_rows.items() if kind[0] != profile}
-        self._by_views[profile].pop(views)
+    def forget_last(self) -> None:
+        """Forget the tick that was added last."""
+        for sizes, size in self._last:
+            sizes[size].pop()
+            if not sizes[size]:
+                del sizes[size]
+        self._last = ()
 
-    def expected_s(self, further_rows: Mapping[Profile, int]) -> dict[Hashable, float]:
-        """What the next tick of each profile is expected to take: the 95th percentile of the last.
+    def expected_s(self, rows: Mapping[Profile, int]) -> dict[Hashable, float]:
+        """What the next tick of each profile is expected to take: the 95th percentile of the last of so many rows.
 
         Args:
-            further_rows: of the view of a profile that may take most; where no tick took so many, rows are taken to
-                cost alike.
+            rows: of the next batch of a profile, 1 where it says nothing. What so many took nobody may have measured;
+                then it is guessed from those that were (`admission.batch_s`).
         """
-        expected: dict[Hashable, float] = {}
-        for profile in {profile for profile, _ in self._by_rows}:
-            further = further_rows.get(profile, 0)
-            past = {rows: taken for (of, rows), taken in self._by_rows.items() if of == profile}
-            nearest = min(past, key=lambda rows: abs(rows - further))
-            cost = sorted(past[nearest])[int(0.95 * (len(past[nearest]) - 1))]
-            expected[profile] = cost * max(1.0, (1 + further) / (1 + nearest))
-        return expected
+        return {
+            profile: batch_s({size: _slow(taken) for size, taken in sizes.items()}, rows.get(profile, 1))
+            for profile, sizes in self._by_rows.items()
+        }
+
+
+def _slow(taken: Sequence[float]) -> float:
+    """The 95th percentile."""
+    return sorted(taken)[int(0.95 * (len(taken) - 1))]

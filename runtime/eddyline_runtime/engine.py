@@ -396,8 +396,8 @@ class Engine:
         candidates = self._candidates(self._clock())
         if candidates and not self.config.paced:
             return self._clock()
-        config = self.config
-        return scheduling.start_s(candidates, self._expected(), margin_s=config.margin_s, max_batch=config.max_batch)
+        config, expected = self.config, self._expected(candidates)
+        return scheduling.start_s(candidates, expected, margin_s=config.margin_s, max_batch=config.max_batch)
 
     @torch.inference_mode()
     def prepare(self) -> bool:
@@ -439,13 +439,13 @@ class Engine:
         self.ticks = 0
 
     def _warm_up(self, profile: str, views: int) -> None:
-        """Make some chunks of so many views; what the first took is forgotten, and what larger batches took before."""
+        """Make some chunks of so many views; what the first took is forgotten."""
         states = [self.open_view(-1 - view, prompt="a quiet morning", seed=0, profile=profile) for view in range(views)]
         while states[0].opening:
             self._advance_openings(states)
         for chunk in range(WARM_UP_CHUNKS):
             if chunk == 1:
-                self._tick_costs.forget(states[0].profile, views=views)
+                self._tick_costs.forget_last()
             self._make_chunks(states)
         for state in states:
             self.close_view(state.view)
@@ -491,7 +491,7 @@ class Engine:
             candidates = [replace(candidate, deadline_s=0.0) for candidate in candidates]
         return scheduling.choose(
             candidates,
-            self._expected(),
+            self._expected(candidates),
             now_s=now_s,
             margin_s=self.config.margin_s,
             max_batch=self.config.max_batch,
@@ -509,12 +509,15 @@ class Engine:
             if not state.resting and state.opening is None
         ]
 
-    def _expected(self) -> dict[Hashable, float]:
-        """What a tick of each profile is expected to take, an opening's step included."""
-        further: dict[Profile, int] = {}
-        for state in self._views.values():
-            further[state.profile] = max(further.get(state.profile, 0), _further_rows(state))
-        costs = self._tick_costs.expected_s(further)
+    def _expected(self, candidates: Sequence[Candidate]) -> dict[Hashable, float]:
+        """What the next tick of each profile is expected to take, an opening's step included."""
+        batches: dict[Profile, list[ViewState]] = {}
+        for candidate in scheduling.joining(candidates):
+            state = self._views[candidate.view]
+            batches.setdefault(state.profile, []).append(state)
+        costs = self._tick_costs.expected_s(
+            {profile: sum(map(_rows_expected, states[: self.config.max_batch])) for profile, states in batches.items()}
+        )
         opening = next((state for state in self._views.values() if state.opening and not state.resting), None)
         if opening is not None:
             step_s = costs.get(opening.profile, 0.0) / opening.partition.micro_steps
@@ -552,8 +555,8 @@ class Engine:
             costs = self._costs[state.view]
             costs.denoise_s, costs.decode_s, costs.tick_s = denoised_s - begin_s, made_s - denoised_s, made_s - begin_s
             costs.interval_s, costs.made_s = made_s - costs.made_s, made_s
-        further_rows = max(len(row.away) for row in rows)
-        self._tick_costs.add(profile, views=len(batch), further_rows=further_rows, seconds=made_s - begin_s)
+        taken = sum(1 + len(row.away) for row in rows)
+        self._tick_costs.add(profile, views=len(batch), rows=taken, seconds=made_s - begin_s)
         self.ticks += 1
         return outcomes
 
@@ -661,12 +664,16 @@ def _away_from_actions(state: ViewState, texts: tuple[str, ...]) -> Iterator[Awa
         yield Away(texts, state.action_change.before, (scale,) * len(texts))
 
 
-def _further_rows(state: ViewState) -> int:
-    """How many rows guidance may take in the view's next tick: one for words, if it is guided always or an event is
-    live or waits; one for actions that have changed."""
+def _rows_expected(state: ViewState) -> int:
+    """How many rows the view may take in its next tick: its own, one for words, if it is guided always or an event is
+    live or waits, and one for actions that have changed.
+
+    A far viewpoint (stride 2 or more) always counts the one for words. Its chunks last long, so it can afford to begin
+    early; an event that comes just before it begins would make it late by as much as the further row takes.
+    """
     profile, words = state.profile, state.words
     change = state.action_change.tick(state.actions, num_chunks=profile.partition.num_chunks)
-    eventful = bool(words.pending) or any(slot.events for slot in words.slots)
-    held = words.held and not words.pending
+    eventful = bool(words.pending) or any(slot.events for slot in words.slots) or state.stride > 1
+    held = words.held and not words.pending and state.stride == 1
     by_words = profile.scale(event=False) != 1.0 or (profile.scale(event=True, held=held) != 1.0 and eventful)
-    return by_words + (profile.action_guidance_scale != 1.0 and change.is_new)
+    return 1 + by_words + (profile.action_guidance_scale != 1.0 and change.is_new)

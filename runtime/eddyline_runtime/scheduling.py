@@ -97,22 +97,26 @@ def start_s(
     return min(candidate.deadline_s for candidate in pool) - total - margin_s
 
 
+def joining(candidates: Sequence[Candidate], *, slack_s: float = 0.0) -> list[Candidate]:
+    """Those whose chunks are made together with that of the most urgent, most urgent first.
+
+    A view joins when its own start is less than a quarter of its chunk away: it runs ahead by that much at most, and
+    saves a tick of its own. `slack_s` is how late the most urgent one is.
+    """
+    first = min((candidate.deadline_s for candidate in candidates), default=0.0)
+    due = (c for c in candidates if c.deadline_s - first <= slack_s + c.chunk_s / 4)
+    return sorted(due, key=lambda c: c.deadline_s)
+
+
 def choose(
     candidates: Sequence[Candidate], cost_s: dict[Hashable, float], *, now_s: float, margin_s: float, max_batch: int
 ) -> list[list[int]]:
-    """The batches to tick now, most urgent first; empty while there is still time.
-
-    A view joins the batch of its group when its own start is less than a quarter of its chunk away: it runs ahead by
-    that much at most, and saves a tick of its own.
-    """
+    """The batches to tick now, most urgent first; empty while there is still time."""
     begin = start_s(candidates, cost_s, margin_s=margin_s, max_batch=max_batch)
     if begin is None or now_s < begin:
         return []
-    slack_s = now_s - begin
-    first = min(candidate.deadline_s for candidate in candidates)
-    due = [c for c in candidates if c.deadline_s - first <= slack_s + c.chunk_s / 4]
     groups: dict[Hashable, list[Candidate]] = {}
-    for candidate in sorted(due, key=lambda c: c.deadline_s):
+    for candidate in joining(candidates, slack_s=now_s - begin):
         groups.setdefault(candidate.group, []).append(candidate)
     return [
         [candidate.view for candidate in members[first : first + max_batch]]

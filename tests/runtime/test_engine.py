@@ -466,7 +466,7 @@ def test_warming_up_leaves_no_trace(lockstep):
     assert progress == [0.5, 1.0]
     assert lockstep.engine.ticks == 0
     assert lockstep.engine.next_start_s() is None
-    assert set(lockstep.engine._expected()) == set(lockstep.engine.world.card.profiles.values())
+    assert set(lockstep.engine._expected([])) == set(lockstep.engine.world.card.profiles.values())
     lockstep.engine.open_view(1, prompt="a red fox", seed=7)
     assert isinstance(lockstep.until_chunks(1)[0], Chunk)
 
@@ -488,6 +488,29 @@ def test_what_ticks_took_is_remembered_by_profile_and_number_of_views(start):
     (measured,) = run.engine.batch_costs.items()
     assert measured == (profile, {views: pytest.approx(0.1 * views) for views in measured[1]})
     assert 2 in measured[1]
+
+
+@pytest.mark.parametrize(("stride", "earlier"), [(1, 0.0), (2, 0.1), (4, 0.1)])
+def test_a_far_viewpoint_begins_early_enough_for_an_event_that_comes_last(start, stride, earlier):
+    """Ticks take 0.1 s a row; a near view begins as late as it can without an event, and stands still for one."""
+    run = start(profile=PROFILES["events guided"])
+    run.engine.open_view(1, prompt="a red fox", seed=7, stride=stride)
+    velocity = run.engine._dreamer.velocity
+
+    def slow(rows):
+        run.clock.now_s += 0.1 * sum(1 + len(row.away) for row in rows)
+        return velocity(rows)
+
+    run.engine._dreamer.velocity = slow
+    run.until_chunks(3)
+    timeline = run.engine._views[1].timeline
+    start_s = run.engine.next_start_s()
+    assert start_s == pytest.approx(timeline.deadline_s - 0.1 - earlier - run.engine.config.margin_s)
+    run.clock.now_s = start_s
+    run.engine.say(1, Wish(id=5, verb="event", text="rain", hold_frames=64))
+    run.until_chunks(1)
+    stood_s = run.engine._views[1].timeline.start_s - timeline.start_s
+    assert stood_s == pytest.approx(0.0 if earlier else 0.1 - run.engine.config.margin_s)
 
 
 def test_warming_up_measures_the_batches_it_is_told_to_and_single_views(start):
