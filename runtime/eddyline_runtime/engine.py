@@ -6,7 +6,7 @@ between the ticks of the others, so that they keep their rate.
 """
 
 import math
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import zip_longest
 
@@ -19,7 +19,6 @@ from eddyline.errors import OptionError
 from eddyline_runtime import bookmarks, moments, prompts, scheduling
 from eddyline_runtime.actions import ActionChange, action_vector
 from eddyline_runtime.admission import BatchCosts
-from eddyline_runtime.conditioning import Away, RowWords
 from eddyline_runtime.config import EngineConfig, Profile
 from eddyline_runtime.costs import TickCosts
 from eddyline_runtime.dreamer import Dreamer, Progress
@@ -30,6 +29,7 @@ from eddyline_runtime.model.streamdit import STRIDES
 from eddyline_runtime.moments import Moment
 from eddyline_runtime.outcomes import Outcome, Rested, Rewound, Saved, Told, ViewStatus
 from eddyline_runtime.prompts import Note, Wish
+from eddyline_runtime.rows import row_of, rows_expected, texts_needed
 from eddyline_runtime.scheduling import Candidate, Timeline
 from eddyline_runtime.snapshot import Snapshot
 from eddyline_runtime.understanding import KnownPhrases
@@ -408,25 +408,13 @@ class Engine:
         start_s = self._next_batch_s()
         if start_s is not None and start_s - self._clock() <= self._dreamer.texts.encode_s:
             return False
-        needed = [self._needed(state) for state in self._views.values() if not state.resting]
+        needed = [texts_needed(state, self._dreamer) for state in self._views.values() if not state.resting]
         turns = (text for texts in zip_longest(*needed) for text in texts if text is not None)
         missing = next((text for text in turns if text not in self._dreamer.texts), None)
         if missing is None:
             return False
         self._dreamer.texts.get(missing)
         return True
-
-    def _needed(self, state: ViewState) -> Iterator[str]:
-        """The texts that a view's next tick needs: those of its slots, then those of the words it applies."""
-        said = {wish.id: wish.text for wish in state.words.pending}
-        cut = prompts.due_cut(state.words)
-        words, notes = (
-            prompts.begin_tick(state.words, state.tick_frames) if cut is None else (prompts.take_cut(state.words, cut))
-        )
-        yield from dict.fromkeys(self._dreamer.text(slot) for slot in words.slots)
-        guided = (slot for slot in words.slots if state.profile.scale(event=bool(slot.events)) != 1.0)
-        yield from dict.fromkeys(self._dreamer.away_from(slot) for slot in guided)
-        yield from (said[note.id] for note in notes if note.state == "applied")
 
     @torch.inference_mode()
     def warm_up(self, on_progress: Progress) -> None:
@@ -516,7 +504,7 @@ class Engine:
             state = self._views[candidate.view]
             batches.setdefault(state.profile, []).append(state)
         costs = self._tick_costs.expected_s(
-            {profile: sum(map(_rows_expected, states[: self.config.max_batch])) for profile, states in batches.items()}
+            {profile: sum(map(rows_expected, states[: self.config.max_batch])) for profile, states in batches.items()}
         )
         opening = next((state for state in self._views.values() if state.opening and not state.resting), None)
         if opening is not None:
@@ -537,7 +525,7 @@ class Engine:
         assert len(latents) == len(decoders) == len(batch)
         for state in batch:
             state.action_change = state.action_change.tick(state.actions, num_chunks=profile.partition.num_chunks)
-        rows = self._rows(batch)
+        rows = [row_of(state, self._dreamer) for state in batch]
         latents = denoise_tick(self._dreamer.velocity(rows), latents, profile.partition)
         noise = torch.stack([self._noise(state, profile.partition.chunk_frames) for state in batch])
         clean, latents = shift(latents, profile.partition, noise)
@@ -635,45 +623,10 @@ class Engine:
 
     def _advance_openings(self, batch: Sequence[ViewState]) -> None:
         openings = [state.opening for state in batch if state.opening is not None]
-        advance_openings(openings, self._dreamer.velocity(self._rows(batch)))
+        advance_openings(openings, self._dreamer.velocity([row_of(state, self._dreamer) for state in batch]))
         for state, opening in zip(batch, openings, strict=True):
             if opening.complete:
                 state.latents, state.opening = opening.slots(), None
                 references = state.latents[: state.partition.reference_frames]
                 state.decoder = self._dreamer.start_decoder(references, state.latents)
                 self._remember(state)
-
-    def _rows(self, batch: Sequence[ViewState]) -> list[RowWords]:
-        rows = []
-        for state in batch:
-            texts = tuple(self._dreamer.text(slot) for slot in state.words.slots)
-            away = (*self._away_from_words(state), *_away_from_actions(state, texts))
-            rows.append(RowWords(texts=texts, actions=state.actions, stride=state.stride, away=away))
-        return rows
-
-    def _away_from_words(self, state: ViewState) -> Iterator[Away]:
-        slots = state.words.slots
-        scales = tuple(state.profile.scale(event=bool(slot.events), held=state.words.held) for slot in slots)
-        if any(scale != 1.0 for scale in scales):
-            yield Away(tuple(self._dreamer.away_from(slot) for slot in slots), state.actions, scales)
-
-
-def _away_from_actions(state: ViewState, texts: tuple[str, ...]) -> Iterator[Away]:
-    scale = state.profile.action_guidance_scale
-    if scale != 1.0 and state.action_change.is_new and state.opening is None:
-        yield Away(texts, state.action_change.before, (scale,) * len(texts))
-
-
-def _rows_expected(state: ViewState) -> int:
-    """How many rows the view may take in its next tick: its own, one for words, if it is guided always or an event is
-    live or waits, and one for actions that have changed.
-
-    A far viewpoint (stride 2 or more) always counts the one for words. Its chunks last long, so it can afford to begin
-    early; an event that comes just before it begins would make it late by as much as the further row takes.
-    """
-    profile, words = state.profile, state.words
-    change = state.action_change.tick(state.actions, num_chunks=profile.partition.num_chunks)
-    eventful = bool(words.pending) or any(slot.events for slot in words.slots) or state.stride > 1
-    held = words.held and not words.pending and state.stride == 1
-    by_words = profile.scale(event=False) != 1.0 or (profile.scale(event=True, held=held) != 1.0 and eventful)
-    return 1 + by_words + (profile.action_guidance_scale != 1.0 and change.is_new)
