@@ -355,8 +355,8 @@ def diorama_student_gpu() -> Recipe:
         profiles={
             "smooth": replace(
                 further.profiles["smooth"],
-                event_guidance_scale=3.0,
-                held_event_guidance_scale=2.0,
+                event_guidance_scale=3.5,
+                held_event_guidance_scale=2.25,
                 opening_steps=(4, 1, 1, 1),
             ),
             "responsive": replace(further.profiles["responsive"], opening_steps=(3, 1, 1, 1)),
