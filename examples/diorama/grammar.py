@@ -80,8 +80,7 @@ def _telling(state: State, rng: random.Random, mention: Collection[str], wide: b
 
     hero = worded("hero", vocabulary.HEROES)
     colour = worded("colour", vocabulary.COLOURS)
-    unsaid = {name for name in ("colour",) if not said(name, _OMIT_COLOUR)}
-    if "colour" in unsaid:
+    if not said("colour", _OMIT_COLOUR):
         colour = ""
     place = worded("place", vocabulary.PLACES) if said("place", _OMIT_PLACE) else ""
     time = worded("time", vocabulary.TIMES) if said("time", _OMIT_TIME) else ""
@@ -89,7 +88,8 @@ def _telling(state: State, rng: random.Random, mention: Collection[str], wide: b
     if looked_up():
         verb, participle = lexicon.doing(state.doing, rng)
     doing = said("doing", _OMIT_DOING)
-    unsaid |= {name for name, words in (("place", place), ("time", time), ("doing", doing)) if not words}
+    clauses_said = {"colour": colour, "place": place, "time": time, "doing": doing}
+    unsaid = {name for name, words in clauses_said.items() if not words}
 
     extras: list[str] = []
     if said("weather", _OMIT_CLEAR if state.weather == "clear" else 0.0):

@@ -27,7 +27,7 @@ ENCODINGS = 5
 Refine = Callable[[Tensor, Tensor], Tensor]
 """`StreamDiT.refine`: token states [T, L, K], the mask of real tokens [T, L] -> the states that it reads."""
 Project = Callable[[Tensor, Tensor], ProjectedTexts]
-"""`StreamDiT.refine`: token states [T, L, K], mask of real tokens [T, L] -> the states that networks read."""
+"""`StreamDiT.project`: refined states [T, L, K], mask of real tokens [T, L] -> what the network makes of them."""
 
 
 @dataclass(frozen=True)

@@ -117,8 +117,9 @@ def learn_words(
 ) -> tuple[StreamDiT, WordsReport]:
     """A copy of the model whose refiner was trained; every other weight is the model's.
 
-    One pair in twenty is kept out, to measure with. In one batch in eight every text stands for itself, so that what
-    the world reads well is left alone.
+    A refiner that the model has goes on learning. What plain words shall be read as never passes through it, so
+    learning again and again does not move it. One pair in twenty is kept out, to measure with. In one batch in eight
+    every text stands for itself, so that what the world reads well is left alone.
 
     Raises:
         TrainingError: the loss is not finite, or Ctrl-C was pressed.
@@ -131,10 +132,10 @@ def learn_words(
     texts = list(dict.fromkeys(text for pair in pairs for text in (pair.words, pair.plain)))
     known = _Texts(text_encoder, texts, device)
     queries = gather_queries(teacher, known, [pair.plain for pair in train[: plan.scenes]], generator)
-    spread = _spread(teacher, known, [pair.plain for pair in train[:256]], queries)
+    lesson = _Lesson(student, teacher, known, _spread(teacher, known, [pair.plain for pair in train[:256]], queries))
     refiner = list(student.text_refiner.parameters())
     optimiser = torch.optim.AdamW(refiner, lr=plan.learning_rate, betas=(0.9, 0.98), weight_decay=0.01)
-    before = _distance(student, teacher, known, held_out, queries, spread)
+    before = lesson.distance(held_out, queries)
     average = math.nan
     again = "stopped while words were learned; nothing was written, run the same command again"
     with ctrl_c_tells(again), tqdm(range(plan.steps), desc="learning words", unit="step") as bar:
@@ -143,7 +144,7 @@ def learn_words(
             if step % 8 == 0:
                 picked = [Pair(pair.plain, pair.plain) for pair in picked]
             some = [q[torch.randperm(len(q), generator=generator)[: plan.queries]] for q in queries]
-            loss = _loss(student, teacher, known, picked, some, spread)
+            loss = lesson.loss(picked, some)
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
             norm = nn.utils.clip_grad_norm_(refiner, 1.0)
@@ -156,7 +157,7 @@ def learn_words(
             optimiser.step()
             average = loss.item() if math.isnan(average) else 0.98 * average + 0.02 * loss.item()
             bar.set_postfix(loss=f"{average:.4f}")
-    return student.eval(), WordsReport(before, _distance(student, teacher, known, held_out, queries, spread))
+    return student.eval(), WordsReport(before, lesson.distance(held_out, queries))
 
 
 def _with_refiner(model: StreamDiT, depth: int) -> StreamDiT:
@@ -195,7 +196,8 @@ class _Texts:
 def gather_queries(
     model: StreamDiT, texts: _Texts, plain: Sequence[str], generator: torch.Generator, *, steps: int = 4
 ) -> list[Float[Tensor, "N H D"]]:
-    """Queries of every block's cross-attention while a scene is dreamed for each text: 64 of each call and scene."""
+    """Queries of every block's cross-attention while a scene is dreamed for each plain text, which no refiner goes
+    over: 64 of each call and scene."""
     config = model.config
     gathered: list[list[Tensor]] = [[] for _ in _blocks(model)]
     frames = 8
@@ -208,6 +210,7 @@ def gather_queries(
             text_index=torch.zeros(1, frames, dtype=torch.long, device=device),
             actions=torch.zeros(1, frames, config.action_dim, device=device),
             stride=torch.ones(1, frames, dtype=torch.long, device=device),
+            refined=True,
         )
         shape = (1, frames, config.latent_channels, config.latent_height, config.latent_width)
         latents = torch.randn(shape, generator=generator).to(device)
@@ -251,8 +254,8 @@ def read(
     mask: Bool[Tensor, "T L"],
     queries: Sequence[Float[Tensor, "N H D"]],
 ) -> Reading:
-    """What every block reads of texts under its queries, and the texts in brief."""
-    projected = model.project(model.refine(states, mask), mask)
+    """What every block reads of texts under its queries, and the texts in brief, from states as they are given."""
+    projected = model.project(states, mask)
     answers = []
     for number, (block, query) in enumerate(zip(_blocks(model), queries, strict=True)):
         keys, values = projected.keys_values[:, number].unbind(1)
@@ -269,34 +272,27 @@ def _spread(model: StreamDiT, texts: _Texts, plain: Sequence[str], queries: Sequ
     return tuple(float(part.var(dim=0).mean()) for part in (*reading.answers, reading.brief))
 
 
-def _loss(
-    student: StreamDiT,
-    teacher: StreamDiT,
-    texts: _Texts,
-    pairs: Sequence[Pair],
-    queries: Sequence[Tensor],
-    spread: Sequence[float],
-) -> Float[Tensor, ""]:
-    with torch.no_grad():
-        wanted = read(teacher, *texts.get([pair.plain for pair in pairs]), queries)
-    given = read(student, *texts.get([pair.words for pair in pairs]), queries)
-    parts = zip((*given.answers, given.brief), (*wanted.answers, wanted.brief), spread, strict=True)
-    return torch.stack([nn.functional.mse_loss(a, b) / variance for a, b, variance in parts]).mean()
+@dataclass(frozen=True)
+class _Lesson:
+    """Who learns from whom, on which texts."""
 
+    student: StreamDiT
+    teacher: StreamDiT
+    texts: _Texts
+    spread: Sequence[float]
 
-@torch.no_grad()
-def _distance(
-    student: StreamDiT,
-    teacher: StreamDiT,
-    texts: _Texts,
-    pairs: Sequence[Pair],
-    queries: Sequence[Tensor],
-    spread: Sequence[float],
-) -> float:
-    """The loss over held-out pairs, in batches, under the same queries."""
-    fixed = [query[:64] for query in queries]
-    losses = [
-        _loss(student, teacher, texts, pairs[first : first + 64], fixed, spread).item()
-        for first in range(0, min(len(pairs), 512), 64)
-    ]
-    return sum(losses) / len(losses)
+    def loss(self, pairs: Sequence[Pair], queries: Sequence[Tensor]) -> Float[Tensor, ""]:
+        """How far what the student reads of the words lies from what the teacher reads of the plain texts."""
+        with torch.no_grad():
+            wanted = read(self.teacher, *self.texts.get([pair.plain for pair in pairs]), queries)
+        states, mask = self.texts.get([pair.words for pair in pairs])
+        given = read(self.student, self.student.refine(states, mask), mask, queries)
+        parts = zip((*given.answers, given.brief), (*wanted.answers, wanted.brief), self.spread, strict=True)
+        return torch.stack([nn.functional.mse_loss(a, b) / variance for a, b, variance in parts]).mean()
+
+    @torch.no_grad()
+    def distance(self, pairs: Sequence[Pair], queries: Sequence[Tensor]) -> float:
+        """The loss over some pairs, 512 at most, in batches and always under the same queries."""
+        fixed = [query[:64] for query in queries]
+        batches = [pairs[first : first + 64] for first in range(0, min(len(pairs), 512), 64)]
+        return sum(self.loss(batch, fixed).item() for batch in batches) / len(batches)
