@@ -66,7 +66,7 @@ class Engine:
         """The views of each batch of the last tick."""
         self._clock = clock
         self._dreamer = Dreamer(world, text_cache=max(config.text_cache, self._texts_in_force()), clock=clock)
-        self._phrases = KnownPhrases(world.text_encoder, world.card.phrases)
+        self._phrases = KnownPhrases(world.text_encoder, world.card.phrases, world.learned)
         self._views: dict[int, ViewState] = {}
         self._costs: dict[int, _Costs] = {}
         self._history: dict[int, History] = {}

@@ -1,7 +1,8 @@
 """Find, verify and load a world: its card, StreamDiT, codec and text encoder.
 
 A world is a folder: `card.json` (sizes, profiles, what the world knows, sha256 of each file), `streamdit.safetensors`,
-`codec.safetensors` and, where it was trained, `probe.safetensors`. Tensors are only ever read from safetensors.
+`codec.safetensors` and, where they were trained, `probe.safetensors` and `words.safetensors`. Tensors are only ever
+read from safetensors.
 """
 
 import hashlib
@@ -14,9 +15,10 @@ from pathlib import Path
 
 import msgspec
 import torch
+from jaxtyping import Float
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import nn
+from torch import Tensor, nn
 
 from eddyline import protocol
 from eddyline.errors import ConfigError, ProtocolError, WeightsError
@@ -27,7 +29,9 @@ from eddyline_runtime.model.streamdit import StreamDiT
 from eddyline_runtime.model.text_encoder import ByteTextEncoder, MiniLMTextEncoder, TextEncoder
 
 CARD_VERSION = 1
-WEIGHT_FILES = ("codec.safetensors", "probe.safetensors", "streamdit.safetensors")
+WORDS_FILE = "words.safetensors"
+"""`World.learned`."""
+WEIGHT_FILES = ("codec.safetensors", "probe.safetensors", "streamdit.safetensors", WORDS_FILE)
 """What a world may consist of beside its card; a training run keeps other files in its folder too."""
 
 
@@ -115,6 +119,8 @@ class World:
     model: StreamDiT
     codec: Codec
     text_encoder: TextEncoder
+    learned: Float[Tensor, "S K"] | None = None
+    """Unit vectors, under its text encoder, of some texts that `learn-words` taught it to read."""
 
 
 def tiny_card() -> WorldCard:
@@ -226,11 +232,16 @@ def load_world(
     model, codec = _build(card, device)
     load_into(model, _verified(folder, card, "streamdit.safetensors"))
     load_into(codec, _verified(folder, card, "codec.safetensors"))
-    return World(card, *_for_inference(model, codec, device, dtype), text_encoder_for(card))
+    learned = _load_learned(folder, card) if WORDS_FILE in card.sha256 else None
+    return World(card, *_for_inference(model, codec, device, dtype), text_encoder_for(card), learned)
 
 
-def save_world(folder: Path, card: WorldCard, *, model: StreamDiT, codec: Codec) -> WorldCard:
+def save_world(
+    folder: Path, card: WorldCard, *, model: StreamDiT, codec: Codec, learned: Float[Tensor, "S K"] | None = None
+) -> WorldCard:
     """Write a world: weights (StreamDiT as bf16, its statistics and the codec as float32), then the card with hashes.
+
+    `learned` is `World.learned`, written as fp16.
 
     A probe that lies in the folder already is named in the card too. Returns the card as written.
 
@@ -244,16 +255,21 @@ def save_world(folder: Path, card: WorldCard, *, model: StreamDiT, codec: Codec)
         },
         "codec.safetensors": codec.state_dict(),
     }
+    if learned is not None:
+        contents[WORDS_FILE] = {"pooled": learned.half()}
     parts = {name: folder / f"{name}.part" for name in (*contents, "card.json")}
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, tensors in contents.items():
             save_file({k: v.contiguous() for k, v in tensors.items()}, parts[name])
-        written = {name: parts.get(name, folder / name) for name in WEIGHT_FILES}
+        kept = (name for name in WEIGHT_FILES if name in contents or name != WORDS_FILE)
+        written = {name: parts.get(name, folder / name) for name in kept}
         card = replace(card, sha256={name: _sha256(path) for name, path in written.items() if path.exists()})
         parts["card.json"].write_bytes(msgspec.json.format(msgspec.json.encode(card), indent=2))
         for name, part in parts.items():
             part.replace(folder / name)
+        if WORDS_FILE not in contents:
+            (folder / WORDS_FILE).unlink(missing_ok=True)  # of the world that was there before
     except (OSError, SafetensorError) as error:
         for part in parts.values():
             part.unlink(missing_ok=True)
@@ -280,6 +296,20 @@ def read_card(folder: Path) -> WorldCard:
             f"{path} has version {card.version}, this runtime reads {CARD_VERSION}; use a matching release"
         )
     return card
+
+
+def _load_learned(folder: Path, card: WorldCard) -> Float[Tensor, "S K"]:
+    path = _verified(folder, card, WORDS_FILE)
+    try:
+        learned = load_file(path)["pooled"].float()
+    except (OSError, SafetensorError, KeyError) as error:
+        raise WeightsError(f"{path} holds no vectors of texts ({error!r}); run learn-words again") from error
+    if learned.ndim != 2 or learned.shape[1] != card.model.text_dim or not len(learned):
+        raise WeightsError(
+            f"{path} holds vectors {tuple(learned.shape)}, expected [texts, {card.model.text_dim}]; "
+            "run learn-words again"
+        )
+    return learned
 
 
 def load_into(module: nn.Module, path: Path) -> None:

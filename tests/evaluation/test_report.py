@@ -14,7 +14,7 @@ from eddyline_runtime.evaluation.figures import Evaluation, Figure, Made, RivalE
 from eddyline_runtime.evaluation.measures import GOALS, figures_of, goal_for, label, spell, spell_interval, winners
 from eddyline_runtime.evaluation.panels import TITLES, group_of, panels_of
 from eddyline_runtime.evaluation.report import Attachments, choose_rows, markdown, write_report
-from eddyline_runtime.evaluation.samples import OWN, Sample
+from eddyline_runtime.evaluation.samples import OWN, PARAPHRASED, Sample
 from eddyline_runtime.evaluation.sheets import cell_size, contact_sheet
 
 NOTHING_BESIDE = Attachments(sheets={}, num_pairs=0)
@@ -267,6 +267,17 @@ def test_sheets_of_rivals_show_the_same_prompts_in_the_same_order() -> None:
     assert list(chosen) == [OWN, "fifo"]
     assert [[dream.prompt[-1] for dream in rows] for rows in chosen.values()] == [["1", "2"], ["1", "2"]]
     assert [dream.prompt[-1] for dream in choose_rows(samples)[OWN]] == ["1", "2", "0"]
+
+
+def test_who_shares_no_prompt_has_a_sheet_of_their_own_and_rules_no_order() -> None:
+    others = [Sample(PARAPHRASED, f"another's {dream.prompt}", dream.frames) for dream in dreams((OWN,))]
+    chosen = choose_rows([*dreams(("fifo", OWN)), *others], rows=2)
+    assert {name: [dream.prompt[-1] for dream in rows] for name, rows in chosen.items()} == {
+        OWN: ["0", "1"],
+        "fifo": ["0", "1"],
+        PARAPHRASED: ["0", "1"],
+    }
+    assert all(dream.prompt.startswith("another's") for dream in chosen[PARAPHRASED])
 
 
 def test_a_report_is_a_folder_with_everything_that_it_links_to(tmp_path: Path) -> None:

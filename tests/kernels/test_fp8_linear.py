@@ -13,8 +13,8 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn import functional as F
 
 from eddyline_kernels import backend, errors
+from eddyline_kernels.formats import FP8
 from eddyline_kernels.linear import fp8_linear, quantise_rows
-from eddyline_kernels.modulation.reference import FP8
 
 STEP = 2.0**-4
 """Half a step of e4m3, which has three digits after the point, relative to its number."""

@@ -24,9 +24,14 @@ class WordEncoder:
         return EncodedText(counts[:, None], torch.ones(len(texts), 1, dtype=torch.bool), F.normalize(counts, dim=-1))
 
 
-def understand(text: str, phrases: Sequence[str] = ("red knight", "blue fox", "forest", "rain", "night")):
+def understand(
+    text: str,
+    phrases: Sequence[str] = ("red knight", "blue fox", "forest", "rain", "night"),
+    learned: Sequence[str] = (),
+):
     encoder = WordEncoder()
-    return KnownPhrases(encoder, phrases).understand(encoder.encode([text]).pooled[0])
+    vectors = encoder.encode(learned).pooled if learned else None
+    return KnownPhrases(encoder, phrases, vectors).understand(encoder.encode([text]).pooled[0])
 
 
 def test_a_known_phrase_is_understood_fully():
@@ -45,6 +50,16 @@ def test_words_of_another_world_are_not_understood():
 
 def test_half_known_words_lie_between():
     assert 0.0 < understand("fox market").score < 1.0
+
+
+def test_words_that_were_learned_are_understood_and_the_nearest_known_phrase_is_still_named():
+    assert understand("a market fox").score < 0.7
+    found = understand("a market fox", learned=["stock crashes", "a market fox crashes"])
+    assert (found.nearest, found.score) == ("blue fox", 1.0)
+
+
+def test_what_is_far_from_all_that_was_learned_is_not_understood():
+    assert understand("stock crashes", learned=["a market fox", "red market"]).score == 0.0
 
 
 def test_a_world_without_phrases_does_not_say():

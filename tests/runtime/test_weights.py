@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save_file
 from eddyline.errors import ConfigError, WeightsError
 from eddyline_runtime import config
 from eddyline_runtime.weights import (
+    WORDS_FILE,
     World,
     default_dtype,
     large_card,
@@ -75,6 +76,35 @@ def test_the_card_names_every_weight_file_by_its_hash_the_probe_too(tiny: World,
     files = ["codec.safetensors", "probe.safetensors", "streamdit.safetensors"]
     assert card.sha256 == {name: sha256((tmp_path / name).read_bytes()).hexdigest() for name in files}
     assert read_card(tmp_path) == card
+
+
+def with_learned(tiny: World, folder: Path) -> torch.Tensor:
+    learned = torch.randn(5, tiny.card.model.text_dim, generator=torch.Generator().manual_seed(0))
+    save_world(folder, tiny.card, model=tiny.model, codec=tiny.codec, learned=learned)
+    return learned
+
+
+def test_texts_that_were_learned_come_back_and_go_with_the_world_that_learned_them(tiny: World, tmp_path: Path) -> None:
+    learned = with_learned(tiny, tmp_path)
+    found = load_world(str(tmp_path)).learned
+    assert found is not None
+    assert torch.equal(found, learned.half().float())
+    card = save_world(tmp_path, tiny.card, model=tiny.model, codec=tiny.codec)
+    assert (WORDS_FILE in card.sha256, (tmp_path / WORDS_FILE).exists()) == (False, False)
+    assert load_world(str(tmp_path)).learned is None
+
+
+@pytest.mark.parametrize("damage", ["no safetensors", "another name", "another size"])
+def test_learned_texts_that_are_none_are_refused(tiny: World, tmp_path: Path, damage: str) -> None:
+    with_learned(tiny, tmp_path)
+    other = tmp_path / "other.safetensors"
+    if damage == "no safetensors":
+        other.write_bytes(b"cut")
+    else:
+        save_file({"pooled" if damage == "another size" else "vectors": torch.zeros(5, 3)}, other)
+    write_tensors(tmp_path, WORDS_FILE, other.read_bytes())
+    with pytest.raises(WeightsError, match=rf"{WORDS_FILE} holds .* run learn-words again"):
+        load_world(str(tmp_path))
 
 
 @pytest.mark.parametrize("name", ["streamdit.safetensors", "codec.safetensors"])

@@ -19,8 +19,8 @@ from eddyline_runtime.model.codec import Codec
 from eddyline_runtime.model.streamdit import Conditioning, StreamDiT
 from eddyline_runtime.model.text_encoder import ByteTextEncoder
 from eddyline_runtime.training import words
-from eddyline_runtime.training.words import Pair, WordsPlan, WordsReport, learn_words, read_pairs
-from eddyline_runtime.weights import load_world, save_world, tiny_card
+from eddyline_runtime.training.words import Pair, WordsPlan, WordsReport, learn_words, read_pairs, sample_texts
+from eddyline_runtime.weights import load_world, save_world, text_encoder_for, tiny_card
 
 ENCODER = ByteTextEncoder(dim=32, max_tokens=24)
 PLAN = WordsPlan(steps=60, batch=16, queries=16, scenes=4, learning_rate=3e-3)
@@ -148,6 +148,18 @@ def test_too_few_pairs_and_a_file_that_is_none_are_told(tmp_path: Path) -> None:
         read_pairs(tmp_path)
 
 
+def test_texts_are_sampled_as_they_may_be_typed_each_once_and_again_by_the_seed() -> None:
+    encoder = text_encoder_for(tiny_card())
+    twice = [*pairs(), *pairs()]
+    words = list(dict.fromkeys(pair.words for pair in twice))
+    found = sample_texts(twice, encoder, seed=1)
+    typed = encoder.encode(words).pooled
+    assert len(found) == len(words)
+    assert torch.allclose(found.sum(0), typed.sum(0), atol=1e-4)
+    assert torch.equal(found, sample_texts(twice, encoder, seed=1))
+    assert not torch.equal(found, sample_texts(twice, encoder, seed=2))
+
+
 def test_the_command_writes_a_world_that_loads(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -163,5 +175,7 @@ def test_the_command_writes_a_world_that_loads(
     world = load_world(str(tmp_path / "taught"), device="cpu", dtype=torch.float32)
     assert world.card.model.refiner_depth == 2
     assert world.card.training["words_pairs"] == "200"
+    assert world.learned is not None
+    assert world.learned.shape == (len({pair.words for pair in pairs()}), card.model.text_dim)
     assert cli.main([*arguments, "--out", str(file)]) == cli.MISTAKE
     assert "cannot be made" in capsys.readouterr().err

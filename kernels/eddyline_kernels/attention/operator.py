@@ -16,9 +16,7 @@ from eddyline_kernels.attention import reference
 from eddyline_kernels.attention.geometry import Triple, Windows, Wrap, check_tensors
 from eddyline_kernels.attention.plan import HEAD_DIMS, TMA_CAPABILITY
 from eddyline_kernels.errors import KernelInputError
-
-DTYPES = (torch.bfloat16, torch.float16, torch.float32)
-"""What there are Triton kernels for."""
+from eddyline_kernels.formats import DTYPES
 
 
 def window_attention(

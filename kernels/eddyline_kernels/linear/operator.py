@@ -12,9 +12,8 @@ from torch import Tensor
 
 from eddyline_kernels import backend
 from eddyline_kernels.errors import KernelInputError
+from eddyline_kernels.formats import DTYPES, FP8, FP8_CAPABILITY
 from eddyline_kernels.linear import reference
-from eddyline_kernels.modulation.norm_operator import DTYPES, FP8_CAPABILITY
-from eddyline_kernels.modulation.reference import FP8
 
 LARGEST_WIDTH = 32768
 """A row that a program can hold in its registers."""

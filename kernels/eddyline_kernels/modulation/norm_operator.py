@@ -12,14 +12,11 @@ from torch import Tensor
 
 from eddyline_kernels import backend
 from eddyline_kernels.errors import KernelInputError
+from eddyline_kernels.formats import DTYPES, FP8, FP8_CAPABILITY
 from eddyline_kernels.modulation import reference
 from eddyline_kernels.modulation.checks import check_residual_norm
 from eddyline_kernels.modulation.plan import LARGEST_WIDTH
 
-DTYPES = (torch.bfloat16, torch.float16, torch.float32)
-"""What there are Triton kernels for."""
-FP8_CAPABILITY = (8, 9)
-"""Compute capability of the first GPUs that know e4m3."""
 EPS = 1e-5
 
 
@@ -142,7 +139,7 @@ def triton_residual_norm_fp8(
     """The Triton operator: total (empty without a branch), out as e4m3, and the number of each row."""
     from eddyline_kernels.modulation import launch
 
-    out, row_scale = _like(x, reference.FP8), _row_scale(x)
+    out, row_scale = _like(x, FP8), _row_scale(x)
     if x.numel() == 0:
         return _like(x) if branch is not None else x.new_empty(0), out, row_scale
     backend.launches["residual_norm_fp8"] += 1
@@ -179,7 +176,7 @@ def _(x: Tensor, branch: Tensor | None, *_: Any) -> tuple[Tensor, Tensor]:
 
 @triton_residual_norm_fp8.register_fake
 def _(x: Tensor, branch: Tensor | None, *_: Any) -> tuple[Tensor, Tensor, Tensor]:
-    return _like(x) if branch is not None else x.new_empty(0), _like(x, reference.FP8), _row_scale(x)
+    return _like(x) if branch is not None else x.new_empty(0), _like(x, FP8), _row_scale(x)
 
 
 @_triton_backward.register_fake

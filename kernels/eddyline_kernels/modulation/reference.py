@@ -12,11 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
-FP8 = torch.float8_e4m3fn
-FP8_LARGEST = 448.0
-"""The largest number of e4m3."""
-FP8_LEAST_SCALE = 1e-12
-"""Of a row that is 0 everywhere."""
+from eddyline_kernels.formats import FP8, FP8_LARGEST, FP8_LEAST_SCALE
 
 
 def residual_norm(

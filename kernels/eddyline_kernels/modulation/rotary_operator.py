@@ -13,12 +13,11 @@ from torch import Tensor
 
 from eddyline_kernels import backend
 from eddyline_kernels.errors import KernelInputError
+from eddyline_kernels.formats import DTYPES
 from eddyline_kernels.modulation import reference
 from eddyline_kernels.modulation.checks import check_norm_rotate
 from eddyline_kernels.modulation.plan import HEAD_DIMS
 
-DTYPES = (torch.bfloat16, torch.float16, torch.float32)
-"""What there are Triton kernels for."""
 EPS = 1e-6
 
 

@@ -10,8 +10,10 @@ Shapes: B batch, F latent frames, S tokens per frame, W width, N tokens, H heads
 import triton
 import triton.language as tl
 
-FP8_LARGEST = tl.constexpr(448.0)
-FP8_LEAST_SCALE = tl.constexpr(1e-12)
+from eddyline_kernels import formats
+
+FP8_LARGEST = tl.constexpr(formats.FP8_LARGEST)
+FP8_LEAST_SCALE = tl.constexpr(formats.FP8_LEAST_SCALE)
 
 
 @triton.jit

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from eddyline_kernels import backend
 from eddyline_kernels.errors import KernelInputError
-from eddyline_kernels.modulation.norm_operator import DTYPES
+from eddyline_kernels.formats import DTYPES
 
 LARGEST_DIM = 1024
 """Short enough that a program holds several rows in its registers."""

@@ -10,7 +10,7 @@ from eddyline_runtime.evaluation.figures import Evaluation, Made
 from eddyline_runtime.evaluation.parts import Part, Plan, Subject
 from eddyline_runtime.evaluation.rival_part import measure_rivals
 from eddyline_runtime.evaluation.samples import Sample
-from eddyline_runtime.evaluation.suite import ACTIONS, HELD_OUT, PARAPHRASE, STEERING
+from eddyline_runtime.evaluation.suite import ACTIONS, HELD_OUT, PARAPHRASE, STEERING, suite_path
 from eddyline_runtime.machine import processor, versions
 
 PARTS: Mapping[str, Part] = {
@@ -72,7 +72,7 @@ def evaluate(
 def parts_with_suites(folder: Path, *, samples: bool, rivals: bool) -> tuple[str, ...]:
     """The parts that a folder of suites allows, in their order; samples and rivals only where they are wanted."""
     wanted = [name for name in PARTS if (name != "samples" or samples) and (name != "rivals" or rivals)]
-    return tuple(name for name in wanted if (folder / f"{SUITE_OF[name]}.json").is_file())
+    return tuple(name for name in wanted if suite_path(folder, SUITE_OF[name]).is_file())
 
 
 def check_parts(names: Sequence[str]) -> tuple[str, ...]:

@@ -17,8 +17,8 @@ from eddyline_runtime.evaluation.frechet import frechet_figure, spread
 from eddyline_runtime.evaluation.probe import Probe
 from eddyline_runtime.evaluation.reading import read_scene, score_labels
 from eddyline_runtime.evaluation.reference import Question, Reference
-from eddyline_runtime.evaluation.samples import OWN, Sample
-from eddyline_runtime.evaluation.suite import ACTIONS, HELD_OUT, PARAPHRASE, STEERING, Scene, load_suite
+from eddyline_runtime.evaluation.samples import OWN, PARAPHRASED, Sample
+from eddyline_runtime.evaluation.suite import ACTIONS, HELD_OUT, PARAPHRASE, STEERING, Scene, load_suite, suite_path
 from eddyline_runtime.prompts import Note
 from eddyline_runtime.weights import World
 
@@ -215,7 +215,13 @@ def measure_drift(subject: Subject, plan: Plan) -> Iterator[Piece]:
 
 
 def dream_samples(subject: Subject, plan: Plan) -> Iterator[Piece]:
-    """Dreams to look at, of the first held-out scenes."""
-    scenes = load_suite(subject.suites, HELD_OUT).scenes[: plan.samples]
-    dreamed = subject.dream(scene_scripts(scenes, plan.seeds[0]), plan.rival_s, "samples")
-    yield Piece({}, tuple(Sample(OWN, scene.prompt, frames) for scene, frames in zip(scenes, dreamed, strict=True)))
+    """Dreams to look at, of the first held-out scenes and of the first paraphrases, where there are any."""
+    for suite, name in ((HELD_OUT, OWN), (PARAPHRASE, PARAPHRASED)):
+        if suite_path(subject.suites, suite).is_file():
+            scenes = load_suite(subject.suites, suite).scenes[: plan.samples]
+            dreamed = subject.dream(scene_scripts(scenes, plan.seeds[0]), plan.rival_s, f"samples: {suite}")
+            yield Piece({}, tuple(Sample(name, *pair) for pair in _with_prompts(scenes, dreamed)))
+
+
+def _with_prompts(scenes: Sequence[Scene], dreamed: Iterator[Frames]) -> Iterator[tuple[str, Frames]]:
+    return ((scene.prompt, frames) for scene, frames in zip(scenes, dreamed, strict=True))

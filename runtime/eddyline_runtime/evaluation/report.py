@@ -2,7 +2,8 @@
 
 report.md                 the figures as Markdown tables, goals met or missed; rivals; how it was made
 figures.png               the figures as bars
-contact_sheet.png         the world's own dreams; contact_sheet_NAME.png: a rival's, of the same prompts
+contact_sheet.png         the world's own dreams; contact_sheet_NAME.png: a rival's, of the same prompts, or
+                          those of paraphrases
 rating/index.html         blind pairwise rating, see `rating`
 """
 
@@ -84,7 +85,8 @@ def write_report(evaluation: Evaluation, samples: Sequence[Sample], out: Path, *
 def choose_rows(samples: Sequence[Sample], rows: int = SHEET_ROWS) -> dict[str, list[Sample]]:
     """For each name the dreams of its contact sheet, the world's own first: the same prompts in the same order.
 
-    Prompts come from the dreams of the first name; those that all names dreamed go before others.
+    Prompts come from the dreams of the first name; those that all who share any of them dreamed go before others. Who
+    shares none has a sheet of its own prompts.
     """
     by_name: dict[str, dict[str, Sample]] = {}
     for sample in sorted(samples, key=lambda sample: sample.name != OWN):
@@ -92,9 +94,12 @@ def choose_rows(samples: Sequence[Sample], rows: int = SHEET_ROWS) -> dict[str, 
     if not by_name:
         return {}
     first, *_ = by_name.values()
-    prompts = sorted(first, key=lambda prompt: not all(prompt in dreams for dreams in by_name.values()))[:rows]
-    chosen = {name: [dreams[prompt] for prompt in prompts if prompt in dreams] for name, dreams in by_name.items()}
-    return {name: dreams for name, dreams in chosen.items() if dreams}
+    sharing = [dreams for dreams in by_name.values() if first.keys() & dreams.keys()]
+    prompts = sorted(first, key=lambda prompt: not all(prompt in dreams for dreams in sharing))[:rows]
+    return {
+        name: [dreams[prompt] for prompt in (prompts if dreams in sharing else [*dreams][:rows]) if prompt in dreams]
+        for name, dreams in by_name.items()
+    }
 
 
 def markdown(evaluation: Evaluation, attachments: Attachments) -> str:

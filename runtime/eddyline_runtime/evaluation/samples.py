@@ -10,13 +10,15 @@ from numpy.typing import NDArray
 
 OWN = "streamdit"
 """The name under which a world's own dreams are kept and compared with rivals."""
+PARAPHRASED = "paraphrases"
+"""The name under which its dreams of paraphrases are kept."""
 
 
 @dataclass(frozen=True, eq=False)
 class Sample:
     """One dream.
 
-    name: `OWN`, or the rival that dreamed it. frames: RGB [T, H, W, 3].
+    name: `OWN`, `PARAPHRASED`, or the rival that dreamed it. frames: RGB [T, H, W, 3].
     """
 
     name: str

@@ -75,13 +75,18 @@ def suite_folder(name: str) -> Path:
     raise OptionError(f"suite {name!r} is unknown; use one of {known}, or a folder of suites")
 
 
+def suite_path(folder: Path, question: str) -> Path:
+    """The file of one suite of a folder."""
+    return folder / f"{question}.json"
+
+
 def load_suite(folder: Path, question: str) -> Suite:
     """Read one suite of a folder.
 
     Raises:
         OptionError: it is missing, or no suite.
     """
-    path = folder / f"{question}.json"
+    path = suite_path(folder, question)
     try:
         return msgspec.json.decode(path.read_bytes(), type=Suite)
     except OSError as error:

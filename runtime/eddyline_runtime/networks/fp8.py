@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 from eddyline.errors import ConfigError
+from eddyline_kernels.formats import FP8_CAPABILITY
 from eddyline_kernels.linear.operator import MULTIPLE
-from eddyline_kernels.modulation.norm_operator import FP8_CAPABILITY
 from eddyline_runtime.config import Partition
 from eddyline_runtime.model.linear import Fp8Linear
 from eddyline_runtime.model.streamdit import Block, StreamDiT

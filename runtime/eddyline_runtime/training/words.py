@@ -5,7 +5,8 @@ Pairs of texts say what a world never read ("a tomcat strolls through drizzle") 
 cross-attention reads of the first text shall be what it reads of the second one, under queries that the world has when
 it dreams. So no pictures are needed, and a step takes a second on one core.
 
-Shapes: T texts, L text tokens, K text channels, N queries, H heads, D head dimension, W width, C condition width.
+Shapes: T texts, S texts whose vectors are kept, L text tokens, K text channels, N queries, H heads, D head dimension,
+W width, C condition width.
 """
 
 import json
@@ -30,6 +31,8 @@ from eddyline_runtime.training.interrupt import ctrl_c_tells
 
 MAX_PAIRS = 200_000
 """Pairs that are taken at most: their token states are kept in memory."""
+SAMPLED = 512
+"""Texts whose vectors a world keeps."""
 
 
 @dataclass(frozen=True)
@@ -118,7 +121,7 @@ def learn_words(
     """A copy of the model whose refiner was trained; every other weight is the model's.
 
     A refiner that the model has goes on learning. What plain words shall be read as never passes through it, so
-    learning again and again does not move it. One pair in twenty is kept out, to measure with. In one batch in eight
+    learning again and again does not move it. One pair in twenty is kept out, to measure with. In one batch in three
     every text stands for itself, so that what the world reads well is left alone.
 
     Raises:
@@ -141,7 +144,7 @@ def learn_words(
     with ctrl_c_tells(again), tqdm(range(plan.steps), desc="learning words", unit="step") as bar:
         for step in bar:
             picked = [train[int(i)] for i in torch.randint(len(train), (plan.batch,), generator=generator)]
-            if step % 8 == 0:
+            if step % 3 == 0:
                 picked = [Pair(pair.plain, pair.plain) for pair in picked]
             some = [q[torch.randperm(len(q), generator=generator)[: plan.queries]] for q in queries]
             loss = lesson.loss(picked, some)
@@ -158,6 +161,15 @@ def learn_words(
             average = loss.item() if math.isnan(average) else 0.98 * average + 0.02 * loss.item()
             bar.set_postfix(loss=f"{average:.4f}")
     return student.eval(), WordsReport(before, lesson.distance(held_out, queries))
+
+
+@torch.no_grad()
+def sample_texts(pairs: Sequence[Pair], encoder: TextEncoder, *, seed: int) -> Float[Tensor, "S K"]:
+    """Unit vectors of `SAMPLED` texts as somebody may type them: by these a world knows what it has learned to read."""
+    texts = list(dict.fromkeys(pair.words for pair in pairs))
+    order = torch.randperm(len(texts), generator=torch.Generator().manual_seed(seed))[:SAMPLED].tolist()
+    chosen = [texts[number] for number in order]
+    return torch.cat([encoder.encode(chosen[first : first + 64]).pooled for first in range(0, len(chosen), 64)])
 
 
 def _with_refiner(model: StreamDiT, depth: int) -> StreamDiT:

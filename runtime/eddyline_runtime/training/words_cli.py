@@ -9,7 +9,7 @@ import torch
 
 from eddyline.errors import TrainingError
 from eddyline_runtime.arguments import positive
-from eddyline_runtime.training.words import WordsPlan, learn_words, read_pairs
+from eddyline_runtime.training.words import WordsPlan, learn_words, read_pairs, sample_texts
 from eddyline_runtime.weights import load_world, save_world, text_encoder_for
 
 
@@ -43,9 +43,10 @@ def run(arguments: argparse.Namespace) -> int:
     except OSError as error:
         raise TrainingError(f"--out {out} cannot be made ({error}); choose a folder that can be written") from error
     world = load_world(arguments.model, device=arguments.device, dtype=torch.float32)
+    encoder = text_encoder_for(world.card)
     model, report = learn_words(
         world.model,
-        text_encoder_for(world.card),
+        encoder,
         pairs,
         plan=WordsPlan(steps=arguments.steps),
         seed=arguments.seed,
@@ -57,6 +58,6 @@ def run(arguments: argparse.Namespace) -> int:
         "words_distance": f"{report.distance_before:.3f} -> {report.distance:.3f}",
     }
     card = replace(world.card, model=model.config, training={**world.card.training, **facts})
-    save_world(out, card, model=model, codec=world.codec)
+    save_world(out, card, model=model, codec=world.codec, learned=sample_texts(pairs, encoder, seed=arguments.seed))
     print(json.dumps({"world": str(out), "pairs": len(pairs), **asdict(report)}))
     return 0
