@@ -34,6 +34,8 @@ class Peer:
     ) -> None:
         self.token = token or secrets.token_urlsafe(24)
         self.patience_s = patience_s
+        self.pings = True
+        """Whether it says PING while it listens and nothing comes."""
         self.inbox: list[tuple[RuntimeMessage, bytes | None]] = []
         self._context = zmq.Context()
         self._socket: zmq.Socket[bytes] = self._context.socket(zmq.DEALER)
@@ -108,7 +110,8 @@ class Peer:
                 if not isinstance(message, protocol.Pong) or message.sent_s != -1.0:
                     self.inbox.append((message, payload[0] if payload else None))
                 return True
-            self.send(protocol.Ping(sent_s=-1.0))
+            if self.pings:
+                self.send(protocol.Ping(sent_s=-1.0))
         return False
 
     def close(self) -> None:
@@ -483,6 +486,54 @@ def _check_reconnect(endpoint: str, prompt: str, patience_s: float) -> None:
             peer.expect(FrameHeader)
 
 
+def _check_newest(endpoint: str, prompt: str, patience_s: float) -> None:
+    """What belongs to a token goes to the connection that said HELLO with it last, and no longer to the one before."""
+    with Peer(endpoint, patience_s=patience_s) as old:
+        opened = _open(old, prompt, credits=100)
+        old.expect(FrameHeader)
+        with Peer(endpoint, token=old.token, patience_s=patience_s) as new:
+            old.listen(0.2)  # what was on its way
+            old.inbox.clear()
+            new.send(protocol.Credit(view=1, frames=2 * opened.chunk_frames))
+            new.expect(FrameHeader)
+            old.listen(2 * opened.chunk_frames / opened.fps)
+            _require(not old.frames(1), f"{len(old.frames(1))} frames went to the older connection")
+
+
+def _check_other_token(endpoint: str, prompt: str, patience_s: float) -> None:
+    """HELLO with another token makes a connection another client's; the first one's views wait for their own token."""
+    with Peer(endpoint, patience_s=patience_s) as peer:
+        _open(peer, prompt)
+        peer.send(protocol.Hello(version=protocol.VERSION, token=secrets.token_urlsafe(24), client="check_runtime"))
+        listed = peer.expect(protocol.Welcome).views
+        _require(not listed, f"WELCOME lists the views {listed} of another token")
+        peer.send(protocol.Event(id=1, view=1, text="rain"))
+        peer.expect(protocol.ErrorMessage, lambda error: error.code == "unknown_view")
+        with Peer(endpoint, token=peer.token, patience_s=patience_s) as again:
+            assert again.welcome is not None
+            _require(again.welcome.views == (1,), f"WELCOME lists the views {again.welcome.views}, not (1,)")
+
+
+def _check_signs_of_life(endpoint: str, prompt: str, patience_s: float) -> None:
+    """A client whose messages cannot be read is not silent: its views go on."""
+    with Peer(endpoint, patience_s=patience_s) as peer:
+        assert peer.welcome is not None
+        until_s = 1.5 * peer.welcome.silence_s
+        opened = _open(peer, prompt, credits=protocol.MAX_CREDITS)
+        peer.expect(FrameHeader)
+        peer.pings, begin_s, told_s = False, time.monotonic(), 0.0
+        while (passed_s := time.monotonic() - begin_s) < until_s:
+            if passed_s >= told_s:
+                peer.send_raw(b"\xc1not MessagePack")
+                told_s += peer.welcome.heartbeat_s / 2
+            peer.listen(0.05)
+        parked = [message for message, _ in peer.inbox if isinstance(message, protocol.StatusUpdate)]
+        _require(all(status.state != "parked" for status in parked), "its view was parked")
+        peer.inbox.clear()
+        peer.listen(2 * opened.chunk_frames / opened.fps)
+        _require(bool(peer.frames(1)), "frames ceased")
+
+
 CHECKS: tuple[Callable[[str, str, float], None], ...] = (
     _check_hello_first,
     _check_version,
@@ -504,4 +555,7 @@ CHECKS: tuple[Callable[[str, str, float], None], ...] = (
     _check_watch,
     _check_pause,
     _check_reconnect,
+    _check_newest,
+    _check_other_token,
+    _check_signs_of_life,
 )

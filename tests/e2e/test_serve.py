@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from eddyline.conformance import CHECKS
 from eddyline.install import install_hint
 from eddyline.testing import check_runtime
 from eddyline_runtime.cli import main
@@ -82,7 +83,7 @@ with eddyline.connect({endpoint!r}, timeout_s={DEADLINE_S}) as runtime:
 
 
 def test_the_runtime_keeps_the_protocol(served):
-    assert len(check_runtime(served.endpoint, patience_s=DEADLINE_S)) >= 17
+    assert len(check_runtime(served.endpoint, patience_s=DEADLINE_S)) == len(CHECKS)
 
 
 def test_words_change_the_stream_from_the_named_frame_on_and_nothing_before_it(served):

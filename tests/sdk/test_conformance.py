@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from eddyline import protocol
-from eddyline.conformance import CHECKS, _check_watch
+from eddyline.conformance import CHECKS, _check_newest, _check_other_token, _check_signs_of_life, _check_watch
 from eddyline.errors import ConformanceError, KeysNeededError
 from eddyline.scripted import ScriptedView, Seat
 from eddyline.testing import ScriptedRuntime, check_runtime, wait_until
 
 
 def test_the_scripted_runtime_keeps_every_rule() -> None:
-    with ScriptedRuntime(fps=80.0, chunk_frames=4) as scripted:
+    with ScriptedRuntime(fps=80.0, chunk_frames=4, silence_s=1.0) as scripted:
         assert len(check_runtime(scripted.endpoint)) == len(CHECKS)
 
 
@@ -75,6 +76,53 @@ def test_a_runtime_that_refuses_words_for_frames_not_made_yet_is_found_out(monke
         pytest.raises(ConformanceError, match="applied at once"),
     ):
         check_runtime(scripted.endpoint)
+
+
+def test_a_runtime_that_goes_on_sending_to_the_older_connection_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    welcome = ScriptedRuntime._welcome
+
+    def stubborn(self: ScriptedRuntime, route: bytes, hello: protocol.Hello) -> None:
+        before = self._clients.get(hello.token)
+        welcome(self, route, hello)
+        if before is not None:
+            self._clients[hello.token].route = before.route
+            self._tokens[before.route] = hello.token
+
+    monkeypatch.setattr(ScriptedRuntime, "_welcome", stubborn)
+    monkeypatch.setattr("eddyline.conformance.CHECKS", (_check_newest,))
+    with ScriptedRuntime(fps=80.0, chunk_frames=4) as scripted, pytest.raises(ConformanceError, match="no longer"):
+        check_runtime(scripted.endpoint, patience_s=2.0)
+
+
+def test_a_runtime_that_hands_views_to_whoever_has_the_connection_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    welcome = ScriptedRuntime._welcome
+
+    def generous(self: ScriptedRuntime, route: bytes, hello: protocol.Hello) -> None:
+        welcome(self, route, msgspec.structs.replace(hello, token=self._tokens.get(route, hello.token)))
+
+    monkeypatch.setattr(ScriptedRuntime, "_welcome", generous)
+    monkeypatch.setattr("eddyline.conformance.CHECKS", (_check_other_token,))
+    with ScriptedRuntime(fps=80.0, chunk_frames=4) as scripted, pytest.raises(ConformanceError, match="another token"):
+        check_runtime(scripted.endpoint, patience_s=2.0)
+
+
+def test_a_runtime_that_takes_who_cannot_be_read_for_silent_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    answer = ScriptedRuntime._answer
+
+    def deaf(self: ScriptedRuntime, route: bytes, parts: list[bytes]) -> None:
+        heard = {token: client.heard_s for token, client in self._clients.items()}
+        answer(self, route, parts)
+        for token, client in self._clients.items():
+            if parts[0].startswith(b"\xc1"):
+                client.heard_s = heard[token]
+
+    monkeypatch.setattr(ScriptedRuntime, "_answer", deaf)
+    monkeypatch.setattr("eddyline.conformance.CHECKS", (_check_signs_of_life,))
+    with (
+        ScriptedRuntime(fps=80.0, chunk_frames=4, silence_s=0.5) as scripted,
+        pytest.raises(ConformanceError, match="is not silent"),
+    ):
+        check_runtime(scripted.endpoint, patience_s=2.0)
 
 
 def test_a_runtime_that_lets_whoever_watches_steer_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
