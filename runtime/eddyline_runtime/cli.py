@@ -1,4 +1,4 @@
-"""`eddyline-runtime`: serve a world, train one, evaluate one, measure one.
+"""`eddyline-runtime`: serve a world, train one, teach it words, evaluate one, measure one, play a journal again.
 
 Heavy imports happen in the command that needs them, so that `--help` and mistakes answer at once.
 """
@@ -149,8 +149,9 @@ def _serve_until_stopped(given: argparse.Namespace) -> None:
         from eddyline_runtime.networks.choice import fitted, runner
         from eddyline_runtime.networks.folder import cache_folder
         from eddyline_runtime.networks.fp8 import check_fp8, quantise_world
+        from eddyline_runtime.precision import default_dtype
         from eddyline_runtime.server import Server
-        from eddyline_runtime.weights import default_dtype, load_world
+        from eddyline_runtime.weights import load_world
 
     if given.threads:
         torch.set_num_threads(given.threads)

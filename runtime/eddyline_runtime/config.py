@@ -208,21 +208,19 @@ def streamdit_30b() -> ModelConfig:
     )
 
 
-def smooth(*, event_guidance_scale: float | None = None, action_guidance_scale: float = 1.0) -> Profile:
+def smooth(*, event_guidance_scale: float | None = None) -> Profile:
     """Steadier motion, half a second per chunk at 16 fps."""
     return Profile(
         partition=Partition(num_chunks=4, chunk_frames=2),
         event_guidance_scale=event_guidance_scale,
-        action_guidance_scale=action_guidance_scale,
     )
 
 
-def responsive(*, event_guidance_scale: float | None = None, action_guidance_scale: float = 1.0) -> Profile:
+def responsive(*, event_guidance_scale: float | None = None) -> Profile:
     """Quicker to react, a quarter of a second per chunk at 16 fps, behind four reference frames."""
     return Profile(
         partition=Partition(reference_frames=4, num_chunks=4, chunk_frames=1),
         event_guidance_scale=event_guidance_scale,
-        action_guidance_scale=action_guidance_scale,
     )
 
 

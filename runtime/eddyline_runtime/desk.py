@@ -81,24 +81,10 @@ class Desk:
         return client
 
     def _welcome(self, views: tuple[int, ...]) -> protocol.Welcome:
-        card = self._card
-        per_latent = card.codec.frames_per_latent
-        profiles = (
-            protocol.ProfileInfo(name=name, chunk_frames=profile.partition.chunk_frames * per_latent)
-            for name, profile in card.profiles.items()
-        )
-        return protocol.Welcome(
-            version=protocol.VERSION,
+        welcome: protocol.Welcome = replace(
+            self._card.welcome(),
             runtime=f"eddyline-runtime {release()}",
             instance=self._instance,
-            model=card.name,
-            fps=card.fps,
-            height=card.height,
-            width=card.width,
-            action_names=card.action_names,
-            profiles=tuple(profiles),
-            default_profile=card.default_profile,
-            phrases=card.phrases[: protocol.MAX_PHRASES],
             max_views=self._max_views,
             views=views,
             heartbeat_s=self._config.heartbeat_s,
@@ -106,6 +92,7 @@ class Desk:
             resume_s=self._config.resume_s,
             runtime_s=self._clock(),
         )
+        return welcome
 
     def vanish(self, client: Client) -> None:
         """A client is away: its keys are let go, its views park until it comes back, unless others watch them."""
@@ -222,7 +209,7 @@ class Desk:
             epoch=message.epoch,
             profile=profile_name,
             fps=card.fps / message.stride,
-            chunk_frames=card.profiles[profile_name].partition.chunk_frames * card.codec.frames_per_latent,
+            chunk_frames=card.chunk_frames(card.profiles[profile_name]),
             height=card.height,
             width=card.width,
         )
@@ -277,7 +264,7 @@ class Desk:
             epoch=message.epoch,
             profile=profile_name,
             fps=card.fps / moment.stride,
-            chunk_frames=moment.profile.partition.chunk_frames * card.codec.frames_per_latent,
+            chunk_frames=card.chunk_frames(moment.profile),
             height=card.height,
             width=card.width,
         )
@@ -357,8 +344,8 @@ class Desk:
 
     def _demand(self, profile: str, stride: int) -> Demand:
         chosen = self._card.profiles[profile]
-        frames = chosen.partition.chunk_frames * self._card.codec.frames_per_latent
-        return Demand(group=chosen, every_chunk_s=frames / self._card.fps, stride=stride)
+        every_chunk_s = self._card.chunk_frames(chosen) / self._card.fps
+        return Demand(group=chosen, every_chunk_s=every_chunk_s, stride=stride)
 
     def _stride(self, view: ServedView) -> int:
         return round(self._card.fps / view.opened.fps)

@@ -191,7 +191,7 @@ class Engine:
             self._history[state.view].add_chunk(chunk, frame=chunk.first_frame)
         return chunks
 
-    def fork_view(self, source: int, view: int, *, at_s: float, epoch: int = 0) -> list[Chunk]:
+    def fork_view(self, source: int, view: int, *, at_s: float) -> list[Chunk]:
         """Open a view that goes on from where another one is on the screen at `at_s`: under its words and keys, from
         its noise. Each then goes its own way.
 
@@ -204,13 +204,13 @@ class Engine:
         state, unshown = self._opened(source), self.unshown(source, at_s)
         if state.opening is not None:
             self._check_room(view)
-            forked = moments.begin_alike(state, view=view, epoch=epoch, shown_again=count_frames(unshown))
+            forked = moments.begin_alike(state, view=view, epoch=0, shown_again=count_frames(unshown))
             return self._enter_showing(forked, unshown, at_s)
         return self.revive_view(
             view,
             self.moment(source),
             at_s=at_s,
-            epoch=epoch,
+            epoch=0,
             unshown=unshown,
             bookmarks=state.bookmarks,
         )
@@ -289,7 +289,9 @@ class Engine:
             OptionError: nothing is on the screen yet, there are too many bookmarks, or the view is not open.
         """
         state = self._opened(view)
-        moment = self._history[view].at(state.timeline.playhead(at_s) if state.timeline else 0)
+        timeline = state.timeline
+        shown = timeline is not None and at_s >= timeline.start_s
+        moment = self._history[view].at(timeline.playhead(at_s)) if timeline and shown else None
         if moment is None:
             raise OptionError(f"nothing of view {view} is to be seen yet; ask again once it shows its first frame")
         state.bookmarks = bookmarks.with_bookmark(state.bookmarks, name, bookmarks.bookmark_of(moment))

@@ -6,9 +6,7 @@ read from safetensors.
 """
 
 import hashlib
-import platform
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from importlib.resources import files
 from pathlib import Path
@@ -27,6 +25,7 @@ from eddyline_runtime.config import CodecConfig, ModelConfig, Profile
 from eddyline_runtime.model.codec import Codec
 from eddyline_runtime.model.streamdit import StreamDiT
 from eddyline_runtime.model.text_encoder import ByteTextEncoder, MiniLMTextEncoder, TextEncoder
+from eddyline_runtime.precision import default_dtype
 
 CARD_VERSION = 1
 WORDS_FILE = "words.safetensors"
@@ -82,12 +81,16 @@ class WorldCard:
 
     def weights_id(self) -> str:
         """What two worlds share exactly where the latents of one mean the same in the other; a digest in hex."""
-        return hashlib.sha256(msgspec.json.encode([self.model, self.codec, sorted(self.sha256.items())])).hexdigest()
+        hashes = [self.sha256.get(name) for name in ("codec.safetensors", "streamdit.safetensors")]
+        return hashlib.sha256(msgspec.json.encode([self.model, self.codec, hashes])).hexdigest()
 
-    def _check_welcome(self) -> None:
-        """What a runtime will tell its clients must be within the limits of the wire."""
-        per_latent = self.codec.frames_per_latent
-        welcome = protocol.Welcome(
+    def chunk_frames(self, profile: Profile) -> int:
+        """Frames of a chunk."""
+        return profile.partition.chunk_frames * self.codec.frames_per_latent
+
+    def welcome(self) -> protocol.Welcome:
+        """What clients are told of this world."""
+        return protocol.Welcome(
             version=protocol.VERSION,
             runtime="",
             instance="",
@@ -97,14 +100,17 @@ class WorldCard:
             width=self.width,
             action_names=self.action_names,
             profiles=tuple(
-                protocol.ProfileInfo(name=name, chunk_frames=profile.partition.chunk_frames * per_latent)
+                protocol.ProfileInfo(name=name, chunk_frames=self.chunk_frames(profile))
                 for name, profile in self.profiles.items()
             ),
             default_profile=self.default_profile,
             phrases=self.phrases[: protocol.MAX_PHRASES],
         )
+
+    def _check_welcome(self) -> None:
+        """What a runtime will tell its clients must be within the limits of the wire."""
         try:
-            protocol.decode_runtime_message(protocol.encode(welcome))
+            protocol.decode_runtime_message(protocol.encode(self.welcome()))
         except ProtocolError as error:
             raise ConfigError(
                 f"world {self.name!r} cannot be told to clients ({error}); change that name, phrase or number"
@@ -246,7 +252,7 @@ def save_world(
     A probe that lies in the folder already is named in the card too. Returns the card as written.
 
     Raises:
-        WeightsError: it cannot be written; a world that was there before is untouched.
+        WeightsError: it cannot be written; says whether a world that was there before is untouched.
     """
     statistics = dict(model.named_buffers())
     contents = {
@@ -258,6 +264,7 @@ def save_world(
     if learned is not None:
         contents[WORDS_FILE] = {"pooled": learned.half()}
     parts = {name: folder / f"{name}.part" for name in (*contents, "card.json")}
+    replaced: list[str] = []
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, tensors in contents.items():
@@ -268,14 +275,19 @@ def save_world(
         parts["card.json"].write_bytes(msgspec.json.format(msgspec.json.encode(card), indent=2))
         for name, part in parts.items():
             part.replace(folder / name)
+            replaced.append(name)
         if WORDS_FILE not in contents:
             (folder / WORDS_FILE).unlink(missing_ok=True)  # of the world that was there before
     except (OSError, SafetensorError) as error:
         for part in parts.values():
             part.unlink(missing_ok=True)
+        before = (
+            f"{', '.join(replaced)} are new already, so a world that was there before is none any more"
+            if replaced
+            else "a world that was there before is untouched"
+        )
         raise WeightsError(
-            f"{folder}: the world cannot be written ({error}); make room on the disk or choose another folder, "
-            "a world that was there before is untouched"
+            f"{folder}: the world cannot be written ({error}); make room on the disk or choose another folder, {before}"
         ) from error
     return card
 
@@ -336,19 +348,6 @@ def load_into(module: nn.Module, path: Path) -> None:
     module.load_state_dict(tensors)
 
 
-def default_dtype(device: str) -> torch.dtype:
-    """bf16 where the device computes it natively, else float32."""
-    if device.startswith("cuda"):
-        return torch.bfloat16
-    return torch.bfloat16 if _cpu_has_bf16() else torch.float32
-
-
-def half_precision(device: str) -> AbstractContextManager[object]:
-    """Within it, networks with float32 weights compute in bf16 where `device` does so natively."""
-    dtype = default_dtype(device)
-    return torch.autocast(torch.device(device).type, torch.bfloat16, enabled=dtype == torch.bfloat16)
-
-
 def text_encoder_for(card: WorldCard) -> TextEncoder:
     """The encoder a card names.
 
@@ -360,14 +359,6 @@ def text_encoder_for(card: WorldCard) -> TextEncoder:
     if card.text_encoder == ByteTextEncoder.name:
         return ByteTextEncoder(dim=card.model.text_dim, max_tokens=card.text_tokens)
     raise WeightsError(f"text encoder {card.text_encoder!r} is unknown; this runtime has all-MiniLM-L6-v2 and bytes")
-
-
-def _cpu_has_bf16() -> bool:
-    """Whether the processor multiplies bf16 itself; on x86, oneDNN's answer also counts its emulation by AVX-512."""
-    if platform.machine() in ("x86_64", "AMD64"):
-        return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
-    has_mkldnn: bool = torch.backends.mkldnn.is_available()
-    return has_mkldnn and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 def _build(card: WorldCard, device: str) -> tuple[StreamDiT, Codec]:

@@ -16,6 +16,7 @@ from eddyline_runtime.bench import model as bench_model
 from eddyline_runtime.cli import main
 from eddyline_runtime.model.memory import denoising_bytes, dream_memory, most_held
 from eddyline_runtime.model.streamdit import Conditioning, StreamDiT
+from eddyline_runtime.precision import default_dtype
 from eddyline_runtime.weights import World, large_card
 
 CPU = torch.device("cpu")
@@ -75,7 +76,7 @@ def test_the_4b_model_is_counted_and_refused_with_the_figure_before_it_is_made(
         config.streamdit_4b(),
         large_card("streamdit_4b", config.streamdit_4b()).codec,
         device=CPU,
-        dtype=bench_model.default_dtype("cpu"),
+        dtype=default_dtype("cpu"),
         views=1,
         frames=16,
         chunk_frames=2,
@@ -83,7 +84,7 @@ def test_the_4b_model_is_counted_and_refused_with_the_figure_before_it_is_made(
     )
     assert f"streamdit_4b needs {memory.total / 1e9:.2f} GB" in capsys.readouterr().out
     assert memory.loading == pytest.approx(4 * 4e9, rel=0.05), "made in float32"
-    assert memory.weights == pytest.approx(4e9 * bench_model.default_dtype("cpu").itemsize, rel=0.05)
+    assert memory.weights == pytest.approx(4e9 * default_dtype("cpu").itemsize, rel=0.05)
 
 
 def test_batches_that_do_not_fit_are_refused_and_the_others_measured(tiny: World) -> None:
@@ -92,7 +93,7 @@ def test_batches_that_do_not_fit_are_refused_and_the_others_measured(tiny: World
         tiny.card.model,
         tiny.card.codec,
         device=CPU,
-        dtype=bench_model.default_dtype("cpu"),
+        dtype=default_dtype("cpu"),
         views=views,
         frames=8,
         chunk_frames=2,

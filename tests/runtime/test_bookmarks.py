@@ -212,5 +212,8 @@ def test_what_was_not_seen_yet_cannot_be_bookmarked(lockstep):
     lockstep.engine.open_view(1, prompt=FOX, seed=7)
     assert bookmark(lockstep, "forest")[0] == "rejected"
     assert "ask again once it shows its first frame" in lockstep.told(100)[-1].note.reason
-    lockstep.until_chunks(1)
-    assert bookmark(lockstep, "forest")[0] == "applied"
+    (first,) = lockstep.until_chunks(1)
+    lockstep.clock.now_s = first.due_s[0] - 0.01
+    assert bookmark(lockstep, "forest", word=101)[0] == "rejected", "made, but not due"
+    lockstep.clock.now_s = first.due_s[0]
+    assert bookmark(lockstep, "forest", word=102)[0] == "applied"

@@ -23,12 +23,16 @@ from tests.runtime.seen import SeenChunk, with_latents
 from torch import Tensor
 
 from eddyline.errors import ConfigError
+from eddyline_kernels.attention import reference as attention
+from eddyline_kernels.modulation import rotary_operator as modulation
+from eddyline_kernels.norm import operator as norm
 from eddyline_runtime.bench.networks import in_turns
 from eddyline_runtime.cli import main
 from eddyline_runtime.config import EngineConfig, Partition, Profile
 from eddyline_runtime.engine import Engine
+from eddyline_runtime.model import codec, linear, streamdit
 from eddyline_runtime.model.codec import Codec
-from eddyline_runtime.networks import choice
+from eddyline_runtime.networks import choice, compiled
 from eddyline_runtime.networks.choice import VARIABLE, fitted, runner
 from eddyline_runtime.networks.compiled import CompiledCodec, CompiledStreamDiT, ConversionError
 from eddyline_runtime.networks.difference import fixed_call, relative
@@ -245,6 +249,12 @@ def test_differences_are_relative_and_nan_is_no_small_one() -> None:
     assert np.isnan(relative(ones * float("nan"), ones))
 
 
+def test_a_converted_network_is_of_all_the_code_that_is_in_it() -> None:
+    """Code of the model and of the kernels: what a change of any of it makes is another network."""
+    modules = (attention, modulation, norm, codec, linear, streamdit, compiled)
+    assert {Path(str(module.__file__)) for module in modules} <= set(compiled._sources())
+
+
 @needs_openvino
 def test_the_bench_of_networks_tells_who_ran_and_how_much_faster(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -254,6 +264,7 @@ def test_the_bench_of_networks_tells_who_ran_and_how_much_faster(
     assert main(["bench", "networks", "--model", "tiny", "--random-weights", "--rounds", "1", "--json", str(file)]) == 0
     found = json.loads(file.read_text())
     assert (found["plain"].split()[0], found["fast"].split()[0]) == ("torch", "openvino")
+    assert set(found["measured_on"]) == {"world", "profile", "threads", "machine", "versions", "date"}
     for name in ("denoise_1", "denoise_8", "decode_1", "decode_8"):
         row = found[name]
         assert row["ratio"] == pytest.approx(row["plain_ms"] / row["fast_ms"])

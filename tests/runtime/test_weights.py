@@ -15,10 +15,10 @@ from safetensors.torch import load_file, save_file
 
 from eddyline.errors import ConfigError, WeightsError
 from eddyline_runtime import config
+from eddyline_runtime.precision import default_dtype
 from eddyline_runtime.weights import (
     WORDS_FILE,
     World,
-    default_dtype,
     large_card,
     load_world,
     read_card,
@@ -105,6 +105,37 @@ def test_learned_texts_that_are_none_are_refused(tiny: World, tmp_path: Path, da
     write_tensors(tmp_path, WORDS_FILE, other.read_bytes())
     with pytest.raises(WeightsError, match=rf"{WORDS_FILE} holds .* run learn-words again"):
         load_world(str(tmp_path))
+
+
+def test_a_probe_or_learned_words_do_not_make_the_latents_of_a_world_others(tiny: World, tmp_path: Path) -> None:
+    plain = save_world(tmp_path, tiny.card, model=tiny.model, codec=tiny.codec)
+    with_learned(tiny, tmp_path)
+    save_file({"w": torch.ones(3)}, tmp_path / "probe.safetensors")
+    more = save_world(tmp_path, tiny.card, model=tiny.model, codec=tiny.codec, learned=torch.ones(2, 3))
+    assert len(more.sha256) == 4
+    assert more.weights_id() == plain.weights_id()
+    other = copy.deepcopy(tiny.codec)
+    with torch.no_grad():
+        next(other.parameters()).add_(1.0)
+    changed = save_world(tmp_path, tiny.card, model=tiny.model, codec=other)
+    assert changed.weights_id() != plain.weights_id()
+
+
+def test_a_world_that_was_half_replaced_is_said_to_be(
+    tiny: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_world(tmp_path, tiny.card, model=tiny.model, codec=tiny.codec)
+    replace_file = Path.replace
+
+    def failing(self: Path, target: Path) -> Path:
+        if target.name == "codec.safetensors":
+            raise OSError(5, "Input/output error")
+        return replace_file(self, target)
+
+    monkeypatch.setattr(Path, "replace", failing)
+    with pytest.raises(WeightsError, match=r"streamdit\.safetensors are new already, .* is none any more"):
+        save_world(tmp_path, tiny.card, model=tiny.model, codec=tiny.codec)
+    assert not [*tmp_path.glob("*.part")]
 
 
 @pytest.mark.parametrize("name", ["streamdit.safetensors", "codec.safetensors"])

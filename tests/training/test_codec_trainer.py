@@ -84,9 +84,7 @@ def test_a_few_long_clips_are_enough_to_fit(recording: Path) -> None:
 
 def test_recordings_of_short_clips_only_are_refused(record: Callable[..., Path], tmp_path: Path) -> None:
     source = Recording(record(tmp_path, clips=3, frames=5))
-    with pytest.raises(
-        TrainingError, match="no clip has 8 frames, which training the codec needs; record longer clips"
-    ):
+    with pytest.raises(TrainingError, match="no clip has 8 frames, which training the codec needs; record longer"):
         fit_linear(Codec(tiny_codec()), source, frames=400, seed=0)
 
 
@@ -107,11 +105,11 @@ def test_a_loss_that_is_not_finite_stops_with_its_step(recording: Path, held_out
 def test_of_a_long_clip_only_a_stretch_is_kept(recording: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(codec_trainer, "POOL_FRAMES", 12)
     rng, source = np.random.default_rng(0), Recording(recording)
-    stretches = [codec_trainer._long_clip(source, 8, rng) for _ in range(20)]
-    assert {len(stretch) for stretch in stretches} == {12}
-    assert all(stretch.base is None for stretch in stretches), "a view would keep the whole clip"
-    assert len({stretch.tobytes() for stretch in stretches}) > 10, "from anywhere in the clip"
-    assert len(codec_trainer._long_clip(source, 40, rng)) == 40, "but never less than what is asked for"
+    stretches = [codec_trainer.draw_clip(source, 8, rng) for _ in range(20)]
+    assert {(len(s.frames), len(s.captions), len(s.actions)) for s in stretches} == {(12, 12, 12)}
+    assert all(stretch.frames.base is None for stretch in stretches), "a view would keep the whole clip"
+    assert len({stretch.frames.tobytes() for stretch in stretches}) > 10, "from anywhere in the clip"
+    assert len(codec_trainer.draw_clip(source, 40, rng).frames) == 40, "but never less than what is asked for"
 
 
 def test_a_codec_that_was_stopped_is_trained_on_to_the_same_end(

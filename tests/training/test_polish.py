@@ -17,7 +17,7 @@ from eddyline_runtime.model.streamdit import StreamDiT
 from eddyline_runtime.model.text_encoder import ByteTextEncoder
 from eddyline_runtime.training.checkpoint import encoder_digest
 from eddyline_runtime.training.codec_trainer import fit_linear
-from eddyline_runtime.training.polish import cut_window, draw_clip, euler, polish_decoder, redreamed, words_of
+from eddyline_runtime.training.polish import cut_window, euler, polish_decoder, redreamed, words_of
 from eddyline_runtime.training.recipes import Recipe
 
 
@@ -73,18 +73,8 @@ def test_what_the_model_dreams_is_decoded_better_afterwards(codec: Codec, record
 
 
 def test_clips_that_are_too_short_are_named(codec: Codec, recording: Path, recipe: Recipe) -> None:
-    with pytest.raises(TrainingError, match="no clip has 400 frames, which polishing needs; record longer clips"):
+    with pytest.raises(TrainingError, match="no clip has 400 frames, which training needs; record longer clips"):
         polish(codec, recording, replace(recipe, polish=replace(recipe.polish, latent_frames=100)))
-
-
-def test_of_a_long_clip_only_a_stretch_is_kept(recording: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("eddyline_runtime.training.polish.POOL_FRAMES", 12)
-    rng, source = np.random.default_rng(0), Recording(recording)
-    for _ in range(8):
-        stretch = draw_clip(source, 8, rng)
-        assert len(stretch.frames) == len(stretch.captions) == len(stretch.actions) == 12
-        assert stretch.frames.base is None, "a view would keep the whole clip"
-    assert len(draw_clip(source, 40, rng).frames) == 40, "but never less than what is asked for"
 
 
 def test_windows_are_integrated_from_where_they_were_noised_to_clean() -> None:

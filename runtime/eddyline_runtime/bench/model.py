@@ -24,7 +24,8 @@ from eddyline_runtime.dreamer import Dreamer
 from eddyline_runtime.flow.sampler import denoise_tick
 from eddyline_runtime.model.memory import DreamMemory, dream_memory
 from eddyline_runtime.networks.fp8 import quantise_world
-from eddyline_runtime.weights import World, WorldCard, card_of, default_dtype, load_world
+from eddyline_runtime.precision import default_dtype
+from eddyline_runtime.weights import World, WorldCard, card_of, load_world
 
 WARM_UP_TICKS = 4
 """The last of them replays the graph that the one before captured."""

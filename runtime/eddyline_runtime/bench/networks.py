@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from eddyline.errors import ConfigError
+from eddyline_runtime.bench.served import here
 from eddyline_runtime.model.codec import DecoderState
 from eddyline_runtime.networks.choice import fitted, runner
 from eddyline_runtime.networks.difference import fixed_call, noise
@@ -46,12 +47,17 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
             runs = [race(world, profile, rows) for world in (plain, fast)]
             plain_ms, fast_ms = in_turns(runs, rounds=rounds, clock=time.perf_counter)
             found[f"{name}_{rows}"] = {"plain_ms": plain_ms, "fast_ms": fast_ms, "ratio": plain_ms / fast_ms}
-    return found
+    on = {"world": plain.card.name, "profile": profile, "threads": torch.get_num_threads(), **here()}
+    return {**found, "measured_on": on}
 
 
 def table(results: dict[str, Any]) -> Iterator[str]:
     """The numbers as lines."""
+    on = results["measured_on"]
+    yield f"{on['world']}, {on['profile']}, on {on['machine']}"
     for name, value in results.items():
+        if name == "measured_on":
+            continue
         cells = value if isinstance(value, dict) else {"": value}
         shown = {label: cell if isinstance(cell, str) else f"{cell:.4g}" for label, cell in cells.items()}
         yield f"{name:<12}" + "".join(f"{label:>9} {cell:>10}" for label, cell in shown.items())

@@ -15,6 +15,8 @@ from tqdm import tqdm
 from eddyline.errors import ConfigError
 from eddyline.measure import peak_mb
 from eddyline_runtime.bench.processes import client_process, runtime_process, serve_arguments
+from eddyline_runtime.bench.served import here
+from eddyline_runtime.weights import card_of
 
 CLIENT = "eddyline.measure"
 PERCENTILES = {"frame_call_us": (50, 99), "event_call_us": (50, 99)}
@@ -37,7 +39,7 @@ ORDER = (
 
 
 def measure(arguments: argparse.Namespace) -> dict[str, Any]:
-    """All numbers of a stream, by name, and what computed the networks.
+    """All numbers of a stream, by name, and what they were measured on.
 
     Raises:
         LaunchError: a runtime or the client ended before its time; its last words say why.
@@ -68,7 +70,14 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
         if not values:
             raise ConfigError(f"nothing was measured for {name}; watch for longer: --seconds 60")
         found[name] = {f"p{share}": percentile(values, share) for share in PERCENTILES.get(name, (50, 95))}
-    return {name: found[name] for name in ORDER}
+    return {
+        **{name: found[name] for name in ORDER},
+        "profile": arguments.profile or card_of(arguments.model).default_profile,
+        "world": arguments.model,
+        "device": arguments.device,
+        "threads": arguments.threads,
+        **here(),
+    }
 
 
 def percentile(values: Sequence[float], share: float) -> float:
@@ -79,6 +88,7 @@ def percentile(values: Sequence[float], share: float) -> float:
 
 def table(results: dict[str, Any]) -> Iterator[str]:
     """The numbers as lines."""
+    yield f"{results['world']}, {results['profile']}, on {results['machine']}"
     for name in ORDER:
         value = results[name]
         cells = value if isinstance(value, dict) else {"": value}

@@ -75,7 +75,7 @@ def measure_profile(
             if number >= 0:
                 samples[count].append(seconds)
             on_tick()
-    frames = world.card.profiles[profile].partition.chunk_frames * world.card.codec.frames_per_latent
+    frames = world.card.chunk_frames(world.card.profiles[profile])
     medians = {count: statistics.median(seconds) for count, seconds in samples.items()}
     return [Row(profile, count, medians[count], count * frames / medians[count]) for count in counts]
 

@@ -196,7 +196,7 @@ def presses_of(script: Script, *, fps: float) -> list[Press]:
 
 def _whole_chunks(world: World, profile: str, seconds: float) -> int:
     """So many frames as whole chunks take for at least `seconds`."""
-    chunk = world.card.profiles[profile].partition.chunk_frames * world.card.codec.frames_per_latent
+    chunk = world.card.chunk_frames(world.card.profiles[profile])
     return -(-round(seconds * world.card.fps) // chunk) * chunk
 
 

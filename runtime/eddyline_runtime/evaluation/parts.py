@@ -69,7 +69,7 @@ class Subject:
     @property
     def chunk_frames(self) -> int:
         """Frames of a chunk."""
-        return self.partition.chunk_frames * self.world.card.codec.frames_per_latent
+        return self.world.card.chunk_frames(self.world.card.profiles[self.profile])
 
     def dream(
         self,

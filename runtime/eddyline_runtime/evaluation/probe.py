@@ -26,7 +26,7 @@ from tqdm import tqdm
 from eddyline.errors import TrainingError, WeightsError
 from eddyline.recording import Clip, Recording
 from eddyline_runtime.model.codec import Codec
-from eddyline_runtime.weights import half_precision
+from eddyline_runtime.precision import half_precision
 
 FORMAT = "eddyline-probe-1"
 WINDOW_FRAMES = 4
@@ -111,13 +111,13 @@ class Probe(nn.Module):
         seen = torch.from_numpy(features)
         return {attribute: head(seen).softmax(1).numpy() for attribute, head in self.heads.items()}
 
-    def look(self, frames: NDArray[np.uint8], *, stride: int = WINDOW_FRAMES) -> dict[str, NDArray[np.float32]]:
-        """Read RGB frames [T, H, W, 3]: for each attribute, probabilities [N, V] of a window every `stride` frames.
+    def look(self, frames: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
+        """Read RGB frames [T, H, W, 3]: for each attribute, probabilities [N, V] of each of N windows.
 
         Raises:
             ValueError: there are fewer frames than a window has.
         """
-        return self.shares(self.features(frames, stride=stride))
+        return self.shares(self.features(frames))
 
     def read(self, frames: NDArray[np.uint8]) -> dict[str, str]:
         """Read RGB frames [T, H, W, 3] as one scene: the likeliest value of each attribute over all its windows."""

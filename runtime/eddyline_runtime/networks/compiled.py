@@ -9,7 +9,6 @@ Shapes: B views, F latent frames, C channels, Y X latent height and width, T fra
 """
 
 import hashlib
-import inspect
 import logging
 import sys
 import warnings
@@ -18,6 +17,7 @@ from copy import deepcopy
 from functools import cache as cached
 from functools import partial
 from importlib.metadata import version
+from importlib.resources import files
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -26,10 +26,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from eddyline_kernels.attention import geometry, reference
 from eddyline_runtime.config import ModelConfig
-from eddyline_runtime.model import codec as codec_module
-from eddyline_runtime.model import streamdit as streamdit_module
 from eddyline_runtime.model.codec import Codec, DecoderState
 from eddyline_runtime.model.streamdit import Conditioning, StreamDiT, tau_features
 from eddyline_runtime.networks.folder import FILE, keep, kept
@@ -269,11 +266,17 @@ def _core() -> Any:
     return _openvino().Core()
 
 
+def _sources() -> list[Path]:
+    """The code of which a converted network is made."""
+    packages = (Path(str(files(name))) for name in ("eddyline_kernels", "eddyline_runtime.model"))
+    return [Path(__file__), *(file for package in packages for file in sorted(package.rglob("*.py")))]
+
+
 def _key(plain: nn.Module, shapes: Sequence[Sequence[int]]) -> str:
     """What a converted network is kept under: weights, code, shapes and versions."""
     digest = hashlib.sha256(repr((plain.config, shapes, version("openvino"), torch.__version__)).encode())
-    for module in (streamdit_module, codec_module, geometry, reference, sys.modules[__name__]):
-        digest.update(inspect.getsource(module).encode())
+    for file in _sources():
+        digest.update(file.read_bytes())
     for name, tensor in plain.state_dict().items():
         digest.update(f"{name} {tensor.dtype}".encode())
         digest.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy())

@@ -4,7 +4,7 @@ Everything about train step i is drawn from a generator keyed by (seed, i), so a
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
@@ -16,12 +16,13 @@ from torch import Tensor
 from tqdm import tqdm
 
 from eddyline.errors import TrainingError
+from eddyline.recording import Clip
 from eddyline_runtime.model.codec import Codec
+from eddyline_runtime.precision import half_precision
 from eddyline_runtime.training.checkpoint import read_checkpoint, restore, save_checkpoint, write_tensors
 from eddyline_runtime.training.data import ClipSource, frames_to_tensor
 from eddyline_runtime.training.interrupt import ctrl_c_waits
 from eddyline_runtime.training.recipes import Recipe
-from eddyline_runtime.weights import half_precision
 
 TRAINED_CODEC = "codec_unpolished.safetensors"
 """The codec that the model is trained on; the world's own, `codec.safetensors`, is polished at the end."""
@@ -107,7 +108,7 @@ def train_codec(
 
     frames = plan.latent_frames * codec.config.frames_per_latent
     added = [step for step in range(first) if _adds_a_clip(step)][-POOL_CLIPS:]
-    pool = [_long_clip(source, frames, _draws(seed, step)) for step in added]
+    pool = [draw_clip(source, frames, _draws(seed, step)).frames for step in added]
     steps = range(first, plan.steps)
     with (
         tqdm(steps, initial=first, total=plan.steps, desc="training the codec", unit="step") as progress,
@@ -116,7 +117,7 @@ def train_codec(
         for step in progress:
             rng = _draws(seed, step)
             if _adds_a_clip(step):
-                pool.append(_long_clip(source, frames, rng))
+                pool.append(draw_clip(source, frames, rng).frames)
                 pool = pool[-POOL_CLIPS:]
             picked = [pool[int(rng.integers(len(pool)))] for _ in range(plan.batch)]
             clean = torch.stack([_random_window(clip, frames, rng) for clip in picked]).to(device)
@@ -200,17 +201,23 @@ def _codec_loss(
     return reconstruction_loss(decoded, clean) + 1e-4 * latents.float().square().mean()
 
 
-def _long_clip(source: ClipSource, frames: int, rng: np.random.Generator) -> NDArray[np.uint8]:
-    """A stretch of a clip drawn at random among those of at least `frames` frames."""
+def draw_clip(source: ClipSource, frames: int, rng: np.random.Generator) -> Clip:
+    """A clip drawn at random among those of at least `frames` frames; of a long one only a stretch is kept.
+
+    Raises:
+        TrainingError: a thousand of them were too short.
+    """
     for _ in range(1000):
-        clip = source[int(rng.integers(len(source)))].frames
+        clip = source[int(rng.integers(len(source)))]
         length = max(frames, POOL_FRAMES)
-        if len(clip) > length:
-            start = int(rng.integers(len(clip) - length + 1))
-            return clip[start : start + length].copy()  # the rest of a long clip must not stay in memory
-        if len(clip) >= frames:
+        if len(clip.frames) > length:
+            start = int(rng.integers(len(clip.frames) - length + 1))
+            part = slice(start, start + length)
+            pixels = clip.frames[part].copy()  # the rest must not stay in memory
+            return replace(clip, frames=pixels, captions=clip.captions[part], actions=clip.actions[part], labels={})
+        if len(clip.frames) >= frames:
             return clip
-    raise TrainingError(f"no clip has {frames} frames, which training the codec needs; record longer clips")
+    raise TrainingError(f"no clip has {frames} frames, which training needs; record longer clips")
 
 
 def _random_window(clip: NDArray[np.uint8], frames: int, rng: np.random.Generator) -> Float[Tensor, "T 3 H W"]:

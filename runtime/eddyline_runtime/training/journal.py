@@ -35,10 +35,10 @@ from eddyline_runtime.flow.noise import noise_latents
 from eddyline_runtime.machine import versions
 from eddyline_runtime.model.codec import Codec
 from eddyline_runtime.model.streamdit import Conditioning, StreamDiT
+from eddyline_runtime.precision import half_precision
 from eddyline_runtime.training.data import LatentData
 from eddyline_runtime.training.loss_curves import LossRow, loss_curves
 from eddyline_runtime.training.polish import euler
-from eddyline_runtime.weights import half_precision
 
 RUN, LOSSES, CURVES = "run.json", "losses.csv", "losses.png"
 SHEET, SHEETS = "contact_sheet.png", "contact_sheets"

@@ -8,7 +8,7 @@ Shapes: B windows, F latent frames, T frames, C channels, Y X latent height and 
 """
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -22,11 +22,11 @@ from eddyline_runtime.flow.sampler import VelocityFn, euler_step
 from eddyline_runtime.model.codec import Codec
 from eddyline_runtime.model.streamdit import Conditioning, StreamDiT
 from eddyline_runtime.model.text_encoder import TextEncoder
-from eddyline_runtime.training.codec_trainer import POOL_FRAMES, reconstruction_loss, warm_cosine
+from eddyline_runtime.precision import half_precision
+from eddyline_runtime.training.codec_trainer import draw_clip, reconstruction_loss, warm_cosine
 from eddyline_runtime.training.data import ClipSource, frames_to_tensor
 from eddyline_runtime.training.interrupt import ctrl_c_tells
 from eddyline_runtime.training.recipes import PolishRecipe
-from eddyline_runtime.weights import half_precision
 
 POOL_START = 16
 POOL_CLIPS = 64
@@ -96,25 +96,6 @@ def polish_decoder(
             optimiser.step()
             average = loss.item() if math.isnan(average) else 0.95 * average + 0.05 * loss.item()
             bar.set_postfix(loss=f"{average:.5f}")
-
-
-def draw_clip(source: ClipSource, frames: int, rng: np.random.Generator) -> Clip:
-    """A clip drawn at random among those of at least `frames` frames; of a long one only a stretch is kept.
-
-    Raises:
-        TrainingError: a thousand of them were too short.
-    """
-    for _ in range(1000):
-        clip = source[int(rng.integers(len(source)))]
-        length = max(frames, POOL_FRAMES)
-        if len(clip.frames) > length:
-            start = int(rng.integers(len(clip.frames) - length + 1))
-            part = slice(start, start + length)
-            pixels = clip.frames[part].copy()  # the rest must not stay in memory
-            return replace(clip, frames=pixels, captions=clip.captions[part], actions=clip.actions[part], labels={})
-        if len(clip.frames) >= frames:
-            return clip
-    raise TrainingError(f"no clip has {frames} frames, which polishing needs; record longer clips")
 
 
 @torch.no_grad()

@@ -19,6 +19,7 @@ from eddyline_runtime.flow.distillation import distillation_sample
 from eddyline_runtime.flow.loss import flow_matching_loss, flow_sample, guided_sample
 from eddyline_runtime.flow.sampler import VelocityFn, guided
 from eddyline_runtime.model.streamdit import Conditioning, StreamDiT
+from eddyline_runtime.precision import half_precision
 from eddyline_runtime.training.checkpoint import read_checkpoint, restore, save_checkpoint
 from eddyline_runtime.training.data import Batch, Guidance, LatentData, draw_batch
 from eddyline_runtime.training.interrupt import ctrl_c_waits
@@ -26,7 +27,6 @@ from eddyline_runtime.training.journal import LossLog
 from eddyline_runtime.training.loss_curves import LossRow
 from eddyline_runtime.training.muon import Muon
 from eddyline_runtime.training.recipes import Recipe, Stage
-from eddyline_runtime.weights import half_precision
 
 CHECKPOINT = "checkpoint.safetensors"
 HELD_OUT_SEED = 2**31

@@ -118,13 +118,11 @@ def dream_rival(
     rival: Rival,
     seed: int,
     batch: int = 8,
-    progress: str = "",
 ) -> RivalDreams:
     """Dream `frames` frames of each scene the rival's way; scene i has seed `seed + i`, all keys are up.
 
     Args:
         batch: scenes dreamed together.
-        progress: what the bar says; by default who dreams.
 
     Raises:
         OptionError: `frames` or `batch` is below 1.
@@ -133,7 +131,7 @@ def dream_rival(
         raise OptionError(f"frames={frames} and batch={batch} must be 1 or more")
     per_latent, fps = world.card.codec.frames_per_latent, world.card.fps
     dreamed: list[NDArray[np.uint8]] = []
-    with tqdm(total=len(scenes) * frames, desc=progress or f"{rival.name} dreams", unit="frame") as bar:
+    with tqdm(total=len(scenes) * frames, desc=f"{rival.name} dreams", unit="frame") as bar:
         for first in range(0, len(scenes), batch):
             group = [scene.prompt for scene in scenes[first : first + batch]]
             dreamed += _dream_group(world, group, frames=frames, rival=rival, seed=seed + first, bar=bar)

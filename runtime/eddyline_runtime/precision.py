@@ -1,0 +1,27 @@
+"""Which precision networks are computed in on a device."""
+
+import platform
+from contextlib import AbstractContextManager
+
+import torch
+
+
+def default_dtype(device: str) -> torch.dtype:
+    """bf16 where the device computes it natively, else float32."""
+    if device.startswith("cuda"):
+        return torch.bfloat16
+    return torch.bfloat16 if _cpu_has_bf16() else torch.float32
+
+
+def half_precision(device: str) -> AbstractContextManager[object]:
+    """Within it, networks with float32 weights compute in bf16 where `device` does so natively."""
+    dtype = default_dtype(device)
+    return torch.autocast(torch.device(device).type, torch.bfloat16, enabled=dtype == torch.bfloat16)
+
+
+def _cpu_has_bf16() -> bool:
+    """Whether the processor multiplies bf16 itself; on x86, oneDNN's answer also counts its emulation by AVX-512."""
+    if platform.machine() in ("x86_64", "AMD64"):
+        return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+    has_mkldnn: bool = torch.backends.mkldnn.is_available()
+    return has_mkldnn and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
