@@ -50,7 +50,6 @@ class _Paint:
     light: Colour
     pose: str
     x: float = SPRITE_WIDTH / 2
-    feet: float = FEET
 
     @property
     def bob(self) -> float:
@@ -60,12 +59,12 @@ class _Paint:
         """Draw two legs from height `hip` down to the feet."""
         (near_dx, near_lift), (far_dx, far_lift) = _FEET[self.pose]
         for x, dx, lift, colour in ((far_x, far_dx, far_lift, far), (near_x, near_dx, near_lift, near)):
-            foot = (self.x + x + dx, self.feet - width / 2 - lift)
+            foot = (self.x + x + dx, FEET - width / 2 - lift)
             self.canvas.stroke(colour, [(self.x + x, hip + self.bob), foot, (foot[0] + 2.5, foot[1])], width)
 
 
 def _pig(p: _Paint) -> None:
-    c, x, y = p.canvas, p.x, p.feet + p.bob
+    c, x, y = p.canvas, p.x, FEET + p.bob
     p.legs(-10, -15, y - 12, 7, p.shade, darker(p.shade))
     p.legs(8, 13, y - 12, 7, p.shade, darker(p.shade))
     c.stroke(p.shade, [(x - 21, y - 22), (x - 26, y - 26), (x - 29, y - 22), (x - 26, y - 19), (x - 24, y - 26)], 3)
@@ -81,7 +80,7 @@ def _pig(p: _Paint) -> None:
 
 
 def _cat(p: _Paint) -> None:
-    c, x, y = p.canvas, p.x, p.feet + p.bob
+    c, x, y = p.canvas, p.x, FEET + p.bob
     tail = [(x - 15, y - 18), (x - 21, y - 26), (x - 20, y - 36), (x - 25, y - 45)]
     c.stroke(p.shade, tail, 5.5)
     p.legs(-10, -13, y - 14, 5.5, p.body, p.shade)
@@ -103,7 +102,7 @@ def _cat(p: _Paint) -> None:
 
 
 def _fox(p: _Paint) -> None:
-    c, x, y = p.canvas, p.x, p.feet + p.bob
+    c, x, y = p.canvas, p.x, FEET + p.bob
     c.polygon(p.shade, [(x - 10, y - 19), (x - 20, y - 36), (x - 31, y - 34), (x - 33, y - 22), (x - 22, y - 12)])
     c.ellipse(p.shade, (x - 22, y - 24), 22, 20)
     c.polygon((255, 255, 255), [(x - 26, y - 36), (x - 32, y - 35), (x - 33, y - 25), (x - 27, y - 28)])
@@ -124,7 +123,7 @@ def _fox(p: _Paint) -> None:
 
 
 def _knight(p: _Paint) -> None:
-    c, x, y = p.canvas, p.x, p.feet + p.bob
+    c, x, y = p.canvas, p.x, FEET + p.bob
     c.polygon(p.body, [(x - 4, y - 34), (x - 15, y - 26), (x - 24, y - 5), (x - 2, y - 6)])
     c.polygon(p.shade, [(x - 11, y - 28), (x - 15, y - 5), (x - 2, y - 6)])
     p.legs(5, -5, y - 12, 7.5, _STEEL, darker(_STEEL))
@@ -146,7 +145,7 @@ def _knight(p: _Paint) -> None:
 
 
 def _guard(p: _Paint) -> None:
-    c, x, y = p.canvas, p.x, p.feet + p.bob
+    c, x, y = p.canvas, p.x, FEET + p.bob
     # halberd, taller than its bearer
     c.stroke(_WOOD, [(x + 19, y - 1), (x + 19, y - 48)], 3.4)
     c.polygon((222, 228, 238), [(x + 16.5, y - 43), (x + 19, y - 53), (x + 21.5, y - 43)])
@@ -165,7 +164,7 @@ def _guard(p: _Paint) -> None:
 
 
 def _thief(p: _Paint) -> None:
-    c, x, y = p.canvas, p.x, p.feet + p.bob
+    c, x, y = p.canvas, p.x, FEET + p.bob
     sack = (178, 132, 80)
     c.circle(sack, (x - 18, y - 25), 13)
     c.ellipse(lighter(sack, 0.3), (x - 20, y - 30), 10, 7)
@@ -185,7 +184,7 @@ def _thief(p: _Paint) -> None:
 
 def _ghost(p: _Paint) -> None:
     c, x = p.canvas, p.x
-    y = p.feet - 3
+    y = FEET - 3
     sway = {"walk0": 2.0, "walk1": 0.0, "walk2": -2.0, "walk3": 0.0}.get(p.pose, 0.0)
     c.ellipse(p.body, (x, y - 31), 34, 34)
     hem = [(x - 17, y - 32), (x + 17, y - 32), (x + 19 - sway, y - 4), (x + 13 - sway, y), (x + 8 - sway, y - 7)]
@@ -206,7 +205,7 @@ def _ghost(p: _Paint) -> None:
 
 
 def _robot(p: _Paint) -> None:
-    c, x, y = p.canvas, p.x, p.feet + p.bob
+    c, x, y = p.canvas, p.x, FEET + p.bob
     metal = (120, 128, 142)
     p.legs(7, -7, y - 12, 7, metal, darker(metal))
     c.stroke(metal, [(x - 14, y - 25), (x - 20, y - 18), (x - 17, y - 12)], 5.5)

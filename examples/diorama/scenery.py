@@ -19,7 +19,6 @@ STRIP_WIDTH = 320
 GROUND_TOP = 74  # where the ground begins
 FEET_LINE = 85  # where the hero's feet are
 PARALLAX = (0.25, 0.5, 1.0)  # far, middle, ground
-INDOORS = ("cave", "hall")
 
 TINTS: dict[str, Colour] = {"day": (255, 255, 255), "sunset": (255, 176, 138), "night": (104, 120, 196)}
 # a cave has its own light, from its crystals

@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Literal, cast
 
 from eddyline import protocol
-from eddyline.errors import ClosedError, OptionError
+from eddyline.errors import ClosedError, OptionError, SnapshotError
 from eddyline.link import Link, World
 from eddyline.notes import Note, Progress
 from eddyline.snapshots import snapshot_info
@@ -134,12 +134,17 @@ class Runtime:
         """Open a view that goes on from a snapshot: `Snapshot.data`, or a file of `Snapshot.save()`. Returns at once.
 
         It begins with the frames that were not shown when the snapshot was taken, and then goes on as that view did,
-        bit for bit on one build, device and batch. Where the runtime is of another world, or the snapshot was changed,
-        `poll()` tells by ViewClosed. name: as for `open_view`.
+        bit for bit on one build, device and batch. Where the runtime is of another world, the snapshot was changed, or
+        the connection is lost each time that it is sent, `poll()` tells by ViewClosed. name: as for `open_view`.
 
-        Raises SnapshotError when it is cut or something else, OptionError or ClosedError.
+        Raises SnapshotError when it is cut, too large or something else, OptionError or ClosedError.
         """
         self._check_open()
+        if len(data) > protocol.MAX_PAYLOAD_BYTES:
+            raise SnapshotError(
+                f"these {len(data)} bytes are over the limit of {protocol.MAX_PAYLOAD_BYTES} for a snapshot; give a "
+                "file of Snapshot.save()"
+            )
         info, name = snapshot_info(data), check_name(name)
         message = protocol.OpenView(
             view=self._link.next_id(), prompt=info.prompt, seed=info.seed, stride=info.stride, name=name

@@ -17,7 +17,7 @@ import msgpack  # type: ignore[import-untyped]
 import zmq
 
 from eddyline import protocol
-from eddyline.errors import ConformanceError
+from eddyline.errors import ConformanceError, ProtocolError, SnapshotError, UnknownKindError, VersionError
 from eddyline.protocol import ClientMessage, FrameHeader, ReceiptUpdate, RuntimeMessage
 from eddyline.snapshots import snapshot_info
 from eddyline.transport import check_endpoint
@@ -54,26 +54,22 @@ class Peer:
         """Send bytes as they are."""
         self._socket.send_multipart(parts)
 
-    def expect(
-        self, kind: type[_Found], fits: Callable[[_Found], bool] = lambda _: True, *, within_s: float | None = None
-    ) -> _Found:
+    def expect(self, kind: type[_Found], fits: Callable[[_Found], bool] = lambda _: True) -> _Found:
         """Return the first message of a kind that fits and was not returned before; wait for it if need be.
 
         Raises ConformanceError when it does not come in time.
         """
-        return self._expect(kind, fits, self.patience_s if within_s is None else within_s)[0]
+        return self._expect(kind, fits)[0]
 
     def expect_payload(self, kind: type[_Found], fits: Callable[[_Found], bool] = lambda _: True) -> bytes:
         """Like `expect`, but return the binary part. Raises ConformanceError also when there is none."""
-        _, payload = self._expect(kind, fits, self.patience_s)
+        _, payload = self._expect(kind, fits)
         if payload is None:
             raise ConformanceError(f"a {kind.__name__} came without its binary part")
         return payload
 
-    def _expect(
-        self, kind: type[_Found], fits: Callable[[_Found], bool], within_s: float
-    ) -> tuple[_Found, bytes | None]:
-        deadline_s = time.monotonic() + within_s
+    def _expect(self, kind: type[_Found], fits: Callable[[_Found], bool]) -> tuple[_Found, bytes | None]:
+        deadline_s = time.monotonic() + self.patience_s
         position = 0
         while True:
             while position < len(self.inbox):
@@ -101,12 +97,18 @@ class Peer:
         ]
 
     def _receive(self, left_s: float) -> bool:
-        """Take in one message; say PING while there is none. Returns False when the time is over."""
+        """Take in one message of a kind that is known; say PING while there is none. Returns False when the time is
+        over. Raises ConformanceError when a message does not follow the protocol."""
         end_s = time.monotonic() + left_s
         while (left_s := end_s - time.monotonic()) > 0:
             if self._socket.poll(round(min(0.5, left_s) * 1000) + 1):
                 header, *payload = self._socket.recv_multipart()
-                message = protocol.decode_runtime_message(header)
+                try:
+                    message = protocol.decode_runtime_message(header)
+                except UnknownKindError:
+                    continue  # of a later minor version, which a client ignores
+                except (ProtocolError, VersionError) as error:
+                    raise ConformanceError(f"a message of {len(header)} bytes cannot be read: {error}") from error
                 if not isinstance(message, protocol.Pong) or message.sent_s != -1.0:
                     self.inbox.append((message, payload[0] if payload else None))
                 return True
@@ -144,7 +146,7 @@ def check_runtime(endpoint: str, *, prompt: str = "a red room", patience_s: floa
         rule = (check.__doc__ or "").strip()
         try:
             check(endpoint, prompt, patience_s)
-        except ConformanceError as error:
+        except (ConformanceError, SnapshotError) as error:
             raise ConformanceError(f"{rule} But: {error}") from error
         kept.append(rule)
     return kept
@@ -161,9 +163,9 @@ def _error(peer: Peer, code: str) -> protocol.ErrorMessage:
     return error
 
 
-def _open(peer: Peer, prompt: str, *, view: int = 1, credits: int = 0) -> protocol.ViewOpened:
-    peer.send(protocol.OpenView(view=view, prompt=prompt, seed=1, credits=credits))
-    return peer.expect(protocol.ViewOpened, lambda opened: opened.view == view)
+def _open(peer: Peer, prompt: str, *, credits: int = 0) -> protocol.ViewOpened:
+    peer.send(protocol.OpenView(view=1, prompt=prompt, seed=1, credits=credits))
+    return peer.expect(protocol.ViewOpened, lambda opened: opened.view == 1)
 
 
 def _settled(peer: Peer, word_id: int) -> ReceiptUpdate:

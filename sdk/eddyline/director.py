@@ -87,7 +87,8 @@ class Rule:
     heard_within: so far it is told to those, too, who do not see it. priority: higher comes first. hold_s: how long it
     lasts in the picture. cooldown_s: the same rule is not told to the same observer again sooner.
 
-    Raises OptionError for a field that `words` cannot have, no words, or a number out of range.
+    Raises OptionError for a field that `words` cannot have, braces that do not match, no words, or a number out of
+    range.
     """
 
     kind: str
@@ -309,7 +310,17 @@ def _bearing_deg(observer: Observer, event: GameEvent) -> float:
 
 
 def _fields(words: str) -> set[str]:
-    return {name for _, name, _, _ in string.Formatter().parse(words) if name is not None}
+    """The fields that words name. Raises OptionError for braces that do not match, and more than a name in them."""
+    try:
+        parts = tuple(string.Formatter().parse(words))
+    except ValueError as error:
+        raise OptionError(
+            f"the words {words!r} cannot be read: {error}; a field is written {{who}}, a brace as such twice"
+        ) from error
+    for _, name, how, conversion in parts:
+        if how or conversion:
+            raise OptionError(f"the words {words!r} say how {{{name}}} is written; give its name alone")
+    return {name for _, name, _, _ in parts if name is not None}
 
 
 def _check_named(rule: Rule, observers: Collection[str]) -> None:

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from eddyline.client import Runtime
-from eddyline.errors import EddylineError, LaunchError, OptionError
+from eddyline.errors import ConnectTimeoutError, EddylineError, LaunchError, OptionError
 from eddyline.install import install_hint
 from eddyline.link import Link
 from eddyline.notes import Progress, RuntimeStopped
@@ -59,15 +59,19 @@ def launch(
     runtime is ready, at most `timeout_s` seconds later; otherwise at once, and views may be opened at once as well.
     on_progress: called with a fraction, 0 to 1, and what is being done; on the calling thread, while waiting and in
     `poll()`. restarts: how often a runtime that died, or was silent or stuck for `hang_s` seconds, is started again.
-    random_weights: let a model without weights dream noise. journal: a new file that everything asked and made is
-    written into, for `eddyline replay`; a runtime that is started again writes into `NAME-2`, `NAME-3` and so on.
-    command: what to run in place of the installed runtime, as a list; `serve` and its options are appended. It must
-    become the runtime, not start it as a child of its own: the runtime ends when its parent is not this process.
+    Silence is noticed after 3 s, unless the runtime asks for another patience, and a turn that is stuck after 5 s
+    (`transport.STALL_S`): a smaller `hang_s` ends neither sooner. random_weights: let a model without weights dream
+    noise. journal: a new file that everything asked and made is written into, for `eddyline replay`; a runtime that is
+    started again writes into `NAME-2`, `NAME-3` and so on. command: what to run in place of the installed runtime, as a
+    list; `serve` and its options are appended. It must become the runtime, not start it as a child of its own: the
+    runtime ends when its parent is not this process.
 
     Raises OptionError, or LaunchError with the last lines that the child wrote.
     """
     if restarts < 0 or not hang_s > 0 or not timeout_s > 0:
-        raise OptionError(f"restarts={restarts}, hang_s={hang_s}, timeout_s={timeout_s}; none may be below 0")
+        raise OptionError(
+            f"restarts={restarts}, hang_s={hang_s}, timeout_s={timeout_s}; give restarts 0 or more, the others above 0"
+        )
     arguments = [*(command or _installed_runtime()), "serve", "--model", model, "--bind", "tcp://127.0.0.1:0"]
     arguments += ["--parent-pid", str(os.getpid())]
     if random_weights:
@@ -86,7 +90,12 @@ def launch(
         runtime.close()
         if isinstance(error, LaunchError | OptionError):
             raise
-        raise LaunchError(f"the runtime was not ready in time: {error}\n{launcher.last_words()}") from error
+        if isinstance(error, ConnectTimeoutError):
+            reached = str(link.progress).strip()
+            what = f"was not ready in time ({reached} after {timeout_s:g} s); give a longer timeout_s, or wait=False"
+        else:
+            what = f"was started, and cannot be used: {error}"
+        raise LaunchError(f"the runtime {what}\n{launcher.last_words()}") from error
     except BaseException:
         runtime.close()
         raise

@@ -133,11 +133,11 @@ class Link:
         """Open a view; one that goes on from a snapshot, if that is given."""
 
         def command() -> None:
-            if self.gone is not None:
-                view.receive_closed(self.gone)
-                return
             self._views[view.id] = view
-            self._outbox.open_view(message, snapshot)
+            if self.gone is not None:
+                self._end_view(view.id, self.gone)
+            else:
+                self._outbox.open_view(message, snapshot)
 
         self._transport.post(command)
 
@@ -146,10 +146,10 @@ class Link:
 
         def command() -> None:
             self._views[view.id] = view
-            if not self._outbox.fork_view(source_id, view.id, view.name):
-                del self._views[view.id]
-                view.receive_closed(ViewError(f"view {source_id}, which it was to go on from, is closed"))
-                self._wake_waiters()
+            if self.gone is not None:
+                self._end_view(view.id, self.gone)
+            elif not self._outbox.fork_view(source_id, view.id, view.name):
+                self._end_view(view.id, ViewError(f"view {source_id}, which it was to go on from, is closed"))
 
         self._transport.post(command)
 
@@ -157,11 +157,11 @@ class Link:
         """Watch the view of another client that has this one's name."""
 
         def command() -> None:
-            if self.gone is not None:
-                view.receive_closed(self.gone)
-                return
             self._views[view.id] = view
-            self._outbox.watch_view(protocol.WatchView(view=view.id, name=view.name))
+            if self.gone is not None:
+                self._end_view(view.id, self.gone)
+            else:
+                self._outbox.watch_view(protocol.WatchView(view=view.id, name=view.name))
 
         self._transport.post(command)
 
@@ -307,7 +307,12 @@ class Link:
             max_views=welcome.max_views,
             runtime=welcome.runtime,
         )
-        self._outbox.welcome(frozenset(welcome.views))
+        open_views = frozenset(welcome.views)
+        hopeless = self._outbox.hopeless(open_views)
+        if hopeless is not None:
+            view_id, reason = hopeless
+            self._end_view(view_id, ViewError(reason))
+        self._outbox.welcome(open_views)
         if not self._outbox.is_connected:
             return  # it took no more of what it was told: the connection is lost again, which was said
         first, same = self._instance is None, self._instance == welcome.instance
@@ -385,7 +390,7 @@ class Link:
         view, clock_map = self._views.get(header.view), self._transport.clock_map
         if view is None or clock_map is None:
             return
-        credit_left = self._outbox.frame(header.view, header.epoch)
+        credit_left = self._outbox.frame(header.view, header.epoch, header.prompt)
         size = header.height * header.width * 3
         if payload is None or len(payload) != size:
             got = "none" if payload is None else f"{len(payload)}"
@@ -411,6 +416,9 @@ class Link:
         view.receive_frame(frame, header.dropped, credit_left)
 
     def _take_receipt(self, update: ReceiptUpdate) -> bool:
+        view = self._views.get(update.view)
+        if view is not None and update.state == "applied" and update.epoch is not None:
+            view.receive_epoch(update.epoch)  # before the receipt says so: who reads it there may use `at=` at once
         found = self._outbox.receipt(update)
         if found is None:
             return False
@@ -436,7 +444,7 @@ class Link:
         view = None if message.view is None else self._views.get(message.view)
         self.note(notes.ErrorReported(message.code, message.message, view))
 
-    def _end_view(self, view_id: int, error: ViewError) -> None:
+    def _end_view(self, view_id: int, error: EddylineError) -> None:
         view = self._views.pop(view_id, None)
         if view is not None:
             self._end_receipts(self._outbox.close_view(view_id), "cancelled", f"the view was closed: {error}")

@@ -2,7 +2,7 @@
 
 Events, prompts, cuts, rewinds and bookmarks are sent at least once: they stay here until their receipt is final, and
 are sent again after a reconnect; the runtime de-duplicates by id. Views that the runtime no longer knows are opened
-anew, in a new epoch, under their last prompt. Belongs to the socket thread; knows no sockets itself (`send` is an
+anew, in a new epoch, under the prompt that stands. Belongs to the socket thread; knows no sockets itself (`send` is an
 argument).
 """
 
@@ -21,6 +21,8 @@ from eddyline.snapshots import Snapshot
 
 MAX_AWAITING_FULL = 64
 """Applied words of one view whose second date is still awaited; older ones are not asked for after a reconnect."""
+MAX_RESTORES = 2
+"""How often a snapshot is sent in vain. A runtime hangs up without a word on one that is too large for it."""
 
 
 @dataclass
@@ -39,6 +41,8 @@ class _View:
     """The view it goes on from, until it was opened as its fork."""
     snapshot: bytes | None = None
     """What it goes on from, until it was opened so."""
+    restores: int = 0
+    """How often that was sent."""
     saves: dict[int, Snapshot] = field(default_factory=dict)
     opened: bool = False
     reopening: bool = False
@@ -46,6 +50,8 @@ class _View:
     prompt_since: tuple[int, int, int] = (0, 0, 0)
     """Epoch and frame from which its prompt shows, and the id of the words that brought it. Words for a later frame
     are applied after words with higher ids."""
+    rewound_to: int | None = None
+    """The epoch that a rewind began: from there on the frames tell which prompt stands, until words bring another."""
     paused: bool = False
     shared: bool | None = None
     """None: the game never said."""
@@ -180,15 +186,16 @@ class Outbox:
             view.waiting_frames = max(0, view.waiting_frames - frames)
             self._send_credit(view)
 
-    def frame(self, view_id: int, epoch: int) -> int | None:
-        """Count a frame that came. Returns how many more are granted, or None when it must be thrown away: its view is
-        not open, or it is beyond what was granted."""
+    def frame(self, view_id: int, epoch: int, prompt: str = "") -> int | None:
+        """Count a frame that came, under a prompt (empty: it does not say). Returns how many more are granted, or None
+        when it must be thrown away: its view is not open, or it is beyond what was granted."""
         view = self._views.get(view_id)
         if view is None or view.granted == 0:
             return None
         view.granted -= 1
         view.waiting_frames += 1
         view.newest_epoch = max(view.newest_epoch, epoch)
+        _follow(view, epoch, prompt)
         return view.granted
 
     def view_opened(self, message: protocol.ViewOpened) -> tuple[bool, bool]:
@@ -211,10 +218,7 @@ class Outbox:
         message = word.message
         if update.state == "applied":
             view.newest_epoch = max(view.newest_epoch, update.epoch or 0)
-            opening, since = view.opening, (update.epoch or 0, update.first_influenced_frame or 0, update.id)
-            if isinstance(opening, protocol.OpenView) and _redescribes(message) and since > view.prompt_since:
-                view.prompt_since = since
-                view.opening = _under(opening, message)
+            _redescribe(view, message, update)
         if word.receipt.is_final:
             del view.words[update.id]
         else:
@@ -229,6 +233,23 @@ class Outbox:
     def lost(self) -> None:
         """The connection is gone: send nothing until `welcome`."""
         self._connected = False
+
+    def hopeless(self, open_views: Collection[int]) -> tuple[int, str] | None:
+        """A view to be given up before `welcome`, and why: its snapshot, once more, was sent and not answered.
+
+        Messages arrive in order, so it is the first snapshot that was not taken on which the connection was lost; those
+        after it did not arrive.
+        """
+        for view_id, view in self._views.items():
+            if view.snapshot is None or view_id in open_views:
+                continue
+            if view.restores < MAX_RESTORES:
+                return None
+            return view_id, (
+                f"{view.restores} times the connection was lost before its snapshot of {len(view.snapshot)} bytes was "
+                "answered; it may be too large for this runtime: restore it in one of the world it was taken of"
+            )
+        return None
 
     def welcome(self, open_views: Collection[int]) -> None:
         """A connection is there, and the runtime still has `open_views` of ours. Send all that it does not know."""
@@ -284,6 +305,7 @@ class Outbox:
             self._tell(protocol.ForkView(view=opening.view, source=view.fork_of, name=opening.name, credits=credits))
         elif view.snapshot is not None:
             restoring = protocol.RestoreView(view=opening.view, name=opening.name, epoch=opening.epoch, credits=credits)
+            view.restores += 1
             self._send(restoring, view.snapshot)
         else:
             self._tell(replace(opening, credits=credits))
@@ -313,6 +335,30 @@ class Outbox:
         applied = [word_id for word_id, word in view.words.items() if word.receipt.state == "applied"]
         for word_id in applied[:-MAX_AWAITING_FULL]:
             del view.words[word_id]
+
+
+def _redescribe(view: _View, message: Words, update: ReceiptUpdate) -> None:
+    """Keep what opens a view as it is after words that were applied, unless what was applied before shows later."""
+    epoch = update.epoch or 0
+    since = (epoch, update.first_influenced_frame or 0, update.id)
+    if isinstance(message, protocol.Rewind):
+        since = (epoch, 0, 0)  # words that waited meanwhile have lower ids, and are applied after it
+    if not isinstance(view.opening, protocol.OpenView) or since <= view.prompt_since:
+        return
+    if isinstance(message, protocol.Rewind):
+        view.prompt_since, view.rewound_to = since, epoch
+    elif _redescribes(message):
+        view.prompt_since, view.rewound_to = since, None
+        view.opening = _under(view.opening, message)
+
+
+def _follow(view: _View, epoch: int, prompt: str) -> None:
+    """Let a frame tell which prompt stands, where a rewind put back one that nobody here remembers."""
+    opening = view.opening
+    if view.rewound_to is None or epoch < view.rewound_to or not isinstance(opening, protocol.OpenView):
+        return
+    if prompt not in ("", opening.prompt):
+        view.opening = replace(opening, prompt=prompt)
 
 
 def _redescribes(message: Words) -> bool:

@@ -120,6 +120,17 @@ class Clip:
     seed: int | None = None
 
 
+@dataclass(frozen=True)
+class _Listed:
+    """Where a clip is, as an index lists it."""
+
+    index_file: Path
+    file: Path
+    number: int
+    length: int
+    seed: int | None
+
+
 class Recorder:
     """Writes a recording into a folder. A context manager: leaving it finishes the open shard, even if the game raised.
 
@@ -127,7 +138,8 @@ class Recorder:
     clips_per_shard: a shard is finished, and safe from a crash, after this many clips.
     max_clip_frames: a clip that grows longer goes on as a new clip, so that memory stays bounded.
     shard_prefix: letters, digits, `_` and `-`; one for each process that records into the same folder.
-    A folder that already holds a recording of the same shape and prefix is continued.
+    A folder that already holds a recording of the same shape and prefix is continued; of its metadata, what is not
+    given here stays.
 
     Raises RecordingError for values out of range, for a folder that cannot be written or holds a recording of another
     shape.
@@ -177,8 +189,10 @@ class Recorder:
             raise RecordingError(
                 f"{self.path}: the folder cannot be made ({error.strerror}); choose another path or free it"
             ) from error
-        if self._index_path.exists():
-            self._continue(_read_index(self._index_path))
+        for file, index in _read_indexes(self.path):
+            self._check_shape(file, index)
+            if file == self._index_path:
+                self._continue(index)
         self._next_shard = self._first_free_number()
         self._zip: zipfile.ZipFile | None = None
         self._part = self.path
@@ -291,15 +305,19 @@ class Recorder:
             raise RecordingError(f"{self.path}: actions={list(row)}; each lies between -1 and 1 (a held key is 1)")
         return row
 
-    def _continue(self, index: _Index) -> None:
-        """Take over the shards of a recording that is already in the folder."""
+    def _check_shape(self, file: Path, index: _Index) -> None:
+        """Whether what is already in the folder, under whichever prefix, can be read together with this recording."""
         before = _info(index)
         if _shape(before) != _shape(self.info):
             raise RecordingError(
-                f"{self._index_path}: holds a recording of {_describe(before)}, this one is {_describe(self.info)}; "
+                f"{file}: holds a recording of {_describe(before)}, this one is {_describe(self.info)}; "
                 "record into another folder, or delete this one"
             )
+
+    def _continue(self, index: _Index) -> None:
+        """Take over the shards and the metadata of the recording that is already there under this prefix."""
         self._shards = list(index.shards)
+        self.info = replace(self.info, metadata={**index.metadata, **self.info.metadata})
 
     def _first_free_number(self) -> int:
         """One more than any shard of this prefix, listed or not: a shard is never written twice."""
@@ -405,8 +423,7 @@ class Recording:
         self.path = Path(path)
         if not self.path.is_dir():
             raise RecordingError(f"{self.path}: no such folder; give the folder that a Recorder wrote")
-        files = [self.path / "index.json", *sorted(self.path.glob("index-*.json"))]
-        indexes = [(file, _read_index(file)) for file in files if file.exists()]
+        indexes = _read_indexes(self.path)
         if not indexes:
             raise RecordingError(
                 f"{self.path}: holds no recording (no index.json); give the folder that a Recorder wrote. "
@@ -423,7 +440,7 @@ class Recording:
         for info in reversed(infos):
             metadata.update(info.metadata)
         self.info = replace(infos[0], metadata=metadata)
-        self._clips: list[tuple[Path, int, int, int | None]] = []
+        self._clips: list[_Listed] = []
         for file, index in indexes:
             for shard in index.shards:
                 self._add_shard(file, shard)
@@ -437,12 +454,12 @@ class Recording:
 
     def clip_length(self, i: int) -> int:
         """How many frames clip `i` has, without reading it."""
-        return self._clips[i][2]
+        return self._clips[i].length
 
     def __getitem__(self, i: int) -> Clip:
         """Read clip `i` (negative: from the end). Raises IndexError, and RecordingError when its shard is damaged."""
-        file, number, length, seed = self._clips[i]
-        info = self.info
+        clip, info = self._clips[i], self.info
+        file, number, length = clip.file, clip.number, clip.length
         try:
             with zipfile.ZipFile(file) as shard:
                 frames = _read_array(shard, f"{number}/frames.npy", np.uint8, (length, info.height, info.width, 3))
@@ -453,14 +470,14 @@ class Recording:
         except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile, zlib.error, msgspec.MsgspecError) as error:
             raise RecordingError(
                 f"{file}: clip {number} cannot be read ({error}); the file is damaged: restore it from a copy, "
-                f"or delete it and its entry in {file.parent / 'index.json'}"
+                f"or delete it and its entry in {clip.index_file.name}"
             ) from error
         if any(not text.strip() for _, text in words.captions):
             raise RecordingError(
                 f"{file}: clip {number} has an empty caption; every frame needs words, say what is to be seen"
             )
         labels = {name: _spread(file, runs, length) for name, runs in words.labels.items()}
-        return Clip(frames, _spread(file, words.captions, length), actions, labels, seed)
+        return Clip(frames, _spread(file, words.captions, length), actions, labels, clip.seed)
 
     def _add_shard(self, index_file: Path, shard: _Shard) -> None:
         if Path(shard.file).name != shard.file or len(shard.lengths) != len(shard.seeds):
@@ -478,7 +495,7 @@ class Recording:
                 "copy it again, or delete it and its entry"
             )
         for number, (length, seed) in enumerate(zip(shard.lengths, shard.seeds, strict=True)):
-            self._clips.append((file, number, length, seed))
+            self._clips.append(_Listed(index_file, file, number, length, seed))
 
 
 def _info(index: _Index) -> RecordingInfo:
@@ -515,6 +532,12 @@ def _spread(file: Path, runs: Sequence[tuple[int, str]], length: int) -> tuple[s
     for (start, text), end in zip(runs, [*starts[1:], length], strict=True):
         spread.extend([text] * (end - start))
     return tuple(spread)
+
+
+def _read_indexes(folder: Path) -> list[tuple[Path, _Index]]:
+    """All indexes of a folder, each with its file, in the order of their names."""
+    files = [folder / "index.json", *sorted(folder.glob("index-*.json"))]
+    return [(file, _read_index(file)) for file in files if file.exists()]
 
 
 def _read_index(file: Path) -> _Index:

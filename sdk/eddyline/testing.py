@@ -533,7 +533,7 @@ def _dotted(version: tuple[int, int]) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a scripted runtime as a process, with the options and the output of `eddyline-runtime serve`."""
+    """Run a scripted runtime as a process, with the output of `eddyline-runtime serve` and what `launch` may ask it."""
     parser = argparse.ArgumentParser(
         prog="python -m eddyline.testing", description="A scripted runtime, without a model."
     )
@@ -545,6 +545,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--bind", default="tcp://127.0.0.1:0", metavar="tcp://127.0.0.1:PORT")
     parser.add_argument("--parent-pid", type=int, help="end when this process is no longer the parent")
     parser.add_argument("--random-weights", action="store_true", help="taken and ignored")
+    parser.add_argument("--journal", metavar="FILE", help="taken and ignored: nothing is written")
     options = parser.parse_args(arguments)
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())

@@ -1,6 +1,7 @@
 """A view: one endless stream of frames that a game opened, and the words and keys that steer it.
 
-Every method returns at once. Mistakes in a call raise; what goes wrong later lands on receipts and `Runtime.poll()`.
+Every method returns at once, but for `wait_open`, and for `close` while a clip of the view is recorded: that waits
+until the file is finished. Mistakes in a call raise; what goes wrong later lands on receipts and `Runtime.poll()`.
 The methods named `receive_...` belong to the socket thread; they only replace values and fill a queue, so that neither
 thread waits for the other. A view that the runtime closed does not raise: its words are rejected, its last frame stays.
 """
@@ -478,6 +479,10 @@ class View:
         self._status = None
         self._runtime_dropped = 0
         self._opened = True
+
+    def receive_epoch(self, epoch: int) -> None:
+        """Words were applied in this epoch; when it is a new one, its frames count from 0, though none has come yet."""
+        self._newest = max(self._newest, (epoch, -1))
 
     def receive_frame(self, frame: Frame, dropped: int, credit_left: int) -> None:
         """A frame came; `credit_left` frames are still granted after it."""

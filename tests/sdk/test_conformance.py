@@ -4,11 +4,20 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgpack  # type: ignore[import-untyped]
 import msgspec
 import pytest
 
 from eddyline import protocol
-from eddyline.conformance import CHECKS, _check_newest, _check_other_token, _check_signs_of_life, _check_watch
+from eddyline.conformance import (
+    CHECKS,
+    _check_newest,
+    _check_other_token,
+    _check_ping,
+    _check_signs_of_life,
+    _check_snapshot,
+    _check_watch,
+)
 from eddyline.errors import ConformanceError, KeysNeededError
 from eddyline.scripted import ScriptedView, Seat
 from eddyline.testing import ScriptedRuntime, check_runtime, wait_until
@@ -49,6 +58,34 @@ def test_a_silent_runtime_is_found_out_within_the_patience_given() -> None:
         scripted.hang()
         with pytest.raises(ConformanceError, match="nothing"):
             check_runtime(scripted.endpoint, patience_s=0.2)
+
+
+def test_a_runtime_whose_messages_cannot_be_read_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        ScriptedRuntime, "_answer", lambda self, route, _: self._socket.send_multipart([route, b"\xc1"])
+    )
+    with ScriptedRuntime() as scripted, pytest.raises(ConformanceError, match=r"hello_first\. But:.*cannot be read"):
+        check_runtime(scripted.endpoint)
+
+
+def test_a_runtime_whose_snapshot_is_none_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ScriptedView, "snapshot", lambda _: b"none")
+    monkeypatch.setattr("eddyline.conformance.CHECKS", (_check_snapshot,))
+    with ScriptedRuntime() as scripted, pytest.raises(ConformanceError, match=r"A snapshot says what .* But:"):
+        check_runtime(scripted.endpoint)
+
+
+def test_messages_of_a_later_minor_version_break_no_rule(monkeypatch: pytest.MonkeyPatch) -> None:
+    send, later = ScriptedRuntime._send, msgpack.packb({"kind": "from_the_future"})
+
+    def send_more(self: ScriptedRuntime, route: bytes, message: protocol.RuntimeMessage, payload: Any = None) -> None:
+        self._socket.send_multipart([route, later])
+        send(self, route, message, payload)
+
+    monkeypatch.setattr(ScriptedRuntime, "_send", send_more)
+    monkeypatch.setattr("eddyline.conformance.CHECKS", (_check_ping,))
+    with ScriptedRuntime() as scripted:
+        assert len(check_runtime(scripted.endpoint)) == 1
 
 
 def test_only_a_runtime_on_this_machine_is_checked() -> None:

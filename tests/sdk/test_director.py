@@ -174,6 +174,10 @@ def test_words_that_the_world_does_not_know_are_refused_with_those_that_it_knows
     [
         ({"words": " "}, "no words"),
         ({"words": "{whom} walks"}, r"names \{whom\}"),
+        ({"words": "a {"}, r"'a \{' cannot be read"),
+        ({"words": "a } b"}, "a brace as such twice"),
+        ({"words": "{who:d} runs"}, r"say how \{who\} is written"),
+        ({"words": "{who!r} runs"}, "give its name alone"),
         ({"words": "it rains", "hold_s": 0.0}, "hold_s=0.0"),
         ({"words": "it rains", "hold_s": math.nan}, "hold_s=nan"),
         ({"words": "it rains", "cooldown_s": -1.0}, "neither may be below 0"),

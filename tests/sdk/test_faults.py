@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import threading
+from typing import Any
 
 import msgpack  # type: ignore[import-untyped]
 import pytest
@@ -13,12 +14,16 @@ from msgspec.structs import replace
 
 import eddyline
 from eddyline import protocol
-from eddyline.errors import BindError, ConnectTimeoutError, VersionError
+from eddyline.errors import BindError, ConnectTimeoutError, ProtocolError, VersionError, ViewError
 from eddyline.frames import CREDIT_FRAMES
 from eddyline.link import Link
 from eddyline.notes import ConnectionLost, ConnectionRegained, ErrorReported, RuntimeGone, RuntimeStalled, ViewOpened
 from eddyline.testing import NoteLog, ScriptedRuntime, wait_until
 from eddyline.view import View
+
+
+def wait_closed(notes: NoteLog, view: View) -> eddyline.Note:
+    return notes.wait(lambda note: isinstance(note, eddyline.ViewClosed) and note.view is view)
 
 
 def test_a_runtime_that_hangs_up_is_noticed_and_found_again_with_its_views(
@@ -232,8 +237,53 @@ def test_a_client_that_is_refused_later_ends_with_a_note_and_rejected_words(
     wait_until(lambda: receipt.state == "rejected")
     assert runtime.gone
     assert view.event("rain").state in ("sent", "rejected")
-    late = runtime.open_view("a red room")
-    wait_until(lambda: late.is_closed)
+    for late in (runtime.open_view("a red room"), runtime.watch_view("main"), view.fork()):
+        note = wait_closed(notes, late)
+        assert "another client came" in str(note)
+        with pytest.raises(ProtocolError):
+            late.wait_open(30.0)
+
+
+def test_a_fork_of_a_view_that_the_runtime_closed_ends_with_a_note(
+    view: View, scripted: ScriptedRuntime, notes: NoteLog
+) -> None:
+    scripted.send(protocol.ViewClosed(view=view.id, reason="no room"))
+    wait_closed(notes, view)
+    fork = view.fork("what if")
+    note = wait_closed(notes, fork)
+    assert "which it was to go on from, is closed" in str(note)
+    with pytest.raises(ViewError):
+        fork.wait_open(30.0)
+
+
+def test_a_snapshot_on_which_the_connection_is_lost_each_time_is_given_up_and_all_else_goes_on(
+    view: View, runtime: eddyline.Runtime, scripted: ScriptedRuntime, notes: NoteLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    snapshot = view.snapshot()
+    wait_until(lambda: snapshot.state == "taken")
+    assert snapshot.data is not None
+    restore, too_large = ScriptedRuntime._restore_view, len(snapshot.data) + 1
+
+    def hang_up_on_what_is_too_large(self: ScriptedRuntime, client: Any, message: Any, data: bytes) -> None:
+        if len(data) >= too_large:
+            self._rebind()
+        else:
+            restore(self, client, message, data)
+
+    monkeypatch.setattr(ScriptedRuntime, "_restore_view", hang_up_on_what_is_too_large)
+    hopeless = runtime.restore_view(snapshot.data + b"\0")
+    good = runtime.restore_view(snapshot.data)
+    note = notes.wait_kind(eddyline.ViewClosed)
+    assert note.view is hopeless
+    assert f"{too_large} bytes" in note.reason
+    with pytest.raises(ViewError, match="too large for this runtime"):
+        hopeless.wait_open(30.0)
+    wait_until(lambda: good.frame() is not None)
+    asked = [message.view for message in scripted.received if isinstance(message, protocol.RestoreView)]
+    assert asked == [hopeless.id, hopeless.id, good.id]
+    last = view.frame()
+    assert last is not None
+    wait_until(lambda: (frame := view.frame()) is not None and frame.index > last.index + 20)
 
 
 def test_nobody_at_the_port_is_a_typed_error_that_names_the_cure() -> None:

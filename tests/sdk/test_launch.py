@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import signal
@@ -10,7 +11,7 @@ import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import pytest
 
@@ -86,8 +87,24 @@ def test_a_program_that_is_not_there_is_a_launch_error() -> None:
 
 
 def test_a_child_that_is_never_ready_is_a_launch_error_after_the_time_given() -> None:
-    with pytest.raises(LaunchError, match="not ready in time"):
+    with pytest.raises(LaunchError, match=r"not ready in time.*0\.5 s.*timeout_s") as caught:
         eddyline.launch(command=[sys.executable, "-c", "import time; time.sleep(600)"], timeout_s=0.5)
+    assert "eddyline-runtime serve" not in str(caught.value), "that is advice for connect()"
+
+
+def test_a_child_of_another_version_is_a_launch_error_that_does_not_speak_of_time() -> None:
+    with ScriptedRuntime(version=(2, 0)) as scripted:
+        line = f'{{"ready": true, "endpoint": "{scripted.endpoint}"}}'
+        program = f"import time; print({line!r}, flush=True); time.sleep(600)"
+        with pytest.raises(LaunchError, match=r"cannot be used.*2\.0") as caught:
+            eddyline.launch(command=[sys.executable, "-c", program])
+    assert "in time" not in str(caught.value)
+
+
+@pytest.mark.parametrize("wrong", [{"restarts": -1}, {"hang_s": 0.0}, {"timeout_s": 0.0}, {"hang_s": math.nan}])
+def test_numbers_out_of_range_are_refused_with_the_range_of_each(wrong: dict[str, Any]) -> None:
+    with pytest.raises(OptionError, match="restarts 0 or more, the others above 0"):
+        eddyline.launch(command=SCRIPTED, **wrong)
 
 
 def test_a_child_that_listens_elsewhere_is_a_launch_error() -> None:
@@ -120,8 +137,8 @@ def test_a_child_that_is_killed_is_started_again_and_its_views_go_on() -> None:
 
 @posix
 def test_each_start_of_a_runtime_has_a_journal_of_its_own(tmp_path: Path) -> None:
-    note = "import runpy, sys; open(sys.argv[1], 'a').write(sys.argv.pop(sys.argv.index('--journal') + 1) + '\\n')"
-    run = "sys.argv.remove('--journal'); del sys.argv[1]; runpy.run_module('eddyline.testing', run_name='__main__')"
+    note = "import runpy, sys; open(sys.argv.pop(1), 'a').write(sys.argv[-1] + '\\n')"
+    run = "runpy.run_module('eddyline.testing', run_name='__main__')"
     starts = tmp_path / "starts"
     command = [sys.executable, "-c", f"{note}; {run}", str(starts)]
     with eddyline.launch(command=command, journal=tmp_path / "a.journal") as runtime:

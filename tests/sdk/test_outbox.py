@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import cast
 
 import pytest
+from msgspec.structs import replace
 
 from eddyline import protocol
 from eddyline.frames import CREDIT_FRAMES
@@ -25,9 +26,7 @@ class Wire:
         self.outbox = Outbox(lambda message, _: self.sent.append(message))
 
     def words(self, message: Words) -> Receipt:
-        paper = Receipt(
-            id=message.id, view=cast(View, None), kind="event", text=message.text, sent_s=0.0, cancel=lambda _: None
-        )
+        paper = Receipt(id=message.id, view=cast(View, None), kind="event", text="", sent_s=0.0, cancel=lambda _: None)
         self.outbox.add_words(message, paper)
         return paper
 
@@ -151,6 +150,32 @@ def test_a_cut_with_a_seed_is_where_a_new_runtime_begins(wire: Wire) -> None:
     opening = wire.reconnect()[0]
     assert isinstance(opening, protocol.OpenView)
     assert (opening.prompt, opening.epoch, opening.seed) == ("a tower", 2, 99)
+
+
+def test_a_lost_view_is_opened_again_under_the_prompt_that_a_rewind_put_back(wire: Wire) -> None:
+    def applied(message: Words, epoch: int, frame: int) -> None:
+        wire.words(message)
+        wire.outbox.receipt(
+            ReceiptUpdate(id=message.id, view=1, state="applied", epoch=epoch, first_influenced_frame=frame)
+        )
+
+    def prompt_after_a_loss() -> str:
+        opening = wire.reconnect()[0]
+        assert isinstance(opening, protocol.OpenView)
+        wire.outbox.view_opened(replace(OPENED, epoch=opening.epoch))
+        return opening.prompt
+
+    applied(protocol.Prompt(id=3, view=1, text="a garden"), 0, 8)
+    wire.outbox.frame(1, 0, "a garden")
+    applied(protocol.Rewind(id=4, view=1, seconds=2.0), 1, 0)
+    wire.outbox.frame(1, 0, "a garden")  # on its way when the view was rewound
+    wire.outbox.frame(1, 1, "a room")
+    assert prompt_after_a_loss() == "a room"
+    applied(protocol.Rewind(id=5, view=1, seconds=2.0), 3, 0)
+    wire.outbox.frame(1, 3, "a cave")
+    applied(protocol.Prompt(id=2, view=1, text="a tower"), 3, 0)  # said before the rewind, and waited
+    wire.outbox.frame(1, 3, "a cave")
+    assert prompt_after_a_loss() == "a tower"
 
 
 def test_a_new_runtime_gets_accepted_words_again_and_applied_ones_not(wire: Wire) -> None:

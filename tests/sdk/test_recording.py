@@ -123,6 +123,14 @@ def test_an_existing_recording_is_continued(tmp_path: Path) -> None:
     assert [clip.seed for clip in Recording(tmp_path)] == [0, 1, 0]
 
 
+def test_a_recording_that_is_continued_keeps_its_metadata_but_for_what_is_given_anew(tmp_path: Path) -> None:
+    record(tmp_path, clips=1, metadata={"game": "g", "version": "1"})
+    record(tmp_path, clips=1)
+    assert Recording(tmp_path).info.metadata == {"game": "g", "version": "1"}
+    record(tmp_path, clips=1, metadata={"version": "2"})
+    assert Recording(tmp_path).info.metadata == {"game": "g", "version": "2"}
+
+
 def test_several_processes_record_into_one_folder(tmp_path: Path) -> None:
     record(tmp_path, clips=3, shard_prefix="b", metadata={"who": "b"})
     record(tmp_path, clips=2, shard_prefix="a", metadata={"who": "a", "game": "g"})
@@ -260,6 +268,8 @@ def test_a_folder_of_another_shape_is_not_mixed_into(tmp_path: Path) -> None:
     record(tmp_path, clips=1)
     with pytest.raises(RecordingError, match="another folder"):
         new_recorder(tmp_path, height=8)
+    with pytest.raises(RecordingError, match=r"index\.json.*another folder"):
+        new_recorder(tmp_path, height=8, shard_prefix="w")
     record(tmp_path, clips=1, shard_prefix="w", width=WIDTH)
     other = json.loads((tmp_path / "index-w.json").read_text())
     (tmp_path / "index-w.json").write_text(json.dumps(other | {"fps": 30}))
@@ -357,6 +367,15 @@ def test_a_damaged_recording_is_refused_with_its_file_and_the_cure(tmp_path: Pat
         list(Recording(tmp_path))
     assert isinstance(caught.value, EddylineError)
     assert any(cure in str(caught.value) for cure in ("restore", "copy", "give the folder", "update"))
+
+
+def test_a_damaged_shard_is_to_be_taken_out_of_the_index_that_lists_it(tmp_path: Path) -> None:
+    record(tmp_path, clips=1)
+    record(tmp_path, clips=1, shard_prefix="b")
+    file = tmp_path / "b-00000.npz"
+    file.write_bytes(bytes(file.stat().st_size))
+    with pytest.raises(RecordingError, match=r"b-00000\.npz.*its entry in index-b\.json"):
+        list(Recording(tmp_path))
 
 
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:

@@ -288,6 +288,15 @@ def test_a_rewind_goes_on_in_a_new_epoch_and_its_receipt_says_so(view: View, not
     assert notes.wait(lambda note: isinstance(note, eddyline.ReceiptChanged) and note.receipt is receipt)
 
 
+def test_after_a_rewind_frames_are_named_as_they_count_anew_before_the_first_of_them_came(view: View) -> None:
+    wait_until(lambda: (frame := view.frame()) is not None and frame.index >= 30)
+    view.pause()  # so that no frame of the new epoch is made
+    receipt = view.rewind(8 / view.rate)
+    wait_until(lambda: receipt.is_final)
+    assert (receipt.state, receipt.epoch) == ("applied", 1)
+    assert view.event("blue", at=8).state in ("sent", "accepted")
+
+
 def test_a_rewind_beyond_what_is_remembered_is_rejected_with_the_reason(view: View) -> None:
     wait_until(lambda: view.frame() is not None)
     receipt = view.rewind(3600.0)
@@ -377,6 +386,11 @@ def test_a_closed_view_gives_no_snapshot(view: View) -> None:
 def test_what_is_no_snapshot_is_refused_before_it_is_sent(runtime: eddyline.Runtime, data: bytes) -> None:
     with pytest.raises(SnapshotError, match=r"Snapshot\.save"):
         runtime.restore_view(data)
+
+
+def test_a_snapshot_over_the_limit_is_refused_before_it_is_sent(runtime: eddyline.Runtime) -> None:
+    with pytest.raises(SnapshotError, match=f"over the limit of {protocol.MAX_PAYLOAD_BYTES}"):
+        runtime.restore_view(bytes(protocol.MAX_PAYLOAD_BYTES + 1))
 
 
 def test_a_snapshot_asked_for_before_the_connection_was_lost_comes_after_it(
