@@ -168,6 +168,13 @@ def _open(peer: Peer, prompt: str, *, credits: int = 0) -> protocol.ViewOpened:
     return peer.expect(protocol.ViewOpened, lambda opened: opened.view == 1)
 
 
+def _wait_until_due(peer: Peer, header: FrameHeader) -> None:
+    """Frames come before they belong on the screen; wait until one does, by the clock of the runtime."""
+    peer.send(protocol.Ping(sent_s=-2.0))
+    pong = peer.expect(protocol.Pong, lambda pong: pong.sent_s == -2.0)
+    peer.listen(header.due_s - pong.runtime_s)  # counted from when the PONG came, so it is due then in any case
+
+
 def _settled(peer: Peer, word_id: int) -> ReceiptUpdate:
     """Wait for the receipt with both dates, granting frames meanwhile so that the view does not park."""
     deadline_s = time.monotonic() + peer.patience_s
@@ -377,7 +384,7 @@ def _check_bookmark(endpoint: str, prompt: str, patience_s: float) -> None:
     to no bookmark is rejected with a reason that says which there are."""
     with Peer(endpoint, patience_s=patience_s) as peer:
         opened = _open(peer, prompt, credits=200)
-        peer.expect(FrameHeader)
+        _wait_until_due(peer, peer.expect(FrameHeader))
         peer.send(protocol.Bookmark(id=13, view=1, name="the gate"))
         receipt = _settled(peer, 13)
         _require((receipt.state, receipt.epoch) == ("applied", opened.epoch), f"the receipt is {receipt}")

@@ -6,8 +6,10 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from eddyline.hud import HARDLY_UNDERSTOOD
 from eddyline_runtime.model.text_encoder import EncodedText
 from eddyline_runtime.understanding import KnownPhrases
+from eddyline_runtime.weights import load_world
 
 WORDS = ["a", "red", "blue", "knight", "fox", "forest", "rain", "night", "stock", "market", "crashes"]
 
@@ -64,3 +66,20 @@ def test_what_is_far_from_all_that_was_learned_is_not_understood():
 
 def test_a_world_without_phrases_does_not_say():
     assert understand("rain", ()) is None
+
+
+def test_the_shipped_world_understands_other_peoples_words_and_not_other_worlds() -> None:
+    world = load_world("diorama", device="cpu")
+    known = KnownPhrases(world.text_encoder, world.card.phrases, world.learned)
+
+    def scores(*texts: str) -> list[float]:
+        return [known.understand(pooled).score for pooled in world.text_encoder.encode(texts).pooled]
+
+    told = scores(
+        "a crimson crusader strolls across a wintry field at twilight",
+        "an azure phantom lingers in a grotto while it drizzles",
+        "downpour begins",
+        "darkness descends",
+    )
+    foreign = scores("a submarine dives below the ice", "please reset my password", "the band starts to play")
+    assert min(told) > HARDLY_UNDERSTOOD > max(foreign)
