@@ -1,10 +1,8 @@
 """Where the runtime listens: addresses of this machine only, checked before anything heavy is loaded."""
 
-import ipaddress
-import re
-
 import zmq
 
+from eddyline import addresses
 from eddyline.errors import BindError, EndpointError, KeysNeededError
 
 
@@ -15,19 +13,12 @@ def check_endpoint(endpoint: str) -> str:
         EndpointError: it is no such address.
         KeysNeededError: it can be reached from other machines.
     """
-    match = re.fullmatch(r"tcp://(\[[0-9a-fA-F:]+\]|[^:\[\]/]+):(\d{1,5})", endpoint)
-    if match is None or int(match[2]) > 65535:
+    address = addresses.parse(endpoint)
+    if address is None:
         raise EndpointError(
             f"{endpoint!r} is not an address to listen on; use tcp://127.0.0.1:7860, or port 0 for a free one"
         )
-    host = match[1].strip("[]")
-    if host == "localhost":
-        return endpoint
-    try:
-        loopback = ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        loopback = False
-    if not loopback:
+    if not addresses.is_this_machine(address[0]):
         raise KeysNeededError(
             f"{endpoint} can be reached from other machines and this runtime has no keys to protect it; "
             "use tcp://127.0.0.1:PORT, and an SSH tunnel to play from elsewhere"

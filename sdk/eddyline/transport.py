@@ -7,10 +7,8 @@ never touch the socket: they `post` small functions, which run here in order, an
 
 from __future__ import annotations
 
-import ipaddress
 import logging
 import math
-import re
 import struct
 import threading
 import time
@@ -20,7 +18,7 @@ from typing import Protocol, TypeVarTuple
 
 import zmq
 
-from eddyline import protocol
+from eddyline import addresses, protocol
 from eddyline.errors import (
     BadMessageError,
     EddylineError,
@@ -76,22 +74,16 @@ def check_endpoint(endpoint: str) -> str:
 
     Raises EndpointError unless it is `tcp://HOST:PORT`, and KeysNeededError unless HOST is this machine.
     """
-    match = re.fullmatch(r"tcp://(\[[0-9a-fA-F:.]+\]|[^\[\]:/\s]+):(\d{1,5})", endpoint)
-    if match is None or not 1 <= int(match[2]) <= 65535:
+    address = addresses.parse(endpoint)
+    if address is None or address[1] == 0:
         raise EndpointError(f"{endpoint!r} is not an endpoint; give tcp://HOST:PORT, such as tcp://127.0.0.1:7860")
-    host = match[1].strip("[]")
-    if host == "localhost":
-        return f"tcp://127.0.0.1:{match[2]}"
-    try:
-        loopback = ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        loopback = False
-    if not loopback:
+    host, port = address
+    if not addresses.is_this_machine(host):
         raise KeysNeededError(
             f"{endpoint} is not on this machine; a remote runtime needs keys, which this version does not have: run "
             "the runtime here and connect to tcp://127.0.0.1:PORT, or forward its port over ssh"
         )
-    return endpoint
+    return f"tcp://127.0.0.1:{port}" if host == "localhost" else endpoint
 
 
 class Transport:
