@@ -146,7 +146,7 @@ def _serve_until_stopped(given: argparse.Namespace) -> None:
         from eddyline_runtime.config import EngineConfig, ServerConfig
         from eddyline_runtime.engine import Engine
         from eddyline_runtime.journal import JournalWriter, header
-        from eddyline_runtime.networks.choice import fitted, runner
+        from eddyline_runtime.networks.choice import computed_by, fitted
         from eddyline_runtime.networks.folder import cache_folder
         from eddyline_runtime.networks.fp8 import check_fp8, quantise_world
         from eddyline_runtime.precision import default_dtype
@@ -193,7 +193,7 @@ def _serve_until_stopped(given: argparse.Namespace) -> None:
         endpoint = server.bind()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: server.stop())
-        _say(ready=True, endpoint=endpoint, model=world.card.name, networks=runner(world), **said_of_fp8)
+        _say(ready=True, endpoint=endpoint, model=world.card.name, networks=computed_by(world), **said_of_fp8)
 
         def on_turn() -> None:
             if parent_is_gone():

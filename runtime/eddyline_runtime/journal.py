@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from eddyline.errors import ConfigError, JournalError
 from eddyline_runtime.config import EngineConfig, Profile
 from eddyline_runtime.engine import Engine
-from eddyline_runtime.networks.choice import runner
+from eddyline_runtime.networks.choice import computed_by
 from eddyline_runtime.outcomes import Outcome, Told
 from eddyline_runtime.release import release
 from eddyline_runtime.requests import Command, Request
@@ -86,7 +86,7 @@ class Build(msgspec.Struct, frozen=True, kw_only=True):
     machine: str
     device: str
     networks: str
-    """What computes them, and the type of their numbers; see `networks.choice.runner`."""
+    """What computes them, and the type of their numbers; see `networks.choice.computed_by`."""
     threads: int
 
 
@@ -177,7 +177,7 @@ def build_of(world: World) -> Build:
         torch=str(torch.__version__),
         machine=f"{platform.system()} {platform.machine()}",
         device=f"{parameter.device.type} {device}",
-        networks=runner(world),
+        networks=computed_by(world),
         threads=torch.get_num_threads(),
     )
 

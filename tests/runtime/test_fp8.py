@@ -15,7 +15,7 @@ from eddyline.errors import ConfigError
 from eddyline_runtime import cli, config
 from eddyline_runtime.model.linear import Fp8Linear
 from eddyline_runtime.model.streamdit import StreamDiT
-from eddyline_runtime.networks.choice import runner
+from eddyline_runtime.networks.choice import computed_by
 from eddyline_runtime.networks.difference import fixed_call, relative
 from eddyline_runtime.networks.fp8 import check_fp8, quantise_linears, quantise_world
 from eddyline_runtime.weights import World, load_world
@@ -94,7 +94,7 @@ def test_a_journal_of_networks_in_fp8_is_played_again_in_fp8(
     world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     quantise_linears(world.model)
-    assert runner(world) == "torch bfloat16 fp8"
+    assert computed_by(world) == "torch bfloat16 fp8"
     session = Session(world, tmp_path / "a.journal")
     session.ask(opened(1, "a red knight"))
     session.until_chunks(2)

@@ -33,7 +33,7 @@ from eddyline_runtime.engine import Engine
 from eddyline_runtime.model import codec, linear, streamdit
 from eddyline_runtime.model.codec import Codec
 from eddyline_runtime.networks import choice, compiled
-from eddyline_runtime.networks.choice import VARIABLE, fitted, runner
+from eddyline_runtime.networks.choice import VARIABLE, computed_by, fitted
 from eddyline_runtime.networks.compiled import CompiledCodec, CompiledStreamDiT, ConversionError
 from eddyline_runtime.networks.difference import fixed_call, relative
 from eddyline_runtime.prompts import Wish
@@ -83,7 +83,7 @@ def fast(tiny: World, cache: Path) -> World:
 @pytest.fixture(params=["torch", pytest.param("openvino", marks=needs_openvino)])
 def world(request: pytest.FixtureRequest) -> World:
     found: World = request.getfixturevalue("tiny" if request.param == "torch" else "fast")
-    assert runner(found) == f"{request.param} float32"
+    assert computed_by(found) == f"{request.param} float32"
     return found
 
 

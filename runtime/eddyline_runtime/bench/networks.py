@@ -14,7 +14,7 @@ import torch
 from eddyline.errors import ConfigError
 from eddyline_runtime.bench.served import here
 from eddyline_runtime.model.codec import DecoderState
-from eddyline_runtime.networks.choice import fitted, runner
+from eddyline_runtime.networks.choice import computed_by, fitted
 from eddyline_runtime.networks.difference import fixed_call, noise
 from eddyline_runtime.networks.folder import cache_folder
 from eddyline_runtime.weights import World, load_world
@@ -41,7 +41,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     if profile not in plain.card.profiles:
         raise ConfigError(f"profile {profile!r} is unknown; {plain.card.name} has {', '.join(plain.card.profiles)}")
     fast = fitted(plain, cache=cache_folder(), choice="openvino")
-    found: dict[str, Any] = {"plain": runner(plain), "fast": runner(fast), "rounds": rounds}
+    found: dict[str, Any] = {"plain": computed_by(plain), "fast": computed_by(fast), "rounds": rounds}
     for rows in VIEWS:
         for name, race in (("denoise", _denoise), ("decode", _decode)):
             runs = [race(world, profile, rows) for world in (plain, fast)]

@@ -10,7 +10,7 @@ import torch
 from eddyline.errors import ConfigError
 from eddyline_runtime.engine import Engine
 from eddyline_runtime.machine import processor, versions
-from eddyline_runtime.networks.choice import fitted, runner
+from eddyline_runtime.networks.choice import computed_by, fitted
 from eddyline_runtime.networks.folder import cache_folder
 from eddyline_runtime.weights import World, load_world
 
@@ -42,7 +42,7 @@ def surroundings(arguments: argparse.Namespace, world: World) -> dict[str, Any]:
     return {
         "world": world.card.name,
         "random_weights": arguments.random_weights,
-        "networks": runner(world),
+        "networks": computed_by(world),
         "device": torch.cuda.get_device_name(arguments.device) if on_gpu else "cpu",
         "threads": torch.get_num_threads(),
         **here(),

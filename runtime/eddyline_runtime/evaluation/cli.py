@@ -34,7 +34,7 @@ from eddyline_runtime.evaluation.rival_part import GROUPS, rival_names
 from eddyline_runtime.evaluation.samples import Sample, read_samples, write_samples
 from eddyline_runtime.evaluation.suite import suite_folder
 from eddyline_runtime.evaluation.table import table
-from eddyline_runtime.networks.choice import fitted, runner
+from eddyline_runtime.networks.choice import computed_by, fitted
 from eddyline_runtime.networks.folder import cache_folder
 from eddyline_runtime.weights import load_world, world_folder
 
@@ -146,7 +146,7 @@ def _before(arguments: argparse.Namespace, subject: Subject, plan: Plan, names: 
         world=subject.world.card.name,
         profile=subject.profile,
         seeds=plan.seeds,
-        made=made_here(command, date.today().isoformat(), networks=runner(subject.world)),
+        made=made_here(command, date.today().isoformat(), networks=computed_by(subject.world)),
     )
     return continued(written, fresh) if written else fresh
 

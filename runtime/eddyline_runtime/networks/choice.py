@@ -65,7 +65,7 @@ def fitted(world: World, *, cache: Path | None, choice: str | None = None) -> Wo
     return world
 
 
-def runner(world: World) -> str:
+def computed_by(world: World) -> str:
     """What computes the networks of a world, in words: "torch float32", "openvino bfloat16", "torch bfloat16 fp8"."""
     dtype = str(next(world.model.parameters()).dtype).removeprefix("torch.")
     by = "openvino" if isinstance(world.model, CompiledStreamDiT) else "torch"

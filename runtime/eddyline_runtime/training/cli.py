@@ -25,11 +25,11 @@ from eddyline_runtime.training.codec_trainer import (
 )
 from eddyline_runtime.training.data import ClipSource, LatentData, encode_recording
 from eddyline_runtime.training.interrupt import ctrl_c_tells
-from eddyline_runtime.training.journal import add_contact_sheet, begin_run, dream_held_out
 from eddyline_runtime.training.latents import load_latents, save_latents
 from eddyline_runtime.training.polish import polish_decoder
 from eddyline_runtime.training.recipes import RECIPES, Recipe
 from eddyline_runtime.training.recipes_game import GAME_RECIPES, fitted
+from eddyline_runtime.training.run_log import add_contact_sheet, begin_run, dream_held_out
 from eddyline_runtime.training.trainer import CHECKPOINT, TrainReport, train_model
 from eddyline_runtime.training.video_folder import VideoFolder
 from eddyline_runtime.weights import World, WorldCard, load_into, load_world, save_world, text_encoder_for

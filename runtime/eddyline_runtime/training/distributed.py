@@ -43,11 +43,11 @@ from eddyline.errors import EddylineError, TrainingError
 from eddyline_runtime.training.checkpoint import write_tensors
 from eddyline_runtime.training.data import Batch, LatentData, draw_batch
 from eddyline_runtime.training.interrupt import ctrl_c_waits
-from eddyline_runtime.training.journal import LossLog, begin_run
 from eddyline_runtime.training.latents import map_latents
 from eddyline_runtime.training.loss_curves import LossRow
 from eddyline_runtime.training.rank_memory import rank_memory
 from eddyline_runtime.training.recipes_4b import LARGE_RECIPES, LargeRecipe
+from eddyline_runtime.training.run_log import LossLog, begin_run
 from eddyline_runtime.training.sharded import (
     Ranks,
     averaged,
@@ -108,7 +108,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(given: argparse.Namespace, ranks: Ranks, *, command: Sequence[str]) -> None:
-    """Train as the options say; rank 0 tells how much memory it takes, and keeps the journal.
+    """Train as the options say; rank 0 tells how much memory it takes, and keeps the log of the run.
 
     Raises:
         EddylineError: latents, checkpoint or sizes are unusable, or training stopped; each says what to do.

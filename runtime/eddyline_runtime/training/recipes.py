@@ -355,11 +355,11 @@ def diorama_student_gpu() -> Recipe:
         profiles={
             "smooth": replace(
                 further.profiles["smooth"],
-                event_guidance_scale=3.5,
-                held_event_guidance_scale=2.25,
+                event_guidance_scale=3.0,
+                held_event_guidance_scale=2.0,
                 opening_steps=(4, 1, 1, 1),
             ),
-            "responsive": replace(further.profiles["responsive"], event_guidance_scale=3.0, opening_steps=(3, 1, 1, 1)),
+            "responsive": replace(further.profiles["responsive"], opening_steps=(3, 1, 1, 1)),
         },
         max_clips=6000,
         save_every=250,

@@ -23,10 +23,10 @@ from eddyline_runtime.precision import half_precision
 from eddyline_runtime.training.checkpoint import read_checkpoint, restore, save_checkpoint
 from eddyline_runtime.training.data import Batch, Guidance, LatentData, draw_batch
 from eddyline_runtime.training.interrupt import ctrl_c_waits
-from eddyline_runtime.training.journal import LossLog
 from eddyline_runtime.training.loss_curves import LossRow
 from eddyline_runtime.training.muon import Muon
 from eddyline_runtime.training.recipes import Recipe, Stage
+from eddyline_runtime.training.run_log import LossLog
 
 CHECKPOINT = "checkpoint.safetensors"
 HELD_OUT_SEED = 2**31

@@ -83,7 +83,7 @@ def begin_run(
 
 
 def _earlier_starts(path: Path) -> list[Any]:
-    """Those of a readable `run.json`; the journal of a run is no reason to stop it."""
+    """Those of a readable `run.json`; the log of a run is no reason to stop it."""
     with suppress(OSError, ValueError, KeyError, TypeError):
         return list(json.loads(path.read_bytes())["starts"])
     return []

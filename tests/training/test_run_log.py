@@ -21,7 +21,9 @@ from eddyline_runtime.evaluation.samples import Sample
 from eddyline_runtime.model.codec import Codec
 from eddyline_runtime.model.streamdit import StreamDiT
 from eddyline_runtime.training.data import LatentData
-from eddyline_runtime.training.journal import (
+from eddyline_runtime.training.loss_curves import LossRow, loss_curves, ticks
+from eddyline_runtime.training.recipes import Recipe
+from eddyline_runtime.training.run_log import (
     CURVES,
     LOSSES,
     RUN,
@@ -33,8 +35,6 @@ from eddyline_runtime.training.journal import (
     dream_held_out,
     read_losses,
 )
-from eddyline_runtime.training.loss_curves import LossRow, loss_curves, ticks
-from eddyline_runtime.training.recipes import Recipe
 
 ROWS = [LossRow(4, 2, 1.5, 1.25), LossRow(8, 4, 1.0, 1.125), LossRow(12, 4, 0.5, 1.0)]
 MONDAY, TUESDAY = (datetime(2026, 11, day, 9, 30, tzinfo=UTC) for day in (23, 24))
@@ -64,7 +64,7 @@ def test_a_resumed_run_adds_its_start_and_a_new_one_forgets_the_old(tmp_path: Pa
     assert len(start(tmp_path, recipe, at=TUESDAY)["starts"]) == 1  # type: ignore[arg-type]
 
 
-def test_a_journal_that_was_cut_does_not_stop_a_run(tmp_path: Path, recipe: Recipe) -> None:
+def test_a_log_that_was_cut_does_not_stop_a_run(tmp_path: Path, recipe: Recipe) -> None:
     (tmp_path / RUN).write_text('{"recipe": {')
     assert len(start(tmp_path, recipe, at=MONDAY, resume=True)["starts"]) == 1  # type: ignore[arg-type]
 
