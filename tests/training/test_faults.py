@@ -211,8 +211,10 @@ def mix_sizes_in_a_shard(folder: Path) -> str:
 
 
 def mix_sizes(folder: Path) -> str:
-    with Recorder(folder, fps=16, height=8, width=8, action_names=["KeyA"], shard_prefix="other") as recorder:
+    elsewhere = folder.with_name("elsewhere")
+    with Recorder(elsewhere, fps=16, height=8, width=8, action_names=["KeyA"], shard_prefix="other") as recorder:
         recorder.add(np.zeros((8, 8, 3), np.uint8), caption="dark", actions=[0.0])
+    shutil.copytree(elsewhere, folder, dirs_exist_ok=True)
     return "keep recordings of different shapes in different folders"
 
 
