@@ -19,7 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from eddyline.errors import OptionError, RecordingError
+from eddyline.errors import FilmError, OptionError
 from eddyline.frames import Frame
 from eddyline.install import install_hint
 
@@ -38,9 +38,9 @@ class Clip:
     def __init__(self, path: str | os.PathLike[str], view: View, on_end: Callable[[Clip], None]) -> None:
         """`on_end` is called from another thread, when nothing more goes into the file.
 
-        Raises RecordingError where PyAV is missing, OptionError where `path` is no name of an mp4."""
+        Raises FilmError where PyAV is missing, OptionError where `path` is no name of an mp4."""
         if importlib.util.find_spec("av") is None:
-            raise RecordingError(f"recording a view needs PyAV (av); run: {install_hint('video')}")
+            raise FilmError(f"recording a view needs PyAV (av); run: {install_hint('video')}")
         self.path = Path(path)
         if self.path.suffix != ".mp4" or self.path.is_dir():
             raise OptionError(f"a view cannot be recorded into {self.path}; give the name of a file that ends in .mp4")
@@ -67,11 +67,11 @@ class Clip:
     def stop(self) -> None:
         """Finish the file; waits until what was shown is encoded. Calling it again does nothing.
 
-        Without a frame there is no file. Raises RecordingError when it could not be written.
+        Without a frame there is no file. Raises FilmError when it could not be written.
         """
         self.finish()
         if self.state == "failed":
-            raise RecordingError(self.reason)
+            raise FilmError(self.reason)
 
     def finish(self) -> None:
         """As `stop()`, but what went wrong is only in `state` and `reason`."""

@@ -26,6 +26,7 @@
     │   └── TooLargeError         a message over the size limit
     ├── ConformanceError          a runtime does not behave as the protocol says (`eddyline.testing.check_runtime`)
     ├── RecordingError            a recording is missing, cut, foreign, or was written to wrongly
+    ├── FilmError                 a film or a contact sheet cannot be written
     ├── DisplayError              there is no display to open a window on
     ├── ConfigError               a configuration whose values do not fit together
     │   └── PartitionError        a buffer that does not split as asked
@@ -150,6 +151,10 @@ class ConformanceError(EddylineError):
 
 class RecordingError(EddylineError):
     """Raised when a recording is missing, cut, foreign, or was written to wrongly."""
+
+
+class FilmError(EddylineError):
+    """Raised when a film or a contact sheet cannot be written."""
 
 
 class DisplayError(EddylineError):

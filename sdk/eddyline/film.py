@@ -17,7 +17,7 @@ from av.stream import Stream
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
-from eddyline.errors import RecordingError
+from eddyline.errors import FilmError
 
 FILM_HEIGHT_PX = 384
 """Small frames are enlarged to about this height, by a whole number, so that video players show them well."""
@@ -35,7 +35,7 @@ class Film:
 
     path: where the finished film goes; until then it is `NAME.part.mp4` beside it. fps: frames a second, above 0.
 
-    Raises RecordingError when the file cannot be written.
+    Raises FilmError when the file cannot be written.
     """
 
     def __init__(self, path: str | os.PathLike[str], *, fps: float) -> None:
@@ -157,7 +157,5 @@ class Film:
         self.frames += 1
 
 
-def _unwritable(path: Path, error: Exception) -> RecordingError:
-    return RecordingError(
-        f"{path}: cannot be written ({error}); free space or choose another folder (eddyline play: --out)"
-    )
+def _unwritable(path: Path, error: Exception) -> FilmError:
+    return FilmError(f"{path}: cannot be written ({error}); free space or choose another folder (eddyline play: --out)")

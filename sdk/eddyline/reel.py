@@ -105,7 +105,7 @@ def film_script(
 
     `opening` takes the place of the script's first words.
     Each picture of the contact sheet is the last frame before the next words were sent, with the words in force on it.
-    Raises RecordingError when the files cannot be written, and the runtime's error when it stops for good.
+    Raises FilmError when the files cannot be written, and the runtime's error when it stops for good.
     """
     began_s = clock()
     world = wait_for_world(runtime, say=say, sleep=sleep)

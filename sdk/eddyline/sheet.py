@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from eddyline.errors import RecordingError
+from eddyline.errors import FilmError
 
 _PAPER, _INK, _FAINT = (20, 22, 28), (226, 229, 235), (140, 147, 160)
 
@@ -64,13 +64,13 @@ def contact_sheet(pictures: Sequence[SheetPicture], *, columns: int = 4, picture
 
 
 def save_sheet(sheet: Image.Image, path: str | os.PathLike[str]) -> None:
-    """Write a contact sheet as PNG. Raises RecordingError when the file cannot be written."""
+    """Write a contact sheet as PNG. Raises FilmError when the file cannot be written."""
     file = Path(path)
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         sheet.save(file, format="PNG", optimize=True)
     except OSError as error:
-        raise RecordingError(
+        raise FilmError(
             f"{file}: cannot be written ({error}); free space or choose another folder (eddyline play: --out)"
         ) from error
 

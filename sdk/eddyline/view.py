@@ -368,7 +368,7 @@ class View:
         the program; until then it is `NAME.part.mp4`. `poll()` tells by ClipEnded. Frames that the game skips are
         filled in with the one before, so that the film keeps its time; a pause takes none.
 
-        Raises RecordingError where PyAV is missing, OptionError where `path` does not name an mp4 or this view is being
+        Raises FilmError where PyAV is missing, OptionError where `path` does not name an mp4 or this view is being
         recorded, ClosedError.
         """
         self._check_open()

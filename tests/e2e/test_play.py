@@ -20,7 +20,7 @@ from PIL import Image
 import eddyline
 from eddyline import cli, protocol, testing
 from eddyline.doctor import why_no_display
-from eddyline.errors import DisplayError, RecordingError
+from eddyline.errors import DisplayError, FilmError
 from eddyline.film import Film
 from eddyline.install import install_hint
 from eddyline.play import open_window, play
@@ -416,9 +416,9 @@ def test_a_film_without_frames_leaves_no_file(tmp_path: Path) -> None:
 
 def test_a_film_that_cannot_be_written_is_refused_by_name(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(RecordingError, match=r"film\.mp4"):
+    with pytest.raises(FilmError, match=r"film\.mp4"):
         Film(tmp_path / "file" / "film.mp4", fps=16)
-    with pytest.raises(RecordingError, match=r"sheet\.png"):
+    with pytest.raises(FilmError, match=r"sheet\.png"):
         save_sheet(Image.new("RGB", (4, 4)), tmp_path / "file" / "sheet.png")
 
 

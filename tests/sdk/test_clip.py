@@ -16,7 +16,7 @@ import pytest
 import eddyline
 from eddyline import ClipEnded, cli, film
 from eddyline.clip import WAITING_FRAMES, Clip
-from eddyline.errors import ClosedError, OptionError, RecordingError
+from eddyline.errors import ClosedError, FilmError, OptionError
 from eddyline.film import LONGEST_GAP_FRAMES, MAX_SUBTITLE_BYTES, Film
 from eddyline.testing import NoteLog, ScriptedRuntime, wait_until
 from eddyline.view import View
@@ -132,7 +132,7 @@ def test_a_file_that_cannot_be_written_is_told_and_the_view_goes_on(view: View, 
     clip = view.record(tmp_path / "file" / "clip.mp4")
     watch(view, 2)
     assert notes.wait_kind(ClipEnded).clip.state == "failed"
-    with pytest.raises(RecordingError, match="cannot be written"):
+    with pytest.raises(FilmError, match="cannot be written"):
         clip.stop()
     watch(view, 2)
     again = view.record(tmp_path / "clip.mp4")
@@ -148,7 +148,7 @@ def test_mistakes_in_a_call_raise_at_once(view: View, tmp_path: Path, monkeypatc
             view.record(tmp_path / name)
     with monkeypatch.context() as patch:
         patch.setitem(sys.modules, "av", None)
-        with pytest.raises(RecordingError, match=r"needs PyAV \(av\); run: pip install .*\[video\]"):
+        with pytest.raises(FilmError, match=r"needs PyAV \(av\); run: pip install .*\[video\]"):
             view.record(tmp_path / "clip.mp4")
     view.close()
     with pytest.raises(ClosedError):
