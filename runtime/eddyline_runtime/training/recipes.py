@@ -359,7 +359,7 @@ def diorama_student_gpu() -> Recipe:
                 held_event_guidance_scale=2.0,
                 opening_steps=(4, 1, 1, 1),
             ),
-            "responsive": replace(further.profiles["responsive"], opening_steps=(3, 1, 1, 1)),
+            "responsive": replace(further.profiles["responsive"], event_guidance_scale=3.0, opening_steps=(3, 1, 1, 1)),
         },
         max_clips=6000,
         save_every=250,
