@@ -104,7 +104,7 @@ def film_script(
     """Send a script to a new view while `seconds` of video play; write `eddyline-play.mp4` and `.png` into `out`.
 
     `opening` takes the place of the script's first words.
-    Each picture of the contact sheet is the last frame before the next words were sent, with the words in force on it.
+    Each picture of the contact sheet is the last frame before the next words show, with the words in force on it.
     Raises FilmError when the files cannot be written, and the runtime's error when it stops for good.
     """
     began_s = clock()
@@ -117,6 +117,7 @@ def film_script(
     receipts: list[Receipt] = []
     shown_s: list[float] = []
     frame: Frame | None = None
+    awaited: Receipt | None = None  # of the words sent last, until they show
     opened_s = last_s = clock()
     with (
         runtime.open_view(steps[0].text, seed=seed, profile=profile) as view,
@@ -143,16 +144,20 @@ def film_script(
             last_s = now_s
             shown_s.append(now_s)
             at_s = film.frames / world.fps
+            if frame is not None and awaited is not None and awaited.shown_s is not None:
+                pictures.append(_picture(frame, at_s))
+                awaited = None
             if waiting and at_s >= waiting[0].at_s + late_s:
                 step = waiting.pop(0)
                 behind_s = at_s - step.at_s - late_s
                 if behind_s > LATE_S:
                     late_s += behind_s
-                if frame is not None:
+                if frame is not None and awaited is not None:  # never shown
                     pictures.append(_picture(frame, at_s))
                 hold_s = (waiting[0].at_s if waiting else seconds) - step.at_s
                 is_event = step.kind == "event"
-                receipts.append(view.event(step.text, hold_s=hold_s) if is_event else view.prompt(step.text))
+                awaited = view.event(step.text, hold_s=hold_s) if is_event else view.prompt(step.text)
+                receipts.append(awaited)
                 say(f"{at_s:5.1f} s  {step.kind}: {step.text}")
             film.add(latest.pixels, epoch=latest.epoch, index=latest.index, words=latest.words)
             frame = latest
