@@ -545,11 +545,26 @@ def test_what_is_no_address_is_refused(endpoint):
         check_endpoint(endpoint)
 
 
+def test_while_a_snapshot_is_taken_another_of_the_view_has_to_wait(served, client, monkeypatch):
+    client.open()
+    client.frame(20)
+    save_view, asked = served.engine.save_view, threading.Event()
+
+    def save_when_asked_again(*arguments, **named):
+        assert asked.wait(DEADLINE_S)
+        return save_view(*arguments, **named)
+
+    monkeypatch.setattr(served.engine, "save_view", save_when_asked_again)
+    client.send(protocol.SaveView(id=1, view=1), protocol.SaveView(id=2, view=1))
+    assert client.error("not_yet").id == 2
+    asked.set()
+    assert client.wait(protocol.SnapshotHeader).id == 1
+
+
 def test_a_snapshot_saved_here_is_restored_by_another_runtime_and_goes_on_from_the_frames_unseen(served, client, tiny):
     client.open()
     client.frame(20)
-    client.send(protocol.SaveView(id=1, view=1), protocol.SaveView(id=2, view=1))
-    assert client.error("not_yet").id == 2, "one at a time"
+    client.send(protocol.SaveView(id=1, view=1))
     client.wait(protocol.SnapshotHeader)
     data = client.binary
     with serving(tiny, QUICK) as elsewhere:
