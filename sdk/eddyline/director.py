@@ -304,8 +304,12 @@ def unknown_words(text: str, phrases: Collection[str], known_words: Collection[s
 
 
 def _bearing_deg(observer: Observer, event: GameEvent) -> float:
-    """Where an event is from where an observer looks, -180 to 180; to its right is above 0, for y points down."""
-    absolute = math.degrees(math.atan2(event.y - observer.y, event.x - observer.x))
+    """Where an event is from where an observer looks, -180 to 180; to its right is above 0, for y points down. What
+    happens where the observer stands is ahead, whichever way it looks."""
+    right, down = event.x - observer.x, event.y - observer.y
+    if right == 0 == down:
+        return 0.0
+    absolute = math.degrees(math.atan2(down, right))
     return (absolute - (observer.facing_deg or 0.0) + 180.0) % 360.0 - 180.0
 
 
