@@ -23,7 +23,7 @@ FOREIGN, KNOWN = 0.4, 0.8
 """Cosines under MiniLM: texts of other worlds reach 0.45 at most, paraphrases of what a world knows 0.65 to 0.85."""
 FAR, NEAR = 0.36, 0.52
 """Cosines with the nearest of 512 texts that were learned from: other worlds' texts reach 0.39, those in other people's
-words 0.46 to 0.6, their events 0.41 to 0.57."""
+words 0.44 to 0.63, their events 0.41 to 0.57."""
 MAX_PHRASES = 4
 """Phrases that are added up at most."""
 
