@@ -252,6 +252,23 @@ def test_a_runtime_that_is_gone_for_good_is_told_and_nothing_breaks(tmp_path: Pa
 # ---- without a window
 
 
+def test_pictures_of_a_script_are_taken_when_the_next_words_show_not_when_they_are_sent(
+    scripted: ScriptedRuntime, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    happened: list[str] = []
+
+    def take(frame: eddyline.Frame, at_s: float) -> SheetPicture:
+        happened.append(f"a picture of {frame.prompt}")
+        return SheetPicture(frame.pixels, at_s, frame.prompt, frame.events)
+
+    monkeypatch.setattr("eddyline.reel._picture", take)
+    steps = [Step(0.0, "prompt", "a red room"), Step(0.6, "prompt", "a green meadow")]
+    with eddyline.connect(scripted.endpoint, timeout_s=PATIENCE_S) as runtime:
+        film_script(runtime, out=tmp_path, seconds=2.0, script=steps, say=lambda line: happened.append(line[9:]))
+    order = ["prompt: a red room", "prompt: a green meadow", "a picture of a red room", "a picture of a green meadow"]
+    assert [what for what in happened if what in order] == order
+
+
 def test_without_a_display_a_script_is_filmed_with_its_words(scripted: ScriptedRuntime, tmp_path: Path) -> None:
     steps = [Step(0.0, "prompt", "a red room"), Step(0.6, "prompt", "a green meadow"), Step(1.4, "event", "night")]
     said: list[str] = []
