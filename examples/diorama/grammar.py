@@ -35,6 +35,8 @@ class Telling:
     words: str
     plain: str
     """What `words` say and no more."""
+    unsaid: frozenset[str] = frozenset()
+    """The attributes that neither says."""
 
 
 def caption(state: State, rng: random.Random, *, mention: Collection[str] = (), wide: bool = False) -> str:
@@ -43,7 +45,12 @@ def caption(state: State, rng: random.Random, *, mention: Collection[str] = (), 
     Clauses of doing, prop, clear weather and happening may be left out (rarely also place, time and colour), but
     never those of the attributes named in `mention`. At most `MAX_WORDS` words.
     """
-    return _short_telling(state, rng, mention=mention, wide=wide, lexical=False).words
+    return captioned(state, rng, mention=mention, wide=wide).words
+
+
+def captioned(state: State, rng: random.Random, *, mention: Collection[str] = (), wide: bool = False) -> Telling:
+    """A `caption`, and the same in canonical words."""
+    return _short_telling(state, rng, mention=mention, wide=wide, lexical=False)
 
 
 def telling(state: State, rng: random.Random) -> Telling:
@@ -121,7 +128,7 @@ def _telling(state: State, rng: random.Random, mention: Collection[str], wide: b
             extras=tuple(extras),
             opening=rng.choice(wordings.openings()),
         )
-        return Telling(frames.sentence(parts, rng), plain)
+        return Telling(frames.sentence(parts, rng), plain, frozenset(unsaid))
 
     subject = frames.article(f"{colour} {hero}".strip())
     acting = f"{subject} {verb}" if doing else subject
@@ -137,7 +144,7 @@ def _telling(state: State, rng: random.Random, mention: Collection[str], wide: b
         [f"{acting} {time}", place, *extras],
     )
     clauses = (" ".join(clause.split()) for clause in rng.choice(sentences))
-    return Telling(", ".join(clause for clause in clauses if clause), plain)
+    return Telling(", ".join(clause for clause in clauses if clause), plain, frozenset(unsaid))
 
 
 def canonical(state: State, *, unsaid: Collection[str] = ()) -> str:

@@ -6,11 +6,14 @@ import ast
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 import eddyline
+from eddyline.cli import main as sdk_main
+from eddyline_runtime.cli import main as runtime_main
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -113,3 +116,21 @@ def test_what_the_examples_use_of_the_sdk_exists() -> None:
 def test_the_commands_say_how_they_are_used(module: str) -> None:
     done = subprocess.run([sys.executable, "-m", module, "--help"], capture_output=True, text=True, check=True)
     assert done.stdout.startswith("usage: eddyline")
+
+
+VERBS = {
+    sdk_main: ("play", "record", "replay", "doctor", "ping"),
+    runtime_main: (
+        *("serve", "train", "learn-words", "evaluate", "replay"),
+        *("bench stream", "bench views", "bench saves", "bench npcs", "bench model"),
+    ),
+}
+
+
+@pytest.mark.parametrize(("run", "verb"), [(run, verb) for run, verbs in VERBS.items() for verb in verbs])
+def test_every_verb_says_how_it_is_used(
+    run: Callable[[list[str]], int], verb: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        run([*verb.split(), "--help"])
+    assert re.match(rf"usage: eddyline(-runtime)? {verb} ", capsys.readouterr().out)

@@ -123,6 +123,19 @@ def test_with_a_number_of_steps_tau_is_drawn_where_such_a_sampler_stops() -> Non
     assert seen == [{0.0}, {0.0, 0.25, 0.5, 0.75}, {0.0}]
 
 
+def test_only_windows_of_one_chunk_keep_to_the_range_of_tau_that_is_asked_for() -> None:
+    partitions = [Partition(num_chunks=1, chunk_frames=16), Partition(num_chunks=4, chunk_frames=4)]
+    seen: list[list[float]] = [[], []]
+    for seed in range(60):
+        generator = torch.Generator().manual_seed(seed)
+        drawn = flow_sample(clean(2), partitions, generator, one_chunk_tau=(0.25, 0.5))
+        seen[0].append(drawn.tau[0, 0].item())
+        seen[1].append(drawn.tau[1, -1].item())
+    assert 0.25 <= min(seen[0]) < 0.27
+    assert 0.48 < max(seen[0]) < 0.5
+    assert min(seen[1]) < 0.1, "the newest chunk of several has its own segment"
+
+
 @pytest.mark.parametrize("scale", [1.0, 2.5])
 def test_a_network_that_meets_the_guided_target_answers_what_guidance_would(scale: float) -> None:
     """The exact answer g under words must satisfy g = u + scale * (v - u), v the plain velocity, u that of no words."""

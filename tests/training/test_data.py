@@ -357,6 +357,33 @@ def test_under_newer_keys_than_a_window_shows_guidance_pulls_away_from_those_bef
     assert draw_batch(data, recipe=recipe, stage=stage(diagonal(6)), seed=0, step=0).guidance is None
 
 
+def test_steady_windows_are_under_one_caption_from_end_to_end(latent_clip: MakeClip, latent_data: MakeData) -> None:
+    clip = latent_clip(0, frames=12)
+    spoken = replace(clip, text=(1, 1, 1, 1, 1, 2, 2, 3, 3, 3, 3, 3))
+    data = replace(latent_data(latent_clip(0)), clips=(spoken,), texts=("", "a", "b", "c"))
+    data = replace(data, encoded=ByteTextEncoder(dim=32, max_tokens=24).encode(data.texts))
+    one = replace(stage(Partition(num_chunks=1, chunk_frames=4)), steady=True)
+    batch = draw_batch(data, recipe=plain(change_share=1.0), stage=one, seed=0, step=0)
+    starts = {0, 1, 7, 8}
+    known = {start: spoken.latents[start : start + 4] for start in starts}
+    drawn = [next(start for start in starts if torch.equal(known[start], window)) for window in batch.latents]
+    assert set(drawn) == starts
+
+
+def test_a_recording_without_steady_windows_is_refused(latent_clip: MakeClip, latent_data: MakeData) -> None:
+    restless = replace(latent_clip(0, frames=6), text=(1, 0, 1, 0, 1, 0))
+    data = replace(latent_data(latent_clip(0)), clips=(restless,))
+    one = replace(stage(Partition(num_chunks=1, chunk_frames=4)), steady=True)
+    with pytest.raises(TrainingError, match="4 latent frames under one caption"):
+        draw_batch(data, recipe=plain(), stage=one, seed=0, step=0)
+
+
+@pytest.mark.parametrize("wrong", [(0.5, 0.5), (-0.1, 0.5), (0.5, 1.1)])
+def test_a_stage_with_an_impossible_range_of_tau_is_refused(wrong: tuple[float, float]) -> None:
+    with pytest.raises(ConfigError, match="give a range within 0 to 1"):
+        replace(stage(diagonal(4)), one_chunk_tau=wrong)
+
+
 @pytest.mark.parametrize("wrong", [{"teacher_steps": 0, "denoise_steps": 4}, {"teacher_steps": 4}])
 def test_a_stage_that_distils_says_how_the_student_and_the_teacher_step(wrong: dict[str, int]) -> None:
     with pytest.raises(ConfigError, match="distillation needs both"):

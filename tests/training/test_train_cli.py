@@ -20,7 +20,7 @@ from eddyline.recording import Recorder
 from eddyline_runtime.cli import main
 from eddyline_runtime.model.codec import Codec
 from eddyline_runtime.model.streamdit import StreamDiT
-from eddyline_runtime.training import cli, codec_trainer, trainer
+from eddyline_runtime.training import cli, codec_trainer, recipes, trainer
 from eddyline_runtime.training.checkpoint import encoder_digest
 from eddyline_runtime.training.codec_trainer import TRAINED_CODEC
 from eddyline_runtime.training.data import draw_batch
@@ -91,6 +91,25 @@ def test_a_run_can_start_from_a_trained_world(
     first, second = load_world(str(world)), load_world(str(tmp_path / "more"))
     assert encoder_digest(first.codec) == encoder_digest(second.codec), "the model's latents mean the same"
     assert not torch.equal(first.codec.linear_out.weight, second.codec.linear_out.weight), "the decoder is polished"
+    assert not torch.equal(first.model.patch_in.weight, second.model.patch_in.weight)
+
+
+def test_a_world_that_learned_words_keeps_them_in_a_further_course(
+    world: Path, recording: Path, held_out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = load_world(str(world), dtype=torch.float32)
+    card = replace(known.card, model=replace(known.card.model, refiner_depth=1), training={"words_steps": "7"})
+    learned = torch.randn(5, card.model.text_dim)
+    save_world(tmp_path / "taught", card, model=StreamDiT(card.model), codec=known.codec, learned=learned)
+    further = replace(recipes.tiny(), model=card.model, polish=None)
+    monkeypatch.setitem(cli._RECIPES, "tiny", lambda: further)
+    assert train(recording, held_out, tmp_path / "more", "--init-from", str(tmp_path / "taught")) == 0
+    first, second = (load_world(str(tmp_path / name), dtype=torch.float32) for name in ("taught", "more"))
+    assert first.learned is not None
+    assert second.learned is not None
+    assert torch.equal(first.learned, second.learned)
+    facts = second.card.training
+    assert (facts["words_steps"], facts["recipe"]) == ("7", "tiny")
     assert not torch.equal(first.model.patch_in.weight, second.model.patch_in.weight)
 
 

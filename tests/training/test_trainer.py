@@ -274,6 +274,26 @@ def test_the_learning_rate_rises_stays_and_falls_to_nearly_nothing() -> None:
     assert rates == pytest.approx([0.5, 1, 1, 1, 1, 0.75, 0.5, 0.25])
 
 
+def test_rounds_go_through_all_stages_again_and_again(recipe: Recipe) -> None:
+    first, second = recipe.stages
+    several = replace(recipe, stages=(replace(first, steps=5), replace(second, steps=2)), rounds=2)
+    names = [stage.name for stage in trainer._schedule(several)]
+    assert names == [first.name] * 2 + [second.name] + [first.name] * 3 + [second.name]
+
+
+def test_what_reads_texts_stays_as_it_is_in_a_model_with_a_refiner(
+    train: Train, tmp_path: Path, recipe: Recipe
+) -> None:
+    refined = replace(recipe, model=replace(recipe.model, refiner_depth=1))
+    start = a_model_that_hears(refined)
+    trained, _ = train(tmp_path, recipe=refined, start_from=start)
+    same = {name for name, t in trained.named_parameters() if torch.equal(t, start.get_parameter(name))}
+    read = {name for name in same if name.startswith("text_") or ".text_k" in name}
+    assert same == read
+    assert {"text_in.1.weight", "text_summary.weight", "blocks.0.text_kv.weight", "blocks.1.text_k_norm.weight"} < read
+    assert any(name.startswith("text_refiner.") for name in read)
+
+
 def test_every_parameter_is_trained_by_exactly_one_optimiser(recipe: Recipe) -> None:
     model = StreamDiT(recipe.model)
     trained = [p for o in make_optimisers(model, recipe) for group in o.param_groups for p in group["params"]]

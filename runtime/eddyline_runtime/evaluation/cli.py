@@ -52,7 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--report", type=Path, metavar="DIR", help="draw tables, contact sheets and a rating page there"
     )
-    parser.add_argument("--quick", action="store_true", help=f"a smoke test: fails below {QUICK_SHARE:.0%}")
+    parser.add_argument("--quick", action="store_true", help=f"a smoke test: fails below {QUICK_SHARE * 100:.0f} %%")
     parser.add_argument(
         "--only", type=_words, metavar="PART,PART", help=f"of {','.join(PARTS)}; other parts of FILE are kept"
     )

@@ -36,17 +36,21 @@ def flow_sample(
     generator: torch.Generator,
     *,
     denoise_steps: int | None = None,
+    one_chunk_tau: tuple[float, float] = (0.0, 1.0),
 ) -> FlowSample:
     """Noise a batch of clean windows, row i under `partitions[i]` (each with F buffer frames).
 
     tau is drawn on the host from `generator`; noise where `clean` lies: on a processor from `generator` too, elsewhere
     from one of the device with the same seed. With `denoise_steps`, tau is only drawn where a sampler of so many steps
-    evaluates the network.
+    evaluates the network. Rows of one chunk take tau from within `one_chunk_tau`.
     """
+    first, last = one_chunk_tau
     noise = _noise(clean, generator)
     rows = []
     for partition in partitions:
         draws = torch.rand(partition.num_chunks, generator=generator)
+        if partition.num_chunks == 1:
+            draws = first + draws * (last - first)
         rows.append(training_tau(partition, visited_draws(partition, draws, denoise_steps) if denoise_steps else draws))
     weight = torch.ones(len(rows), clean.shape[1])
     for row, partition in enumerate(partitions):

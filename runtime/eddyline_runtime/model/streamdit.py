@@ -200,6 +200,15 @@ class StreamDiT(nn.Module):
             return words
         return replace(words, text=self.refine(words.text, words.text_mask), refined=True)
 
+    def freeze_reading(self) -> None:
+        """Let nothing train that reads texts: a refiner was trained on how these layers read, and only fits them."""
+        layers: list[nn.Module] = [self.text_refiner, self.text_in, self.text_summary]
+        for block in self.blocks:
+            assert isinstance(block, Block)
+            layers += [block.text_kv, block.text_k_norm]
+        for layer in layers:
+            layer.requires_grad_(False)
+
     def project(self, states: Float[Tensor, "T L K"], mask: Bool[Tensor, "T L"]) -> ProjectedTexts:
         """What `answer` would make of texts in every call, from refined states; True in `mask` is a real token."""
         text = self._read(states)

@@ -96,6 +96,8 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.description:
         card = replace(card, description=arguments.description)
     start, teacher = (_given(world, recipe, arguments.device) for world in (arguments.init_from, arguments.teacher))
+    if start is not None and recipe.model.refiner_depth:  # what the refiner learned stays
+        card = replace(card, training=start.card.training)
     _check_same_codec(start, teacher)
     if not arguments.resume:  # what an earlier run left would be taken for this one's when it is resumed
         for left in (TRAINED_CODEC, CODEC_CHECKPOINT, CHECKPOINT):
@@ -155,7 +157,11 @@ def run(arguments: argparse.Namespace) -> int:
         )
     codec_report = replace(codec_report, psnr_db=held_out_psnr(codec, held_out))
     save_world(
-        out, with_training_facts(card, recipe, codec_report, report, seed=arguments.seed), model=model, codec=codec
+        out,
+        with_training_facts(card, recipe, codec_report, report, seed=arguments.seed),
+        model=model,
+        codec=codec,
+        learned=start.learned if start is not None and recipe.model.refiner_depth else None,
     )
     for path in kept:  # they are large, and only a run that is not done needs them
         path.unlink(missing_ok=True)
@@ -232,7 +238,7 @@ def with_training_facts(
         "held_out_loss": f"{model.held_out_loss:.4f}",
         "codec_psnr_db": f"{codec.psnr_db:.2f}",
     }
-    return replace(card, training=facts)
+    return replace(card, training={**card.training, **facts})
 
 
 def _codec(

@@ -219,7 +219,7 @@ def draw_batch(data: LatentData, *, recipe: WindowShares, stage: Stage, seed: in
     weights = np.array([entry.weight for entry in stage.mix])
     mix = rng.choice(len(stage.mix), size=stage.batch, p=weights / weights.sum())
     partitions = tuple(stage.mix[i].partition for i in mix)
-    drawn = [_draw_window(data, recipe, partition, rng) for partition in partitions]
+    drawn = [_draw_window(data, recipe, partition, rng, steady=stage.steady) for partition in partitions]
     windows = [window.clip for window in drawn]
     towards = np.array([w.text for w in windows])
     standing = data.away[towards] if stage.event_guidance_scale is not None else np.zeros_like(towards)
@@ -272,14 +272,15 @@ def _away_from(
     return replace(conditioning, text_index=text_index, actions=actions)
 
 
-def _draw_window(data: LatentData, recipe: WindowShares, partition: Partition, rng: np.random.Generator) -> Window:
+def _draw_window(
+    data: LatentData, recipe: WindowShares, partition: Partition, rng: np.random.Generator, *, steady: bool
+) -> Window:
     """A window of B latent frames, its words and actions as a live stream would have them."""
     frames = partition.buffer_frames
-    clip = _draw_clip(data.clips, frames, recipe.stride_share, rng)
+    clip, start = _draw_start(data.clips, frames, recipe.stride_share, rng, steady=steady)
     latest = len(clip.text) - frames
-    start = int(rng.integers(latest + 1))
     for changes, share in ((clip.action_changes, recipe.action_change_share), (clip.changes, recipe.change_share)):
-        if changes and share and rng.random() < share:
+        if changes and share and not steady and rng.random() < share:
             change = int(rng.choice(changes))
             start = int(np.clip(change - rng.integers(1, max(2, frames)), 0, latest))  # what was before is inside too
     text = list(chunk_texts(clip.text[start : start + frames], partition))
@@ -297,6 +298,18 @@ def _draw_window(data: LatentData, recipe: WindowShares, partition: Partition, r
     if rng.random() < recipe.action_dropout:
         actions, before = torch.zeros_like(actions), None
     return Window(LatentClip(clip.latents[start : start + frames], tuple(text), actions, clip.stride), before)
+
+
+def _draw_start(
+    clips: Sequence[LatentClip], frames: int, stride_share: float, rng: np.random.Generator, *, steady: bool
+) -> tuple[LatentClip, int]:
+    """A clip and where a window of it begins; a steady one is all under one text."""
+    for _ in range(1000):
+        clip = _draw_clip(clips, frames, stride_share, rng)
+        start = int(rng.integers(len(clip.text) - frames + 1))
+        if not steady or len(set(clip.text[start : start + frames])) == 1:
+            return clip, start
+    raise TrainingError(f"no clip holds {frames} latent frames under one caption; record longer clips")
 
 
 def _draw_clip(clips: Sequence[LatentClip], frames: int, stride_share: float, rng: np.random.Generator) -> LatentClip:

@@ -93,6 +93,8 @@ def train_model(
         teacher = teacher.to(device).eval()
     model = model.to(device)
     ema = {name: t.detach().clone() for name, t in model.state_dict().items()}
+    if recipe.model.refiner_depth:
+        model.freeze_reading()
     optimisers = make_optimisers(model, recipe)
     path, encoded_recipe = out / CHECKPOINT, msgspec.json.encode(recipe).decode()
     first, loss_average, held_out_loss = 0, math.nan, math.nan
@@ -191,15 +193,19 @@ def _batches(
 
 def _schedule(recipe: Recipe) -> Iterator[Stage]:
     """The stage of every train step."""
-    for stage in recipe.stages:
-        yield from [stage] * stage.steps
+    for done in range(recipe.rounds):
+        for stage in recipe.stages:
+            steps = stage.steps * (done + 1) // recipe.rounds - stage.steps * done // recipe.rounds
+            yield from [stage] * steps
 
 
 def make_optimisers(model: StreamDiT, recipe: Recipe) -> list[Optimizer]:
-    """Muon for the blocks' matrices, AdamW for everything else."""
+    """Muon for the blocks' matrices, AdamW for everything else that is not frozen."""
     matrices: list[nn.Parameter] = []
     rest: list[nn.Parameter] = []
     for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            continue
         matrix = name.startswith("blocks.") and parameter.ndim == 2 and "modulation" not in name
         (matrices if matrix else rest).append(parameter)
     muon = Muon(matrices, lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
@@ -249,7 +255,13 @@ def batch_loss(model: StreamDiT, batch: Batch, device: str, teacher: StreamDiT |
     stage = batch.stage
     words, guidance = batch.conditioning.to(device), None if batch.guidance is None else batch.guidance.to(device)
     latents = batch.latents.to(device).float()
-    sample = flow_sample(latents, batch.partitions, batch.generator, denoise_steps=stage.denoise_steps)
+    sample = flow_sample(
+        latents,
+        batch.partitions,
+        batch.generator,
+        denoise_steps=stage.denoise_steps,
+        one_chunk_tau=stage.one_chunk_tau,
+    )
     with half_precision(device):
         if stage.teacher_steps is not None and stage.denoise_steps is not None:
             assert teacher is not None

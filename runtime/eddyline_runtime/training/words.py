@@ -26,6 +26,7 @@ from eddyline.errors import TrainingError
 from eddyline_runtime.flow.sampler import euler_step
 from eddyline_runtime.model.streamdit import Block, Conditioning, StreamDiT, plain_attention
 from eddyline_runtime.model.text_encoder import TextEncoder
+from eddyline_runtime.precision import half_precision
 from eddyline_runtime.training.codec_trainer import warm_cosine
 from eddyline_runtime.training.interrupt import ctrl_c_tells
 
@@ -295,12 +296,14 @@ class _Lesson:
 
     def loss(self, pairs: Sequence[Pair], queries: Sequence[Tensor]) -> Float[Tensor, ""]:
         """How far what the student reads of the words lies from what the teacher reads of the plain texts."""
-        with torch.no_grad():
-            wanted = read(self.teacher, *self.texts.get([pair.plain for pair in pairs]), queries)
         states, mask = self.texts.get([pair.words for pair in pairs])
-        given = read(self.student, self.student.refine(states, mask), mask, queries)
+        with half_precision(str(mask.device)):
+            with torch.no_grad():
+                wanted = read(self.teacher, *self.texts.get([pair.plain for pair in pairs]), queries)
+            given = read(self.student, self.student.refine(states, mask), mask, queries)
         parts = zip((*given.answers, given.brief), (*wanted.answers, wanted.brief), self.spread, strict=True)
-        return torch.stack([nn.functional.mse_loss(a, b) / variance for a, b, variance in parts]).mean()
+        errors = [nn.functional.mse_loss(a.float(), b.float()) / variance for a, b, variance in parts]
+        return torch.stack(errors).mean()
 
     @torch.no_grad()
     def distance(self, pairs: Sequence[Pair], queries: Sequence[Tensor]) -> float:
