@@ -49,9 +49,6 @@ class Profile:
     event_guidance_scale: float | None = None
     """For latent frames under a live event, away from the prompt alone; None: as `guidance_scale`. Where only this is
     not 1, a view takes a second row of the network while it has a live event, and one otherwise."""
-    held_event_guidance_scale: float | None = None
-    """In its place once the buffer has turned over under the newest event, N ticks after it was applied: what an event
-    needs to take hold wears the picture down while it lasts. None: as before."""
     action_guidance_scale: float = 1.0
     """Away from the actions held before, while the chunks that were in the buffer when they changed leave it, which
     takes one more row."""
@@ -68,12 +65,9 @@ class Profile:
                 "partition, or none"
             )
 
-    def scale(self, *, event: bool, held: bool = False) -> float:
-        """Guidance of a latent frame that is under a live event, which is held already, or not."""
-        if not event or self.event_guidance_scale is None:
-            return self.guidance_scale
-        held_scale = self.held_event_guidance_scale
-        return held_scale if held and held_scale is not None else self.event_guidance_scale
+    def scale(self, *, event: bool) -> float:
+        """Guidance of a latent frame that is under a live event or not."""
+        return self.guidance_scale if self.event_guidance_scale is None or not event else self.event_guidance_scale
 
 
 @dataclass(frozen=True, kw_only=True)

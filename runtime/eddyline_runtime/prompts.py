@@ -92,13 +92,6 @@ class Words:
     """How many slots enter together."""
     pending: tuple[Wish, ...] = ()
     live: tuple[LiveEvent, ...] = ()
-    event_ticks: int = 0
-    """Ticks that began since the one that applied the newest event."""
-
-    @property
-    def held(self) -> bool:
-        """Whether the whole buffer has turned over since the newest event was applied."""
-        return self.event_ticks >= (len(self.slots) - self.reference_frames) // self.chunk_frames
 
 
 def merge(prompt: str, events: Sequence[str], *, length: Callable[[str], int], room: int) -> str:
@@ -244,9 +237,7 @@ def begin_tick(words: Words, frames: TickFrames) -> tuple[Words, list[Note]]:
     entering = Slot(prompt, tuple(event.text for event in live))
     slots[len(slots) - words.chunk_frames :] = [entering] * words.chunk_frames
     pending = tuple(wish for wish in words.pending if not _is_due(wish, frames))
-    ticks = 0 if any(wish.verb == "event" for wish in due) else words.event_ticks + 1
-    words = replace(words, prompt=prompt, slots=tuple(slots), pending=pending, live=tuple(live), event_ticks=ticks)
-    return words, notes
+    return replace(words, prompt=prompt, slots=tuple(slots), pending=pending, live=tuple(live)), notes
 
 
 def _is_due(wish: Wish, frames: TickFrames) -> bool:

@@ -33,7 +33,7 @@ def row_of(state: ViewState, texts: Texts) -> RowWords:
 
 def _away_from_words(state: ViewState, texts: Texts) -> Iterator[Away]:
     slots = state.words.slots
-    scales = tuple(state.profile.scale(event=bool(slot.events), held=state.words.held) for slot in slots)
+    scales = tuple(state.profile.scale(event=bool(slot.events)) for slot in slots)
     if any(scale != 1.0 for scale in scales):
         yield Away(tuple(texts.away_from(slot) for slot in slots), state.actions, scales)
 
@@ -54,8 +54,7 @@ def rows_expected(state: ViewState) -> int:
     profile, words = state.profile, state.words
     change = state.action_change.tick(state.actions, num_chunks=profile.partition.num_chunks)
     eventful = bool(words.pending) or any(slot.events for slot in words.slots) or state.stride > 1
-    held = words.held and not words.pending and state.stride == 1
-    by_words = profile.scale(event=False) != 1.0 or (profile.scale(event=True, held=held) != 1.0 and eventful)
+    by_words = profile.scale(event=False) != 1.0 or (profile.scale(event=True) != 1.0 and eventful)
     return 1 + by_words + (profile.action_guidance_scale != 1.0 and change.is_new)
 
 

@@ -44,7 +44,7 @@ TENSORS = {
     "bookmarked_decoded": torch.float32,
 }
 """What kind of numbers each of its tensors holds."""
-VERSION = 4
+VERSION = 5
 
 
 @dataclass(frozen=True)

@@ -230,18 +230,6 @@ def test_a_cut_with_a_seed_dreams_what_a_view_of_that_seed_dreams_in_that_epoch(
         np.testing.assert_array_equal(ours.frames, theirs.frames)
 
 
-def test_guidance_towards_an_event_falls_once_it_is_held(start):
-    streams = []
-    for held_scale in (None, 1.0):
-        run = start(profile=replace(PROFILES["events guided"], held_event_guidance_scale=held_scale))
-        run.engine.open_view(1, prompt="a red fox", seed=7)
-        run.engine.say(1, replace(RAIN, hold_frames=1000))
-        streams.append(run.until_chunks(6))
-    taking_hold = PROFILES["events guided"].partition.num_chunks
-    same = [torch.equal(ours.latents, theirs.latents) for ours, theirs in zip(*streams, strict=True)]
-    assert same == [True] * taking_hold + [False] * (6 - taking_hold)
-
-
 def test_held_keys_change_the_next_chunk_and_unknown_ones_do_not(start):
     streams = []
     for keys in ({}, {"ArrowLeft": 1.0}, {"F13": 1.0, "KeyQ": 0.5}):

@@ -81,15 +81,6 @@ def test_an_event_now_takes_hold_of_the_whole_buffer_and_both_dates_are_known():
     assert notes == [Note(id=1, state="applied", first_influenced_frame=24, first_full_frame=48)]
 
 
-def test_an_event_is_held_once_the_buffer_has_turned_over_under_the_newest_one():
-    words = say(a_view(), event(hold_frames=100 * CHUNK), event(2, "a bell rings", hold_frames=100 * CHUNK, at=53))
-    held = []
-    for number in range(12):
-        words, _, _ = run(words, number, 1)
-        held.append(words.held)
-    assert held == [False] * (3 + CHUNKS) + [True] * (9 - CHUNKS)
-
-
 def test_an_event_next_takes_hold_of_the_entering_chunk_only():
     _, notes, texts = run(say(a_view(), event(at="next")), 0, 1)
     assert texts == [("a fox",) * 6 + (RAIN,) * 2]

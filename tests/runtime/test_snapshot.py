@@ -98,7 +98,7 @@ PLACES = {
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"version": 3}, "of version 3, this runtime reads 4"),
+        ({"version": 4}, "of version 4, this runtime reads 5"),
         ({"weights": "0" * 64, "world": "moon"}, "of the world 'moon', with other weights"),
         ({"stride": 3}, "do not fit together"),
         ({"actions": [0.0]}, "do not fit together"),
