@@ -17,8 +17,9 @@ from .world import State
 
 _Wording = TypeVar("_Wording")
 
-# how often a clause that may be left out is left out; the hero's doing most often, so that keys have the last word
-_OMIT_DOING, _OMIT_PROP, _OMIT_CLEAR, _OMIT_HAPPENING = 0.5, 0.05, 0.6, 0.08
+# how often a clause that may be left out is left out; the hero's doing most often, so that keys have the last word; a
+# prop never, so that what is not said is not there
+_OMIT_DOING, _OMIT_PROP, _OMIT_CLEAR, _OMIT_HAPPENING = 0.5, 0.0, 0.6, 0.08
 _OMIT_PLACE, _OMIT_TIME, _OMIT_COLOUR = 0.03, 0.05, 0.03  # rarely: players leave them out as well
 MAX_WORDS = 34
 # how often a wide caption takes each of its words from `wordings`, and how often its sentence from `frames`

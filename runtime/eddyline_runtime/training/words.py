@@ -188,11 +188,13 @@ class _Texts:
     """Token states of many texts, kept in half precision."""
 
     def __init__(self, encoder: TextEncoder, texts: Sequence[str], device: str) -> None:
+        texts = sorted(texts, key=len)  # short ones together, so that little is padding
         self._index = {text: number for number, text in enumerate(texts)}
         self._device = device
         states, masks = [], []
         for first in tqdm(range(0, len(texts), 256), desc="encoding texts", unit="batch"):
-            encoded = encoder.encode(texts[first : first + 256])
+            with half_precision("cpu"):
+                encoded = encoder.encode(texts[first : first + 256])
             states.append(encoded.states.half())
             masks.append(encoded.mask)
         self._states, self._mask = torch.cat(states), torch.cat(masks)
