@@ -18,7 +18,7 @@ from .world import State
 _Wording = TypeVar("_Wording")
 
 # how often a clause that may be left out is left out; the hero's doing most often, so that keys have the last word; a
-# prop never, so that what is not said is not there
+# prop never but in brief tellings, so that what is not said is not there
 _OMIT_DOING, _OMIT_PROP, _OMIT_CLEAR, _OMIT_HAPPENING = 0.5, 0.0, 0.6, 0.08
 _OMIT_PLACE, _OMIT_TIME, _OMIT_COLOUR = 0.03, 0.05, 0.03  # rarely: players leave them out as well
 MAX_WORDS = 34
@@ -43,8 +43,8 @@ class Telling:
 def caption(state: State, rng: random.Random, *, mention: Collection[str] = (), wide: bool = False) -> str:
     """Describe `state` in one sentence of varied wording; with `wide`, in words and sentences from far more.
 
-    Clauses of doing, prop, clear weather and happening may be left out (rarely also place, time and colour), but
-    never those of the attributes named in `mention`. At most `MAX_WORDS` words.
+    Clauses of doing, clear weather and happening may be left out (rarely also place, time and colour), but never those
+    of the attributes named in `mention`. At most `MAX_WORDS` words.
     """
     return captioned(state, rng, mention=mention, wide=wide).words
 

@@ -1,12 +1,12 @@
-"""Write pairs of texts that say the same: in words of the lexicon, and in the diorama's own words.
+"""Write pairs of texts: in words of the lexicon or going on with events, and plainly what that comes to.
 
     python -m examples.diorama.tellings pairs.jsonl --count 24000
 
 Each line is {"words": ..., "plain": ...}; from such pairs `eddyline-runtime learn-words` teaches a world to read what
-it was not trained on. Half of them go on with events, as the runtime merges them ("a pig in a cave, it becomes a cat"):
-their plain words describe what is there afterwards ("a cat in a cave"), so that an event is read like a prompt that
-says so. Of the others a sixth are captions as recordings have them, which stand for themselves: what the world reads
-well is to stay as it is. Combinations that are held out of recordings are held out of them as well.
+it was not trained on. Half of them go on with events, said after the rest as in the runtime ("a pig in a cave, it
+becomes a cat"): their plain words describe what is there afterwards ("a cat in a cave"), so that an event is read like
+a prompt that says so. Of the others a sixth are captions as recordings have them, which stand for themselves: what the
+world reads well is to stay as it is. Combinations that are held out of recordings are held out of them as well.
 """
 
 from __future__ import annotations

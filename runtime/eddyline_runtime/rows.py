@@ -48,8 +48,9 @@ def rows_expected(state: ViewState) -> int:
     """How many rows the view may take in its next tick: its own, one for words, if it is guided always or an event is
     live or waits, and one for actions that have changed.
 
-    A far viewpoint (stride 2 or more) always counts the one for words. Its chunks last long, so it can afford to begin
-    early; an event that comes just before it begins would make it late by as much as the further row takes.
+    Where events are guided, a far viewpoint (stride 2 or more) always counts the one for words. Its chunks last long,
+    so it can afford to begin early; an event that comes just before it begins would make it late by as much as the
+    further row takes.
     """
     profile, words = state.profile, state.words
     change = state.action_change.tick(state.actions, num_chunks=profile.partition.num_chunks)

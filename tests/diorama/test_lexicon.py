@@ -92,6 +92,9 @@ def test_a_telling_that_goes_on_with_an_event_says_plainly_what_is_there_afterwa
         changed = {name for name, value in after.labels().items() if value != before.labels()[name]}
         assert further.words.startswith("a blue tomcat, a grotto, ")
         assert further.plain == grammar.canonical(after, unsaid=further.unsaid)
+        event = further.words.removeprefix("a blue tomcat, a grotto, ")
+        shown = {"night falls": "at night", "it starts to snow": "it snows", "the hero turns into a pig": "a blue pig"}
+        assert shown.get(event, "") in further.plain
         assert told.unsaid - further.unsaid >= changed & told.unsaid, "what changes is said"
         assert len(changed) <= 1
         assert not held_out.is_held_out(after)

@@ -122,7 +122,7 @@ VERBS = {
     sdk_main: ("play", "record", "replay", "doctor", "ping"),
     runtime_main: (
         *("serve", "train", "learn-words", "evaluate", "replay"),
-        *("bench stream", "bench views", "bench saves", "bench npcs", "bench model"),
+        *("bench stream", "bench views", "bench saves", "bench npcs", "bench networks", "bench model"),
     ),
 }
 

@@ -17,7 +17,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from eddyline.errors import CheckpointError, TrainingError
+from eddyline.errors import CheckpointError, ConfigError, TrainingError
 from eddyline_runtime import config
 from eddyline_runtime.config import Partition
 from eddyline_runtime.flow.loss import flow_matching_loss, flow_sample
@@ -279,6 +279,11 @@ def test_rounds_go_through_all_stages_again_and_again(recipe: Recipe) -> None:
     several = replace(recipe, stages=(replace(first, steps=5), replace(second, steps=2)), rounds=2)
     names = [stage.name for stage in trainer._schedule(several)]
     assert names == [first.name] * 2 + [second.name] + [first.name] * 3 + [second.name]
+
+
+def test_a_recipe_of_no_rounds_is_refused(recipe: Recipe) -> None:
+    with pytest.raises(ConfigError, match="give 1 or more"):
+        replace(recipe, rounds=0)
 
 
 def test_what_reads_texts_stays_as_it_is_in_a_model_with_a_refiner(

@@ -19,7 +19,15 @@ from eddyline_runtime.model.codec import Codec
 from eddyline_runtime.model.streamdit import Conditioning, StreamDiT
 from eddyline_runtime.model.text_encoder import ByteTextEncoder
 from eddyline_runtime.training import words
-from eddyline_runtime.training.words import Pair, WordsPlan, WordsReport, learn_words, read_pairs, sample_texts
+from eddyline_runtime.training.words import (
+    Pair,
+    WordsPlan,
+    WordsReport,
+    learn_words,
+    read_pairs,
+    sample_texts,
+    whole_pairs,
+)
 from eddyline_runtime.weights import load_world, save_world, text_encoder_for, tiny_card
 
 ENCODER = ByteTextEncoder(dim=32, max_tokens=24)
@@ -146,6 +154,13 @@ def test_too_few_pairs_and_a_file_that_is_none_are_told(tmp_path: Path) -> None:
         read_pairs(file)
     with pytest.raises(TrainingError, match="cannot be read"):
         read_pairs(tmp_path)
+
+
+def test_pairs_of_which_a_text_would_be_cut_are_left_out() -> None:
+    short, long = Pair("a cat, it rains", "a cat"), Pair("a cat walks left, it becomes a pig", "a pig")
+    assert whole_pairs([short] * 64 + [long, Pair(long.plain, long.words)], ENCODER) == [short] * 64
+    with pytest.raises(TrainingError, match="of 65 pairs 1 fit into the 24 tokens"):
+        whole_pairs([short] + [long] * 64, ENCODER)
 
 
 def test_texts_are_sampled_as_they_may_be_typed_each_once_and_again_by_the_seed() -> None:

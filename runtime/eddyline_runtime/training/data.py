@@ -212,7 +212,8 @@ def draw_batch(data: LatentData, *, recipe: WindowShares, stage: Stage, seed: in
     """The windows of train step `step`: the same numbers draw the same batch, in any process and on any device.
 
     Raises:
-        TrainingError: no clip is long enough for the stage.
+        TrainingError: no clip is long enough for the stage, or none stays under one caption for so long where the
+            stage wants that.
     """
     rng = np.random.default_rng((seed, step))
     generator = torch.Generator().manual_seed(int(rng.integers(2**63)))

@@ -133,6 +133,10 @@ class Recipe:
     save_every: int = 250
     held_out_every: int = 250
 
+    def __post_init__(self) -> None:
+        if self.rounds < 1:
+            raise ConfigError(f"the recipe {self.name!r} has rounds={self.rounds}; give 1 or more")
+
     @property
     def total_steps(self) -> int:
         """Train steps of all stages together."""

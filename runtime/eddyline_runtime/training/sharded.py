@@ -184,7 +184,14 @@ def loss_shares(
     are weighed by the whole batch's frames that count: reference frames make rows, and so ranks, weigh differently.
     """
     latents, generator = batch.latents.float(), batch.generator
-    sample = flow_sample(latents, batch.partitions, generator, denoise_steps=batch.stage.denoise_steps)
+    stage = batch.stage
+    sample = flow_sample(
+        latents,
+        batch.partitions,
+        generator,
+        denoise_steps=stage.denoise_steps,
+        one_chunk_tau=stage.one_chunk_tau,
+    )
     weight = sample.weight.sum()
     for rows in parts:
         tensors = (sample.latents, sample.tau, sample.velocity, sample.weight)

@@ -97,6 +97,22 @@ def read_pairs(path: Path) -> list[Pair]:
     return pairs
 
 
+def whole_pairs(pairs: Sequence[Pair], encoder: TextEncoder) -> list[Pair]:
+    """Those pairs of which the encoder cuts neither text: of a text that is cut, what its other one says at the end
+    cannot be learned, an event most of all.
+
+    Raises:
+        TrainingError: fewer than 64 are left.
+    """
+    kept = [p for p in pairs if max(encoder.count_tokens(p.words), encoder.count_tokens(p.plain)) <= encoder.max_tokens]
+    if len(kept) < 64:
+        raise TrainingError(
+            f"of {len(pairs)} pairs {len(kept)} fit into the {encoder.max_tokens} tokens that are read; "
+            "give shorter ones, 64 at least"
+        )
+    return kept
+
+
 def _pair(path: Path, number: int, line: str) -> Pair:
     try:
         told = json.loads(line)

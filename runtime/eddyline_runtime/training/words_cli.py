@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import sys
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import torch
 
 from eddyline.errors import TrainingError
 from eddyline_runtime.arguments import positive
-from eddyline_runtime.training.words import WordsPlan, learn_words, read_pairs, sample_texts
+from eddyline_runtime.training.words import WordsPlan, learn_words, read_pairs, sample_texts, whole_pairs
 from eddyline_runtime.weights import load_world, save_world, text_encoder_for
 
 
@@ -44,6 +45,9 @@ def run(arguments: argparse.Namespace) -> int:
         raise TrainingError(f"--out {out} cannot be made ({error}); choose a folder that can be written") from error
     world = load_world(arguments.model, device=arguments.device, dtype=torch.float32)
     encoder = text_encoder_for(world.card)
+    given, pairs = len(pairs), whole_pairs(pairs, encoder)
+    if len(pairs) < given:
+        print(f"{given - len(pairs)} of {given} pairs are left out: the text encoder would cut them", file=sys.stderr)
     model, report = learn_words(
         world.model,
         encoder,
