@@ -19,6 +19,7 @@ from eddyline.testing import MAX_VIEWS, ScriptedRuntime
 from eddyline_runtime.bench import npcs, processes, saves, views
 from eddyline_runtime.bench.stream import ORDER, percentile
 from eddyline_runtime.cli import main
+from eddyline_runtime.precision import default_dtype
 from eddyline_runtime.weights import load_world
 
 TINY = ["--model", "tiny", "--random-weights", "--threads", "1"]
@@ -37,7 +38,8 @@ def test_a_short_bench_writes_every_number(tmp_path, profile):
     assert main(["bench", "stream", "--profile", profile, "--json", str(file), "--seconds", "8", *TINY]) == 0
     numbers = json.loads(file.read_text())
     assert set(numbers) == {*ORDER, "profile", *(SURROUNDINGS - {"random_weights"})}
-    assert (numbers["networks"], numbers["profile"], numbers["world"]) == ("torch float32", profile, "tiny")
+    precision = str(default_dtype("cpu")).removeprefix("torch.")
+    assert (numbers["networks"], numbers["profile"], numbers["world"]) == (f"torch {precision}", profile, "tiny")
     for name in set(ORDER) - {"networks"}:
         value = numbers[name]
         for number in value.values() if isinstance(value, dict) else [value]:
