@@ -27,6 +27,13 @@ _CAPTION_SHARE = 1 / 6
 _HAPPENING_SHARE = 0.2
 _SAID_AS_STATE = 0.15  # events that say what is, not what changes: "it rains"
 _VARIED_SHARE = 0.7  # of the others, those in any wording
+_STATES = {
+    "place": vocabulary.PLACES,
+    "time": vocabulary.TIMES,
+    "weather": vocabulary.WEATHERS,
+    "prop": vocabulary.PROPS,
+    "happening": vocabulary.HAPPENINGS,
+}
 
 
 def tellings(count: int, seed: int) -> list[Telling]:
@@ -63,15 +70,6 @@ def _event(attribute: str, value: str, rng: random.Random) -> str:
     if phrases and rng.random() < _SAID_AS_STATE:
         return rng.choice(phrases)
     return grammar.event(attribute, value, rng if rng.random() < _VARIED_SHARE else None)
-
-
-_STATES = {
-    "place": vocabulary.PLACES,
-    "time": vocabulary.TIMES,
-    "weather": vocabulary.WEATHERS,
-    "prop": vocabulary.PROPS,
-    "happening": vocabulary.HAPPENINGS,
-}
 
 
 def _state(rng: random.Random) -> State:
