@@ -39,6 +39,8 @@ _HAPPENINGS = ("lightning", "fireworks", "alarm bell")
 _CHANGE_SPACING = 8  # frames between two changes at least
 # The runtime says an event after the standing prompt; so do some captions.
 _EVENT_CAPTIONS = 0.3
+# Of the clips, those in which little changes: a stream is mostly under words and keys that stay.
+_CALM_CLIPS = 0.35
 # Of the captions, those in words from far more than the vocabulary.
 _WIDE_CAPTIONS = 0.65
 
@@ -94,14 +96,18 @@ def random_state(rng: random.Random) -> State:
             return state
 
 
-def _held_keys(rng: random.Random, frames: int) -> list[frozenset[str]]:
-    """Draw which keys are held on each frame: something else every one to three seconds."""
+def _held_keys(rng: random.Random, frames: int, *, calm: bool) -> list[frozenset[str]]:
+    """Draw which keys are held on each frame: something else every one to three seconds, in a calm clip every three to
+    eight."""
     held: list[frozenset[str]] = []
     doing = ""
     while len(held) < frames:
         choices = [name for name in _DOING_WEIGHTS if name != doing]
         doing = rng.choices(choices, [_DOING_WEIGHTS[name] for name in choices])[0]
-        length = rng.randint(FPS, 3 * FPS) if doing != "jumps" else rng.randint(6, 2 * FPS)
+        if calm:
+            length = rng.randint(3 * FPS, 8 * FPS)
+        else:
+            length = rng.randint(FPS, 3 * FPS) if doing != "jumps" else rng.randint(6, 2 * FPS)
         keys = set(_KEYS[doing])
         if doing == "jumps" and rng.random() < 0.3:
             keys.add(rng.choice(("ArrowLeft", "ArrowRight")))
@@ -111,10 +117,11 @@ def _held_keys(rng: random.Random, frames: int) -> list[frozenset[str]]:
     return held[:frames]
 
 
-def _planned_changes(rng: random.Random, frames: int) -> dict[int, str]:
-    """Draw on which frames which attributes change: one to three of them, and sometimes a happening."""
-    attributes = rng.sample(_CHANGING, rng.randint(1, 3))
-    if rng.random() < 0.45:
+def _planned_changes(rng: random.Random, frames: int, *, calm: bool) -> dict[int, str]:
+    """Draw on which frames which attributes change: one to three of them, and sometimes a happening; in a calm clip one
+    at most."""
+    attributes = rng.sample(_CHANGING, rng.randint(0, 1) if calm else rng.randint(1, 3))
+    if not attributes or (not calm and rng.random() < 0.45):
         attributes.append("happening")
     rng.shuffle(attributes)
     places = list(range(_CHANGE_SPACING, frames - _CHANGE_SPACING, _CHANGE_SPACING))
@@ -142,8 +149,9 @@ def shots(seed: int, frames: int, state: State | None = None, changes: bool = Tr
     narrator = Narrator(random.Random(f"words of {seed}"))
     start = state or random_state(rng)
     world = begin(start, facing=rng.choice((-1, 1)), x=float(2 * rng.randrange(640)), prop_side=rng.choice((-1, 1)))
-    keys = _held_keys(rng, frames)
-    planned = _planned_changes(rng, frames) if changes else {}
+    calm = rng.random() < _CALM_CLIPS
+    keys = _held_keys(rng, frames, calm=calm)
+    planned = _planned_changes(rng, frames, calm=calm) if changes else {}
     for _ in range(rng.randrange(FPS)):  # so that clips do not all begin at rest
         world = step(world, keys[0])
     for index in range(frames):

@@ -2,7 +2,8 @@
 
 import subprocess
 import sys
-from itertools import pairwise
+from collections import Counter
+from itertools import groupby, pairwise
 from pathlib import Path
 
 import numpy as np
@@ -65,6 +66,17 @@ def test_every_value_and_every_change_is_recorded() -> None:
         changed |= {name for name in first if first[name] != last[name]}
     assert {name: set(values) for name, values in vocabulary.VALUES.items()} == seen
     assert changed >= {"place", "time", "weather", "hero", "colour", "doing", "prop"}
+
+
+def test_whatever_the_hero_does_is_recorded_for_a_whole_buffer_under_one_caption() -> None:
+    buffer_frames = 32  # eight latent frames
+    lasting: Counter[str] = Counter()
+    for index in range(200):
+        for _, stretch in groupby(shots(clip_seed(2, index), 128), key=lambda shot: (shot.caption, shot.keys)):
+            same = list(stretch)
+            if len(same) >= buffer_frames:
+                lasting[same[0].world.state.doing] += 1
+    assert min(lasting[doing] for doing in vocabulary.DOINGS) >= 10
 
 
 def test_a_given_state_is_kept_when_nothing_may_change() -> None:

@@ -390,6 +390,15 @@ def test_a_stage_that_distils_says_how_the_student_and_the_teacher_step(wrong: d
         replace(stage(diagonal(4)), **wrong)
 
 
+@pytest.mark.parametrize(
+    "wrong",
+    [{"own_steps": 1}, {"own_steps": -1, "denoise_steps": 4}, {"own_steps": 1, "denoise_steps": 4, "teacher_steps": 2}],
+)
+def test_a_stage_of_own_steps_says_how_long_they_are_and_has_no_teacher(wrong: dict[str, int]) -> None:
+    with pytest.raises(ConfigError, match="own steps are 0 or more"):
+        replace(stage(diagonal(4)), **wrong)
+
+
 @pytest.mark.parametrize("share", [0.1, 0.3, 0.5])
 def test_the_share_of_uniform_noise_is_what_was_asked_for(share: float) -> None:
     mix = recipes.mixed_partitions(8, uniform_share=share)

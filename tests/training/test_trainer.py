@@ -386,6 +386,37 @@ def test_a_student_comes_nearer_to_its_teacher(data: LatentData, distilling: Rec
     assert sum(losses[-4:]) < 0.5 * sum(losses[:4])
 
 
+def test_a_stage_of_own_steps_measures_the_way_to_the_recording_from_where_the_student_gets(
+    data: LatentData, recipe: Recipe
+) -> None:
+    entry = MixEntry(partition=Partition(num_chunks=4, chunk_frames=1), weight=1.0)
+    stage = Stage(name="own", frames=4, batch=2, steps=4, mix=(entry,), denoise_steps=4, own_steps=1)
+    student = a_model_that_hears(recipe)
+    batch, same = (draw_batch(data, recipe=recipe, stage=stage, seed=0, step=3) for _ in range(2))
+    begun = flow_sample(same.latents.float(), same.partitions, same.generator, denoise_steps=4)
+    tau = (begun.tau - 0.25).clamp(min=0)
+    spread = tau[..., None, None, None]
+    latents = spread * same.latents + (1 - spread) * (same.latents - begun.velocity)
+    with torch.no_grad():
+        moved = (begun.tau - tau)[..., None, None, None] * student(latents, tau, batch.conditioning)
+        latents = latents + moved
+        answer = student(latents, begun.tau, batch.conditioning)[:, :2]
+        wanted = (same.latents - latents)[:, :2] / (1 - begun.tau)[:, :2, None, None, None]
+        loss = trainer.batch_loss(student, batch, "cpu")
+    assert loss.item() == pytest.approx((answer - wanted).square().mean().item(), rel=2e-2)
+
+
+def test_a_held_out_recording_that_cannot_measure_a_run_is_refused_before_its_first_step(
+    data: LatentData, recipe: Recipe, tmp_path: Path
+) -> None:
+    short = replace(
+        data, clips=tuple(replace(clip, latents=clip.latents[:3], text=clip.text[:3]) for clip in data.clips)
+    )
+    with pytest.raises(TrainingError, match="the held-out recording cannot measure this run: no clip holds 4 latent"):
+        train_model(data, short, recipe=recipe, seed=0, out=tmp_path, device="cpu")
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_student_without_a_teacher_is_refused(train: Train, tmp_path: Path, distilling: Recipe) -> None:
     with pytest.raises(TrainingError, match=r"distils a teacher.*--init-from"):
         train(tmp_path, recipe=distilling)

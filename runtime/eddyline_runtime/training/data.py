@@ -21,6 +21,7 @@ from tqdm import tqdm
 from eddyline.errors import TrainingError
 from eddyline.recording import Clip, RecordingInfo
 from eddyline_runtime.config import Partition
+from eddyline_runtime.flow.loss import FlowSample, flow_sample
 from eddyline_runtime.model.codec import Codec
 from eddyline_runtime.model.streamdit import STRIDES, Conditioning
 from eddyline_runtime.model.text_encoder import EncodedText, TextEncoder
@@ -252,6 +253,18 @@ def draw_batch(data: LatentData, *, recipe: WindowShares, stage: Stage, seed: in
         )
         if guided
         else None,
+    )
+
+
+def noised(batch: Batch, latents: Float[Tensor, "B F C Y X"]) -> FlowSample:
+    """The windows of a batch, which are `latents` on the device they train on, noised as its stage wants them."""
+    stage = batch.stage
+    return flow_sample(
+        latents,
+        batch.partitions,
+        batch.generator,
+        denoise_steps=stage.denoise_steps,
+        one_chunk_tau=stage.one_chunk_tau,
     )
 
 

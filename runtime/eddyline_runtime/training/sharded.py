@@ -24,9 +24,9 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 
 from eddyline.errors import ConfigError
 from eddyline_runtime.config import ModelConfig
-from eddyline_runtime.flow.loss import FlowSample, flow_matching_loss, flow_sample
+from eddyline_runtime.flow.loss import FlowSample, flow_matching_loss
 from eddyline_runtime.model.streamdit import Conditioning, StreamDiT
-from eddyline_runtime.training.data import Batch
+from eddyline_runtime.training.data import Batch, noised
 
 
 @dataclass(frozen=True)
@@ -183,15 +183,7 @@ def loss_shares(
     The whole batch's noise is drawn, whichever the rows are, so that it is the same for any number of ranks. And rows
     are weighed by the whole batch's frames that count: reference frames make rows, and so ranks, weigh differently.
     """
-    latents, generator = batch.latents.float(), batch.generator
-    stage = batch.stage
-    sample = flow_sample(
-        latents,
-        batch.partitions,
-        generator,
-        denoise_steps=stage.denoise_steps,
-        one_chunk_tau=stage.one_chunk_tau,
-    )
+    sample = noised(batch, batch.latents.float())
     weight = sample.weight.sum()
     for rows in parts:
         tensors = (sample.latents, sample.tau, sample.velocity, sample.weight)

@@ -16,12 +16,13 @@ from tqdm import tqdm
 
 from eddyline.errors import TrainingError
 from eddyline_runtime.flow.distillation import distillation_sample
-from eddyline_runtime.flow.loss import flow_matching_loss, flow_sample, guided_sample
+from eddyline_runtime.flow.loss import flow_matching_loss, guided_sample
+from eddyline_runtime.flow.own_way import own_way_sample
 from eddyline_runtime.flow.sampler import VelocityFn, guided
 from eddyline_runtime.model.streamdit import Conditioning, StreamDiT
 from eddyline_runtime.precision import half_precision
 from eddyline_runtime.training.checkpoint import read_checkpoint, restore, save_checkpoint
-from eddyline_runtime.training.data import Batch, Guidance, LatentData, draw_batch
+from eddyline_runtime.training.data import Batch, Guidance, LatentData, draw_batch, noised
 from eddyline_runtime.training.interrupt import ctrl_c_waits
 from eddyline_runtime.training.loss_curves import LossRow
 from eddyline_runtime.training.muon import Muon
@@ -76,14 +77,18 @@ def train_model(
         the averaged (EMA) model.
 
     Raises:
-        TrainingError: a stage distils and there is no model to start from, the loss or its gradient is not finite (the
-            last checkpoint stays), or Ctrl-C was pressed (the step was finished and the run saved; a second Ctrl-C
-            stops at once).
+        TrainingError: a stage distils and there is no model to start from, no clip of `data` or `held_out` holds the
+            windows of a stage, the loss or its gradient is not finite (the last checkpoint stays), or Ctrl-C was
+            pressed (the step was finished and the run saved; a second Ctrl-C stops at once).
         CheckpointError: the checkpoint is cut, foreign, of another recipe or codec, or cannot be written.
     """
     teacher = teacher or start_from
     if teacher is None and any(stage.teacher_steps for stage in recipe.stages):
         raise TrainingError(f"the recipe {recipe.name!r} distils a teacher; name its world with --init-from")
+    try:  # now, not at the first measurement
+        _held_out_batches(held_out, recipe)
+    except TrainingError as error:
+        raise TrainingError(f"the held-out recording cannot measure this run: {error}") from error
     torch.manual_seed(seed)
     model = StreamDiT(recipe.model)
     model.latent_deviation.copy_(latent_deviation(data))
@@ -250,23 +255,21 @@ def train_step(
 def batch_loss(model: StreamDiT, batch: Batch, device: str, teacher: StreamDiT | None = None) -> Float[Tensor, ""]:
     """The loss of one batch on `device`, computed in bf16 where it multiplies that natively.
 
-    Buffered flow matching, or the distance to where `teacher` gets where the batch's stage distils one.
+    Buffered flow matching, or the distance to where `teacher` gets where the batch's stage distils one, or to the
+    recording from where the model gets itself.
     """
     stage = batch.stage
     words, guidance = batch.conditioning.to(device), None if batch.guidance is None else batch.guidance.to(device)
     latents = batch.latents.to(device).float()
-    sample = flow_sample(
-        latents,
-        batch.partitions,
-        batch.generator,
-        denoise_steps=stage.denoise_steps,
-        one_chunk_tau=stage.one_chunk_tau,
-    )
+    sample = noised(batch, latents)
     with half_precision(device):
         if stage.teacher_steps is not None and stage.denoise_steps is not None:
             assert teacher is not None
             walk = _guided_velocity(teacher, words, guidance)
             sample = distillation_sample(walk, sample, step=1 / stage.denoise_steps, teacher_steps=stage.teacher_steps)
+        if stage.own_steps and stage.denoise_steps is not None:
+            own = _guided_velocity(model, words, None)
+            sample = own_way_sample(own, sample, step=1 / stage.denoise_steps, steps=stage.own_steps)
         velocity = model(sample.latents, sample.tau, words)
         if stage.teacher_steps is None and guidance is not None:
             with torch.no_grad():
@@ -314,10 +317,13 @@ def evaluate_loss(
     model: StreamDiT, data: LatentData, *, recipe: Recipe, device: str, teacher: StreamDiT | None = None
 ) -> float:
     """Loss on the same held-out windows and noise every time, over all stages' lengths."""
-    batches = [
+    losses = [batch_loss(model, batch, device, teacher).item() for batch in _held_out_batches(data, recipe)]
+    return sum(losses) / len(losses)
+
+
+def _held_out_batches(data: LatentData, recipe: Recipe) -> list[Batch]:
+    return [
         draw_batch(data, recipe=recipe, stage=stage, seed=HELD_OUT_SEED, step=index)
         for stage in recipe.stages
         for index in range(HELD_OUT_BATCHES)
     ]
-    losses = [batch_loss(model, batch, device, teacher).item() for batch in batches]
-    return sum(losses) / len(losses)
