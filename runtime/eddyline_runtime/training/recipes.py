@@ -459,7 +459,16 @@ def diorama_student_finer() -> Recipe:
     begin, keep = opening.stages
     served = served_partitions()[:2]
     steps = 700
-    own = Stage(name="", frames=8, batch=8, steps=steps, mix=served, denoise_steps=4, steady=True)
+    own = Stage(
+        name="one step of its own",
+        frames=8,
+        batch=8,
+        steps=steps,
+        mix=served,
+        denoise_steps=4,
+        own_steps=1,
+        steady=True,
+    )
     return replace(
         opening,
         name="diorama-student-finer",
@@ -474,11 +483,10 @@ def diorama_student_finer() -> Recipe:
                 action_guidance_scale=4.0,
             ),
             replace(begin, steps=steps, one_chunk_tau=(0.0, 1.0)),
-            replace(own, name="one step of its own", own_steps=1),
+            own,
             replace(own, name="two steps of its own", own_steps=2),
         ),
         rounds=steps,
-        profiles={name: replace(profile, opening_steps=(8, 2, 1, 1)) for name, profile in opening.profiles.items()},
         early_text_share=0.3,
         action_change_share=0.3,
         change_share=0.3,
