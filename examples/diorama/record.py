@@ -119,7 +119,7 @@ def _held_keys(rng: random.Random, frames: int, *, calm: bool) -> list[frozenset
 
 def _planned_changes(rng: random.Random, frames: int, *, calm: bool) -> dict[int, str]:
     """Draw on which frames which attributes change: one to three of them, and sometimes a happening; in a calm clip one
-    at most."""
+    of them, or a happening."""
     attributes = rng.sample(_CHANGING, rng.randint(0, 1) if calm else rng.randint(1, 3))
     if not attributes or (not calm and rng.random() < 0.45):
         attributes.append("happening")

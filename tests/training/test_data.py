@@ -399,6 +399,12 @@ def test_a_stage_of_own_steps_says_how_long_they_are_and_has_no_teacher(wrong: d
         replace(stage(diagonal(4)), **wrong)
 
 
+@pytest.mark.parametrize(("chunks", "own_steps"), [(4, 3), (1, 1), (2, 2)])
+def test_own_steps_that_begin_out_of_sight_of_the_recording_are_refused(chunks: int, own_steps: int) -> None:
+    with pytest.raises(ConfigError, match="walk fewer steps"):
+        replace(stage(Partition(num_chunks=chunks, chunk_frames=1)), denoise_steps=4, own_steps=own_steps)
+
+
 @pytest.mark.parametrize("share", [0.1, 0.3, 0.5])
 def test_the_share_of_uniform_noise_is_what_was_asked_for(share: float) -> None:
     mix = recipes.mixed_partitions(8, uniform_share=share)

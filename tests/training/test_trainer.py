@@ -406,6 +406,17 @@ def test_a_stage_of_own_steps_measures_the_way_to_the_recording_from_where_the_s
     assert loss.item() == pytest.approx((answer - wanted).square().mean().item(), rel=2e-2)
 
 
+def test_a_stage_of_own_steps_trains_every_matrix(data: LatentData, recipe: Recipe) -> None:
+    entry = MixEntry(partition=Partition(num_chunks=4, chunk_frames=1), weight=1.0)
+    stage = Stage(name="own", frames=4, batch=2, steps=4, mix=(entry,), denoise_steps=4, own_steps=1)
+    student = a_model_that_hears(recipe)
+    for block in student.blocks:  # as it would be after some steps: zero gates let no gradient through
+        torch.nn.init.normal_(block.modulation.weight, std=0.1)
+    trainer.batch_loss(student, draw_batch(data, recipe=recipe, stage=stage, seed=0, step=0), "cpu").backward()
+    matrices = {name: p.grad for name, p in student.named_parameters() if name.startswith("blocks.") and p.ndim == 2}
+    assert all(grad is not None and grad.any() for grad in matrices.values())
+
+
 def test_a_held_out_recording_that_cannot_measure_a_run_is_refused_before_its_first_step(
     data: LatentData, recipe: Recipe, tmp_path: Path
 ) -> None:

@@ -22,10 +22,10 @@ class FlowSample:
     """What the network sees and what it should answer."""
 
     latents: Float[Tensor, "B F C Y X"]
-    """Noised as `tau` says; reference frames are clean."""
+    """Noised as `tau` says, or walked there; reference frames are clean."""
     tau: Float[Tensor, "B F"]
     velocity: Float[Tensor, "B F C Y X"]
-    """Clean minus noise."""
+    """Clean minus noise, unless guidance, a teacher or the network's own way has put another target in its place."""
     weight: Float[Tensor, "B F"]
     """1 where a latent frame counts in the loss, 0 for reference frames."""
 

@@ -60,6 +60,13 @@ class Stage:
                 f"stage {self.name!r} has own_steps={self.own_steps}, denoise_steps={self.denoise_steps} and "
                 f"teacher_steps={self.teacher_steps}; own steps are 0 or more, need denoise_steps, and have no teacher"
             )
+        chunks = min((entry.partition.num_chunks for entry in self.mix), default=1)
+        out_of_sight = (self.own_steps + 1) * chunks > (self.denoise_steps or 0) * (chunks - 1)
+        if self.own_steps and out_of_sight:
+            raise ConfigError(
+                f"stage {self.name!r} walks own_steps={self.own_steps} of denoise_steps={self.denoise_steps} with "
+                f"{chunks} chunks; from so far back its head chunk shows nothing of the recording: walk fewer steps"
+            )
         first, last = self.one_chunk_tau
         if not 0 <= first < last <= 1:
             raise ConfigError(f"stage {self.name!r} draws tau from {first} to {last}; give a range within 0 to 1")
@@ -441,7 +448,6 @@ def diorama_teacher_further() -> Recipe:
         stages=(Stage(name="as served", frames=8, batch=8, steps=2800, mix=served_partitions(), guidance_scale=2.5),),
         rounds=1,
         learning_rate=8e-4,
-        decay_share=0.5,
         early_text_share=0.3,
         early_action_share=0.5,
         action_change_share=0.2,
@@ -454,7 +460,7 @@ def diorama_teacher_further() -> Recipe:
 def diorama_student_finer() -> Recipe:
     """What `diorama_teacher_further` learned, in one call where that takes four, for `--init-from` and `--teacher` its
     folder. In turns with that: how scenes begin, from recordings at every tau, and how the buffer goes on from what the
-    student itself made of it. 40 minutes on two cores that multiply bf16."""
+    student itself made of it. Three quarters of an hour on two cores that multiply bf16."""
     opening = diorama_opening()
     begin, keep = opening.stages
     served = served_partitions()[:2]
