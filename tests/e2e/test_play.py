@@ -359,7 +359,11 @@ def test_control_c_stops_play_and_its_runtime(tmp_path: Path) -> None:
         "from eddyline.cli import main; sys.exit(main(['play', '--seconds', '600', '--out', sys.argv[1]]))"
     )
     process = subprocess.Popen(
-        [sys.executable, "-c", program, str(tmp_path)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-c", program, str(tmp_path)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),  # whoever runs the tests may ignore it
     )
     assert process.stdout is not None
     for line in process.stdout:
