@@ -270,7 +270,7 @@ def batch_loss(model: StreamDiT, batch: Batch, device: str, teacher: StreamDiT |
         if stage.own_steps and stage.denoise_steps is not None:
             own = _guided_velocity(model, words, None)
             sample = own_way_sample(own, sample, step=1 / stage.denoise_steps, steps=stage.own_steps)
-    with half_precision(device):  # anew: up to torch 2.9 it remembers weights cast without a gradient
+    with half_precision(device):  # anew: older torch remembers weights cast without a gradient
         velocity = model(sample.latents, sample.tau, words)
         if stage.teacher_steps is None and guidance is not None:
             with torch.no_grad():
