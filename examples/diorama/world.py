@@ -14,8 +14,8 @@ from . import vocabulary
 FPS = 16
 WIDTH, HEIGHT = 160, 96
 WALK_SPEED = 2.0  # 8 px, one codec cell, per latent frame
-JUMP_SPEED = 6.4  # with GRAVITY: an arc about 20 px high, about 13 frames long
-GRAVITY = 1.06
+JUMP_SPEED = 3.0  # with GRAVITY: an arc about 20 px high and 25 frames, six latent frames, long
+GRAVITY = 0.25
 CAMERA_PULL = 0.25  # the camera trails a walking hero by WALK_SPEED / CAMERA_PULL = 8 px
 PAN_SPEED, PAN_REACH = 2.0, 20.0
 PROP_PERIOD = 184  # distance after which the prop appears again, so that one is nearly always in sight

@@ -440,13 +440,25 @@ def diorama_opening() -> Recipe:
 def diorama_teacher_further() -> Recipe:
     """A teacher of the buffer as it is served, for `--init-from` a student of the embedded world: the ways from noise
     are learned from recordings again, at every tau, so that they can be walked in steps of any size. Guidance is in the
-    targets. An hour on one core that multiplies bf16."""
+    targets. Half an hour on two cores that multiply bf16."""
     opening = diorama_opening()
+    begin, _ = opening.stages
+    steps = 1200
     return replace(
         opening,
         name="diorama-teacher-further",
-        stages=(Stage(name="as served", frames=8, batch=8, steps=2800, mix=served_partitions(), guidance_scale=2.5),),
-        rounds=1,
+        stages=(
+            Stage(
+                name="as served",
+                frames=8,
+                batch=8,
+                steps=steps,
+                mix=served_partitions()[:2],
+                guidance_scale=3.0,
+            ),
+            replace(begin, steps=steps, one_chunk_tau=(0.0, 0.6)),
+        ),
+        rounds=steps,
         learning_rate=8e-4,
         early_text_share=0.3,
         early_action_share=0.5,
@@ -460,11 +472,11 @@ def diorama_teacher_further() -> Recipe:
 def diorama_student_finer() -> Recipe:
     """What `diorama_teacher_further` learned, in one call where that takes four, for `--init-from` and `--teacher` its
     folder. In turns with that: how scenes begin, from recordings at every tau, and how the buffer goes on from what the
-    student itself made of it. Three quarters of an hour on two cores that multiply bf16."""
+    student itself made of it. Half an hour on two cores that multiply bf16."""
     opening = diorama_opening()
     begin, keep = opening.stages
     served = served_partitions()[:2]
-    steps = 700
+    steps = 500
     own = Stage(
         name="one step of its own",
         frames=8,
@@ -472,6 +484,7 @@ def diorama_student_finer() -> Recipe:
         steps=steps,
         mix=served,
         denoise_steps=4,
+        guidance_scale=2.5,
         own_steps=1,
         steady=True,
     )
@@ -497,7 +510,7 @@ def diorama_student_finer() -> Recipe:
         action_change_share=0.3,
         change_share=0.3,
         save_every=200,
-        held_out_every=700,
+        held_out_every=1000,
     )
 
 
