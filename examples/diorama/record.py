@@ -105,10 +105,7 @@ def _held_keys(rng: random.Random, frames: int, *, calm: bool) -> list[frozenset
     while len(held) < frames:
         choices = [name for name in _DOING_WEIGHTS if name != doing]
         doing = rng.choices(choices, [_DOING_WEIGHTS[name] for name in choices])[0]
-        if calm:
-            length = rng.randint(3 * FPS, 8 * FPS)
-        else:
-            length = rng.randint(FPS, 3 * FPS)
+        length = rng.randint(3 * FPS, 8 * FPS) if calm else rng.randint(FPS, 3 * FPS)
         keys = set(_KEYS[doing])
         if doing == "jumps" and rng.random() < 0.3:
             keys.add(rng.choice(("ArrowLeft", "ArrowRight")))
