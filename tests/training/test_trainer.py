@@ -386,12 +386,23 @@ def test_a_student_comes_nearer_to_its_teacher(data: LatentData, distilling: Rec
     assert sum(losses[-4:]) < 0.5 * sum(losses[:4])
 
 
+@pytest.mark.parametrize("scale", [1.0, 2.0])
 def test_a_stage_of_own_steps_measures_the_way_to_the_recording_from_where_the_student_gets(
-    data: LatentData, recipe: Recipe
+    data: LatentData, recipe: Recipe, scale: float
 ) -> None:
     entry = MixEntry(partition=Partition(num_chunks=4, chunk_frames=1), weight=1.0)
-    stage = Stage(name="own", frames=4, batch=2, steps=4, mix=(entry,), denoise_steps=4, own_steps=1)
+    stage = Stage(
+        name="own",
+        frames=4,
+        batch=2,
+        steps=4,
+        mix=(entry,),
+        denoise_steps=4,
+        guidance_scale=scale,
+        own_steps=1,
+    )
     student = a_model_that_hears(recipe)
+    torch.nn.init.normal_(student.head[-1].weight)  # so that words weigh in the loss
     batch, same = (draw_batch(data, recipe=recipe, stage=stage, seed=0, step=3) for _ in range(2))
     begun = flow_sample(same.latents.float(), same.partitions, same.generator, denoise_steps=4)
     tau = (begun.tau - 0.25).clamp(min=0)
@@ -400,10 +411,14 @@ def test_a_stage_of_own_steps_measures_the_way_to_the_recording_from_where_the_s
     with torch.no_grad():
         moved = (begun.tau - tau)[..., None, None, None] * student(latents, tau, batch.conditioning)
         latents = latents + moved
-        answer = student(latents, begun.tau, batch.conditioning)[:, :2]
-        wanted = (same.latents - latents)[:, :2] / (1 - begun.tau)[:, :2, None, None, None]
-        loss = trainer.batch_loss(student, batch, "cpu")
-    assert loss.item() == pytest.approx((answer - wanted).square().mean().item(), rel=2e-2)
+        answer = student(latents, begun.tau, batch.conditioning)
+        unguided = guided = (same.latents - latents) / (1 - begun.tau)[..., None, None, None]
+        if batch.guidance is not None:
+            guided = guided + (1 - 1 / scale) * (answer - student(latents, begun.tau, batch.guidance.away))
+        expected, other = ((answer - wanted)[:, :2].square().mean().item() for wanted in (guided, unguided))
+        loss = trainer.batch_loss(student, batch, "cpu").item()
+    assert loss == pytest.approx(expected, rel=1e-2)
+    assert (abs(other - expected) > 0.03 * expected) == (scale > 1), "guidance shows in the loss"
 
 
 def test_a_stage_of_own_steps_trains_every_matrix(data: LatentData, recipe: Recipe) -> None:
