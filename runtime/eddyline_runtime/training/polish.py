@@ -82,7 +82,9 @@ def polish_decoder(
             latents = torch.stack([w.latents for w in windows])
             if step % 2:
                 latents = redreamed(model, latents, words_of(windows, text_encoder, device), plan, generator)
-            loss = _loss(codec, latents, torch.stack([w.pixels for w in windows]).to(device), rng)
+            with half_precision(device):
+                decoded, _ = codec.decode(latents)
+            loss = reconstruction_loss(decoded, torch.stack([w.pixels for w in windows]).to(device))
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
             norm = torch.nn.utils.clip_grad_norm_(decoder, 1.0)
@@ -156,19 +158,3 @@ def euler(velocity_fn: VelocityFn, latents: Tensor, *, start: float, steps: int)
         tau = (start + step * delta).to(latents).expand(latents.shape[0], -1)
         latents = euler_step(latents, velocity_fn(latents, tau), delta)
     return latents
-
-
-def _loss(
-    codec: Codec,
-    latents: Float[Tensor, "B F C Y X"],
-    pixels: Float[Tensor, "B T 3 H W"],
-    rng: np.random.Generator,
-) -> Float[Tensor, ""]:
-    """Of two neighbouring latent frames of each window, after the one before if they are not a stream's first; to
-    decode the others would cost time."""
-    depth = codec.config.frames_per_latent
-    first = int(rng.integers(latents.shape[1] - 1))
-    before = min(first, 1)
-    with half_precision(str(latents.device)):
-        decoded, _ = codec.decode(latents[:, first - before : first + 2])
-    return reconstruction_loss(decoded[:, before * depth :], pixels[:, first * depth : (first + 2) * depth])

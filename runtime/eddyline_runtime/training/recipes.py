@@ -214,7 +214,7 @@ def diorama() -> Recipe:
         text_encoder="all-MiniLM-L6-v2",
         text_tokens=40,
         codec_training=CodecRecipe(steps=2000, batch=4, latent_frames=2, learning_rate=8e-4, latent_noise=0.05),
-        polish=PolishRecipe(steps=220, batch=8, latent_frames=8, learning_rate=3e-4, denoise_steps=4, last_steps=2),
+        polish=PolishRecipe(steps=220, batch=4, latent_frames=8, learning_rate=3e-4, denoise_steps=4, last_steps=2),
         stages=(
             Stage(name="short windows", frames=2, batch=32, steps=1500, mix=mixed_partitions(2)),
             Stage(name="longer windows", frames=4, batch=16, steps=700, mix=mixed_partitions(4)),
