@@ -1,8 +1,9 @@
 """The lexicon: words of a dictionary for what the diorama shows, which no recording is told in.
 
 `lexicon.json` was chosen from WordNet (synonyms, kinds, parts and glosses around the diorama's own words) and from a
-list of named colours. It is not what captions are made of; it is what a text refiner learns the meaning of, as a person
-would look words up. For each value it has groups of words and of patterns that take any word of the group.
+list of named colours; of heroes it has what else a storyteller may call or describe them by. It is not what captions
+are made of; it is what a text refiner learns the meaning of, as a person would look words up. For each value it has
+groups of words and of patterns that take any word of the group.
 """
 
 from __future__ import annotations

@@ -34,12 +34,12 @@ class Plan:
     """Adherence is measured under each, everything else under the first."""
     limit: int | None = None
     """Only so many items of each suite, from its start; suites are shuffled."""
-    drift_streams: int = 4
+    drift_streams: int = 12
     drift: DriftPlan = field(default_factory=DriftPlan)
     samples: int = 12
     """Dreams kept to be looked at."""
     rivals: tuple[str, ...] = ()
-    rival_scenes: int = 24
+    rival_scenes: int = 48
     rival_s: float = 6.0
     """How long samples are, and what rivals dream: several of their clips."""
 

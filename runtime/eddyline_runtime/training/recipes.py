@@ -426,7 +426,7 @@ def diorama_opening() -> Recipe:
         ),
         rounds=steps,
         profiles={
-            name: replace(profile, event_guidance_scale=None, opening_steps=(8, 1, 1, 1))
+            name: replace(profile, event_guidance_scale=None, opening_steps=(16, 4, 1, 1))
             for name, profile in student.profiles.items()
         },
         learning_rate=6e-4,
