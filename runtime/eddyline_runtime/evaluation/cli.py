@@ -61,7 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--seeds", type=_numbers, metavar="N,N", help="adherence is measured under each (default: 0,1)")
     parser.add_argument("--limit", type=positive, metavar="N", help="only so many items of each suite")
-    parser.add_argument("--drift-streams", type=positive, metavar="N", help="streams of ten minutes (default: 4)")
+    parser.add_argument("--drift-streams", type=positive, metavar="N", help="streams of ten minutes (default: 12)")
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -373,7 +373,7 @@ def diorama_student_gpu() -> Recipe:
         further,
         name="diorama-student-gpu",
         stages=(replace(further.stages[0], batch=256, steps=500),),
-        polish=replace(polish, steps=550, batch=16),
+        polish=replace(polish, steps=550, batch=8),
         learning_rate=1.5e-3,
         early_text_share=0.4,
         early_action_share=0.6,
