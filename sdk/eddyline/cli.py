@@ -41,7 +41,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     play.set_defaults(verb=_play)
     play.add_argument("--model", default="diorama", help="name or folder of a world (default: diorama)")
-    play.add_argument("--profile", help="smooth or responsive (default: the world's own)")
+    play.add_argument("--profile", help="smooth, responsive or fine, or another of the world's (default: its own)")
     play.add_argument("--endpoint", metavar="TCP", help="play on a runtime that is already there, tcp://host:port")
     play.add_argument("--random-weights", action="store_true", help="let a model without weights dream noise")
     play.add_argument("--prompt", help="the scene to begin with")

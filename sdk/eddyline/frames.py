@@ -18,7 +18,7 @@ from eddyline.pacing import newest_due
 CREDIT_FRAMES = 16
 """Frames of one view that may be on their way or waiting at once: two chunks of the smooth profile, one second."""
 CREDIT_BATCH = 4
-"""Credits given back at once; waking the socket thread for each would cost the game more than the frame does."""
+"""Credits given back at once; a message for each would cost the game more than the frame does."""
 
 
 @dataclass(frozen=True, eq=False)
