@@ -210,6 +210,11 @@ def smooth(*, event_guidance_scale: float | None = None) -> Profile:
     )
 
 
+def fine() -> Profile:
+    """As `smooth`, in two network calls where that takes one: sharper pictures at twice the price."""
+    return Profile(partition=Partition(num_chunks=4, chunk_frames=2, micro_steps=2))
+
+
 def responsive(*, event_guidance_scale: float | None = None) -> Profile:
     """Quicker to react, a quarter of a second per chunk at 16 fps, behind four reference frames."""
     return Profile(
