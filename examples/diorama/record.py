@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from eddyline.recording import Clip, Recorder
+from eddyline.recording import RecordedClip, Recorder
 
 from . import grammar, held_out, vocabulary
 from .world import FPS, HEIGHT, WIDTH, State, World, begin, change, step
@@ -159,7 +159,9 @@ def shots(seed: int, frames: int, state: State | None = None, changes: bool = Tr
         yield Shot(world=world, caption=narrator.say(world.state), keys=keys[index])
 
 
-def render_clip(seed: int, frames: int = DEFAULT_FRAMES, state: State | None = None, changes: bool = True) -> Clip:
+def render_clip(
+    seed: int, frames: int = DEFAULT_FRAMES, state: State | None = None, changes: bool = True
+) -> RecordedClip:
     """Play and draw one clip in memory; see `shots`."""
     from .render import Renderer
 
@@ -169,7 +171,7 @@ def render_clip(seed: int, frames: int = DEFAULT_FRAMES, state: State | None = N
     for shot in shots(seed, frames, state, changes):
         pictures.append(renderer.frame(shot.world))
         taken.append(shot)
-    return Clip(
+    return RecordedClip(
         frames=np.stack(pictures),
         captions=tuple(shot.caption for shot in taken),
         actions=np.array([shot.actions() for shot in taken], dtype=np.float32),

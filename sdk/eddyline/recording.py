@@ -94,7 +94,7 @@ class _Words(msgspec.Struct, frozen=True):
 class RecordingInfo:
     """What all clips of a recording have in common.
 
-    fps: frames a second; height, width: pixels; action_names: what each number of `Clip.actions` means;
+    fps: frames a second; height, width: pixels; action_names: what each number of `RecordedClip.actions` means;
     metadata: free words about the recording (the game, its version, a licence).
     """
 
@@ -106,7 +106,7 @@ class RecordingInfo:
 
 
 @dataclass(frozen=True, eq=False)
-class Clip:
+class RecordedClip:
     """An unbroken stretch of T frames.
 
     frames: uint8 [T, height, width, 3]; captions: the words of each frame; actions: float32 [T, num_actions],
@@ -449,14 +449,14 @@ class Recording:
         """The number of clips."""
         return len(self._clips)
 
-    def __iter__(self) -> Iterator[Clip]:
+    def __iter__(self) -> Iterator[RecordedClip]:
         return (self[number] for number in range(len(self)))
 
     def clip_length(self, i: int) -> int:
         """How many frames clip `i` has, without reading it."""
         return self._clips[i].length
 
-    def __getitem__(self, i: int) -> Clip:
+    def __getitem__(self, i: int) -> RecordedClip:
         """Read clip `i` (negative: from the end). Raises IndexError, and RecordingError when its shard is damaged."""
         clip, info = self._clips[i], self.info
         file, number, length = clip.file, clip.number, clip.length
@@ -477,7 +477,7 @@ class Recording:
                 f"{file}: clip {number} has an empty caption; every frame needs words, say what is to be seen"
             )
         labels = {name: _spread(file, runs, length) for name, runs in words.labels.items()}
-        return Clip(frames, _spread(file, words.captions, length), actions, labels, clip.seed)
+        return RecordedClip(frames, _spread(file, words.captions, length), actions, labels, clip.seed)
 
     def _add_shard(self, index_file: Path, shard: _Shard) -> None:
         if Path(shard.file).name != shard.file or len(shard.lengths) != len(shard.seeds):

@@ -37,7 +37,7 @@ DIORAMA_SCRIPT: tuple[tuple[Literal["prompt", "event"], str], ...] = (
 
 
 @dataclass(frozen=True)
-class Step:
+class ScriptLine:
     """Words to be sent when the film has reached `at_s` seconds."""
 
     at_s: float
@@ -62,7 +62,7 @@ class Reel:
     receipts: tuple[Receipt, ...]
 
 
-def script_for(world: World, *, seconds: float) -> list[Step]:
+def script_for(world: World, *, seconds: float) -> list[ScriptLine]:
     """A script of prompts and events for a world, spread evenly over `seconds`; other worlds than the embedded one get
     their own phrases as prompts."""
     words: Sequence[tuple[Literal["prompt", "event"], str]] = DIORAMA_SCRIPT
@@ -70,7 +70,7 @@ def script_for(world: World, *, seconds: float) -> list[Step]:
         phrases = world.phrases or ("a quiet landscape", "a storm comes up")
         stride = max(1, len(phrases) // len(DIORAMA_SCRIPT))
         words = [("prompt", phrase) for phrase in phrases[::stride][: len(DIORAMA_SCRIPT)]]
-    return [Step(number * seconds / len(words), kind, text) for number, (kind, text) in enumerate(words)]
+    return [ScriptLine(number * seconds / len(words), kind, text) for number, (kind, text) in enumerate(words)]
 
 
 def wait_for_world(
@@ -93,7 +93,7 @@ def film_script(
     *,
     out: Path,
     seconds: float = 20.0,
-    script: Sequence[Step] | None = None,
+    script: Sequence[ScriptLine] | None = None,
     opening: str | None = None,
     profile: str | None = None,
     seed: int = 0,

@@ -24,7 +24,7 @@ from eddyline.errors import DisplayError, FilmError
 from eddyline.film import Film
 from eddyline.install import install_hint
 from eddyline.play import open_window, play
-from eddyline.reel import DIORAMA_SCRIPT, Step, film_script, script_for
+from eddyline.reel import DIORAMA_SCRIPT, ScriptLine, film_script, script_for
 from eddyline.sheet import SheetPicture, contact_sheet, save_sheet
 from eddyline.testing import ScriptedRuntime
 from eddyline.window import PANEL_PX, PlayOptions, Window
@@ -262,7 +262,7 @@ def test_pictures_of_a_script_are_taken_when_the_next_words_show_not_when_they_a
         return SheetPicture(frame.pixels, at_s, frame.prompt, frame.events)
 
     monkeypatch.setattr("eddyline.reel._picture", take)
-    steps = [Step(0.0, "prompt", "a red room"), Step(0.6, "prompt", "a green meadow")]
+    steps = [ScriptLine(0.0, "prompt", "a red room"), ScriptLine(0.6, "prompt", "a green meadow")]
     with eddyline.connect(scripted.endpoint, timeout_s=PATIENCE_S) as runtime:
         film_script(runtime, out=tmp_path, seconds=2.0, script=steps, say=lambda line: happened.append(line[9:]))
     order = ["prompt: a red room", "prompt: a green meadow", "a picture of a red room", "a picture of a green meadow"]
@@ -270,7 +270,11 @@ def test_pictures_of_a_script_are_taken_when_the_next_words_show_not_when_they_a
 
 
 def test_without_a_display_a_script_is_filmed_with_its_words(scripted: ScriptedRuntime, tmp_path: Path) -> None:
-    steps = [Step(0.0, "prompt", "a red room"), Step(0.6, "prompt", "a green meadow"), Step(1.4, "event", "night")]
+    steps = [
+        ScriptLine(0.0, "prompt", "a red room"),
+        ScriptLine(0.6, "prompt", "a green meadow"),
+        ScriptLine(1.4, "event", "night"),
+    ]
     said: list[str] = []
     with eddyline.connect(scripted.endpoint, timeout_s=PATIENCE_S) as runtime:
         reel = film_script(runtime, out=tmp_path, seconds=2.0, script=steps, say=said.append)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from eddyline.errors import OptionError
-from eddyline.recording import Clip, Recorder, Recording
+from eddyline.recording import RecordedClip, Recorder, Recording
 from eddyline_runtime.evaluation import directions
 from eddyline_runtime.evaluation.directions import Answer, Press, Track, answer, cut_hero, recorded_presses, track
 from eddyline_runtime.model.codec import Codec
@@ -87,7 +87,7 @@ def test_presses_of_a_recording_are_those_held_for_half_a_second() -> None:
     actions[25:34, 1] = 1  # too short
     actions[38:60, 1] = 1  # longer than what is looked at
     actions[0:8, 1] = 1  # held from the start: when it went down is not seen
-    clip = Clip(np.zeros((60, 8, 8, 3), np.uint8), ("a",) * 60, actions, {})
+    clip = RecordedClip(np.zeros((60, 8, 8, 3), np.uint8), ("a",) * 60, actions, {})
     assert list(recorded_presses(clip, NAMES, fps=20.0)) == [Press("ArrowLeft", 10, 20), Press("ArrowRight", 38, 58)]
 
 

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import save_file
 
 from eddyline.errors import TrainingError, WeightsError
-from eddyline.recording import Clip
+from eddyline.recording import RecordedClip
 from eddyline_runtime.evaluation.probe import Probe, ProbeRecipe, cut_windows, load_probe, train_probe
 from eddyline_runtime.weights import load_world
 
@@ -17,7 +17,7 @@ HUES = {"red": (200, 40, 40), "green": (40, 190, 60), "blue": (40, 60, 210)}
 QUICK = ProbeRecipe(steps=60, batch=16, windows_per_clip=6, max_clips=30, codec_share=0.5, seed=1)
 
 
-def coloured_clip(index: int, frames: int = 20, labels: bool = True) -> Clip:
+def coloured_clip(index: int, frames: int = 20, labels: bool = True) -> RecordedClip:
     """A plain picture in one hue with a bar that moves left or right."""
     rng = np.random.default_rng(index)
     hue, way = list(HUES)[index % 3], index // 3 % 2
@@ -27,7 +27,7 @@ def coloured_clip(index: int, frames: int = 20, labels: bool = True) -> Clip:
         at = (4 * frame * (1 if way else -1) + int(rng.integers(2)) + 5 * index) % 48
         pictures[frame, :, at : at + 6] = 255
     told = {"hue": (hue,) * frames, "doing": (("left", "right")[way],) * frames} if labels else {}
-    return Clip(pictures, ("a picture",) * frames, np.zeros((frames, 5), np.float32), told, index)
+    return RecordedClip(pictures, ("a picture",) * frames, np.zeros((frames, 5), np.float32), told, index)
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +71,7 @@ def test_looking_gives_probabilities_for_each_window() -> None:
 def test_an_attribute_counts_only_once_its_change_has_settled() -> None:
     clip = coloured_clip(0, frames=40)
     changing = tuple("red" if frame < 20 else "green" for frame in range(40))
-    clip = Clip(clip.frames, clip.captions, clip.actions, {"hue": changing, "doing": changing}, 0)
+    clip = RecordedClip(clip.frames, clip.captions, clip.actions, {"hue": changing, "doing": changing}, 0)
     recipe = ProbeRecipe(windows_per_clip=40, settle_frames=8)
     _, settled = cut_windows([clip], [0], recipe, np.random.default_rng(0))
     starts = np.random.default_rng(0).permutation(37).tolist()

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from torch.nn import functional as F
 
 from eddyline.errors import OptionError
-from eddyline.recording import Clip, Recording
+from eddyline.recording import RecordedClip, Recording
 from eddyline_runtime.evaluation.dreams import Cue, Frames, Script, dream
 from eddyline_runtime.evaluation.figures import Figure
 from eddyline_runtime.evaluation.intervals import median, rate
@@ -200,7 +200,7 @@ def _whole_chunks(world: World, profile: str, seconds: float) -> int:
     return -(-round(seconds * world.card.fps) // chunk) * chunk
 
 
-def recorded_presses(clip: Clip, names: Sequence[str], *, fps: float) -> Iterator[Press]:
+def recorded_presses(clip: RecordedClip, names: Sequence[str], *, fps: float) -> Iterator[Press]:
     """The presses of a recorded clip that are held for `SHORTEST_HOLD_S`, each up to `WITHIN_S`."""
     for key in SIDES:
         held = clip.actions[:, names.index(key)] > 0.5

@@ -24,7 +24,7 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from eddyline.errors import TrainingError, WeightsError
-from eddyline.recording import Clip, Recording
+from eddyline.recording import RecordedClip, Recording
 from eddyline_runtime.model.codec import Codec
 from eddyline_runtime.precision import half_precision
 
@@ -63,7 +63,7 @@ class ClipSource(Protocol):
 
     def __len__(self) -> int: ...
 
-    def __getitem__(self, index: int, /) -> Clip: ...
+    def __getitem__(self, index: int, /) -> RecordedClip: ...
 
 
 class Probe(nn.Module):

@@ -16,7 +16,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from eddyline.errors import TrainingError
-from eddyline.recording import Clip
+from eddyline.recording import RecordedClip
 from eddyline_runtime.model.codec import Codec
 from eddyline_runtime.precision import half_precision
 from eddyline_runtime.training.checkpoint import read_checkpoint, restore, save_checkpoint, write_tensors
@@ -201,7 +201,7 @@ def _codec_loss(
     return reconstruction_loss(decoded, clean) + 1e-4 * latents.float().square().mean()
 
 
-def draw_clip(source: ClipSource, frames: int, rng: np.random.Generator) -> Clip:
+def draw_clip(source: ClipSource, frames: int, rng: np.random.Generator) -> RecordedClip:
     """A clip drawn at random among those of at least `frames` frames; of a long one only a stretch is kept.
 
     Raises:

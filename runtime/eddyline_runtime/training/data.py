@@ -19,7 +19,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from eddyline.errors import TrainingError
-from eddyline.recording import Clip, RecordingInfo
+from eddyline.recording import RecordedClip, RecordingInfo
 from eddyline_runtime.config import Partition
 from eddyline_runtime.flow.loss import FlowSample, flow_sample
 from eddyline_runtime.model.codec import Codec
@@ -41,7 +41,7 @@ class ClipSource(Protocol):
         """Number of clips."""
         ...
 
-    def __getitem__(self, index: int) -> Clip:
+    def __getitem__(self, index: int) -> RecordedClip:
         """Clip 0 ... len - 1, read anew."""
         ...
 
@@ -192,7 +192,7 @@ def encode_recording(
 
 
 def _encode_clip(
-    clip: Clip, stride: int, codec: Codec, texts: dict[str, int], device: torch.device
+    clip: RecordedClip, stride: int, codec: Codec, texts: dict[str, int], device: torch.device
 ) -> LatentClip | None:
     """One clip at one stride, None where it is too short; new captions are numbered in `texts`."""
     depth = codec.config.frames_per_latent

@@ -17,7 +17,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from eddyline.errors import TrainingError
-from eddyline.recording import Clip
+from eddyline.recording import RecordedClip
 from eddyline_runtime.flow.sampler import VelocityFn, euler_step
 from eddyline_runtime.model.codec import Codec
 from eddyline_runtime.model.streamdit import Conditioning, StreamDiT
@@ -68,7 +68,7 @@ def polish_decoder(
     model = model.to(device).eval()
     average = math.nan
     length = plan.latent_frames * codec.config.frames_per_latent
-    pool: list[Clip] = []
+    pool: list[RecordedClip] = []
     again = (
         "stopped while the decoder was polished; run the same command with --resume to polish anew, the rest is kept"
     )
@@ -101,7 +101,7 @@ def polish_decoder(
 
 
 @torch.no_grad()
-def cut_window(clip: Clip, codec: Codec, latent_frames: int, rng: np.random.Generator) -> Window:
+def cut_window(clip: RecordedClip, codec: Codec, latent_frames: int, rng: np.random.Generator) -> Window:
     """A window from anywhere in a clip."""
     depth = codec.config.frames_per_latent
     length = latent_frames * depth

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from eddyline.errors import TrainingError
 from eddyline.install import install_hint
-from eddyline.recording import Clip, RecordingInfo
+from eddyline.recording import RecordedClip, RecordingInfo
 
 SUFFIXES = {".mp4", ".mkv", ".webm", ".mov", ".avi"}
 
@@ -47,12 +47,12 @@ class VideoFolder:
     def __len__(self) -> int:
         return len(self._videos)
 
-    def __getitem__(self, index: int) -> Clip:
+    def __getitem__(self, index: int) -> RecordedClip:
         """Decode video `index`; before its first timed caption that one holds already."""
         frames = decode_video(self._videos[index], fps=self.info.fps, height=self.info.height, width=self.info.width)
         starts, texts = zip(*self._captions[index], strict=True)
         picked = np.searchsorted(np.array(starts), np.arange(len(frames)) / self.info.fps, side="right") - 1
-        return Clip(
+        return RecordedClip(
             frames=frames,
             captions=tuple(texts[max(0, i)] for i in picked),
             actions=np.zeros((len(frames), len(self.info.action_names)), np.float32),
