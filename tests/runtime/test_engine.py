@@ -459,6 +459,15 @@ def test_warming_up_leaves_no_trace(lockstep):
     assert isinstance(lockstep.until_chunks(1)[0], Chunk)
 
 
+def test_scenes_that_warm_up_begin_in_as_few_calls_as_can_be(start):
+    run = start(profile=replace(PROFILES["smooth"], opening_steps=(16, 4, 1, 1)))
+    calls = []
+    velocity = run.engine._dreamer.velocity
+    run.engine._dreamer.velocity = lambda rows: calls.append(len(rows)) or velocity(rows)
+    run.engine.warm_up(lambda done: None)
+    assert len(calls) == 3 + WARM_UP_CHUNKS
+
+
 def test_what_ticks_took_is_remembered_by_profile_and_number_of_views(start):
     run = start()
     run.engine.open_view(1, prompt="a red fox", seed=7)

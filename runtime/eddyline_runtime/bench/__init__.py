@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         bench.add_argument("--threads", type=positive, help="CPU threads of the model")
     for name, bench in benches.items():
         default = "all of them" if name == "views" else "the world's own"
-        bench.add_argument("--profile", help=f"smooth or responsive (default: {default})")
+        bench.add_argument("--profile", help=f"smooth, responsive, fine or another (default: {default})")
     benches["stream"].add_argument("--seconds", type=float, default=40.0, help="of paced stream to watch")
     benches["npcs"].add_argument("--views", type=positive, default=4, help="viewpoints (default: 4)")
     benches["npcs"].add_argument("--stride", type=int, choices=(1, 2, 4), default=4, help="of each (default: 4)")

@@ -47,7 +47,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--suite", default="diorama", help="a shipped world's suites, or a folder of suites")
     parser.add_argument("--model", default="diorama", help="a shipped world's name, or a world's folder")
     parser.add_argument("--probe", type=Path, help="probe.safetensors (default: the one beside the world's weights)")
-    parser.add_argument("--profile", default="", help="smooth or responsive (default: the world's own)")
+    parser.add_argument(
+        "--profile", default="", help="smooth, responsive or fine, or another that it has (default: its own)"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there, after every part")
     parser.add_argument(
         "--report", type=Path, metavar="DIR", help="draw tables, contact sheets and a rating page there"
