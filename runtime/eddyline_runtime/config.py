@@ -211,7 +211,7 @@ def smooth(*, event_guidance_scale: float | None = None) -> Profile:
 
 
 def fine() -> Profile:
-    """As `smooth`, in two network calls where that takes one: sharper pictures at twice the price."""
+    """As `smooth`, in two network calls where that takes one: sharper outlines and more flicker at twice the price."""
     return Profile(partition=Partition(num_chunks=4, chunk_frames=2, micro_steps=2))
 
 

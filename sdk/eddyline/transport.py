@@ -2,8 +2,8 @@
 
 A connection is one DEALER socket and one HELLO. When it is lost - the other side hung up, or was silent for too long -
 the socket is thrown away and a new one made, with backoff, for as long as there is an endpoint. The game's threads
-never touch the socket: they `post` small functions, which run here in order, and wake the thread. While frames arrive
-not even that is needed: the thread then looks for work every few milliseconds by itself.
+never touch the socket: they `post` small functions, which run here in order. While frames arrive the thread looks for
+them every few milliseconds, or as often as the system's timer lets it; else `post` wakes it.
 """
 
 from __future__ import annotations
@@ -209,8 +209,7 @@ class Transport:
             self._waker.rest()  # what is posted from here on ends the wait; what was posted before is seen now
         wait_s = 0.0 if self._commands else max(0.0, planned_s - self._clock())
         poller.poll(math.ceil(1000 * (min(wait_s, GLANCE_S) if is_flowing else wait_s)))
-        if not is_flowing:
-            self._waker.clear()
+        self._waker.clear()  # in a flow too: a call that found the thread asleep before it may write only now
         if self._clock() - planned_s > 1.0:
             self._heard_s = self._clock()  # this process itself was asleep; that says nothing about the runtime
         self._run_commands()

@@ -46,6 +46,8 @@ class Waker:
     free. Nothing is missed by a thread that goes round like this:
 
         rest(), look for work, wait for fileno() unless there is some, clear(), do all work
+
+    A thread that does not `rest()` is not woken, and has to look for work by itself, after a wait with an end.
     """
 
     def __init__(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 import threading
 
 import pytest
@@ -26,9 +27,35 @@ def test_while_frames_arrive_the_thread_finds_words_without_being_woken(
     assert receipt.state == "applied"
 
 
-def test_where_no_frames_arrive_the_thread_sleeps_until_it_is_woken(
-    scripted: ScriptedRuntime, monkeypatch: pytest.MonkeyPatch
+def test_a_call_that_writes_too_late_does_not_keep_the_thread_from_waiting(
+    view: View, runtime: eddyline.Runtime
 ) -> None:
+    """It found the thread asleep, and frames have begun to arrive since."""
+    waker = runtime._link._transport._waker
+    assert waker._event is not None
+    waker._event.set()
+    wait_until(lambda: not select.select([waker.fileno()], [], [], 0)[0], timeout_s=2.0)
+
+
+def test_where_no_frames_arrive_the_thread_sleeps_until_it_is_woken(monkeypatch: pytest.MonkeyPatch) -> None:
+    asleep, done = threading.Event(), threading.Event()
+    rest = Waker.rest
+
+    def tell(waker: Waker) -> None:
+        rest(waker)
+        asleep.set()
+
+    monkeypatch.setattr(Waker, "rest", tell)
+    with ScriptedRuntime(heartbeat_s=60.0, silence_s=120.0) as scripted, eddyline.connect(scripted.endpoint) as runtime:
+        for _ in range(10):  # what still came from the runtime may end the first waits
+            wait_until(asleep.is_set)
+            asleep.clear()
+            done.clear()
+            runtime._link._transport.post(done.set)
+            assert done.wait(20.0), "only the next heartbeat would have ended the wait"
+
+
+def test_a_while_after_the_last_frame_the_thread_sleeps_again(view: View, monkeypatch: pytest.MonkeyPatch) -> None:
     asleep = threading.Event()
     rest = Waker.rest
 
@@ -37,17 +64,7 @@ def test_where_no_frames_arrive_the_thread_sleeps_until_it_is_woken(
         asleep.set()
 
     monkeypatch.setattr(Waker, "rest", tell)
-    with eddyline.connect(scripted.endpoint) as runtime:
-        asleep.clear()
-        wait_until(asleep.is_set)
-        view = runtime.open_view("a red room")
-        wait_until(lambda: view.frame() is not None)
-
-
-def test_a_while_after_the_last_frame_the_thread_sleeps_again(view: View, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(transport, "FLOW_S", 0.0)
-    asleep = threading.Event()
-    monkeypatch.setattr(Waker, "rest", lambda _: asleep.set())
     wait_until(asleep.is_set)
     receipt = view.event("blue")
     wait_until(lambda: receipt.is_final)

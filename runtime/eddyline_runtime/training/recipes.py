@@ -186,7 +186,7 @@ def mixed_partitions(frames: int, *, uniform_share: float = 0.3) -> tuple[MixEnt
 
 
 def served_partitions() -> tuple[MixEntry, ...]:
-    """How a buffer of eight latent frames is cut when it is served: both profiles, and a scene that begins."""
+    """How a buffer of eight latent frames is cut: by `smooth`, by `responsive`, and while a scene begins."""
     profiles = (config.smooth(), config.responsive())
     served = [MixEntry(partition=profile.partition, weight=2.0) for profile in profiles]
     return (*served, MixEntry(partition=Partition(num_chunks=1, chunk_frames=8), weight=1.5))
