@@ -1,6 +1,6 @@
 """Every knob of the runtime as a frozen dataclass; presets are functions that return them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from eddyline.errors import ConfigError, PartitionError
 
@@ -212,7 +212,8 @@ def smooth(*, event_guidance_scale: float | None = None) -> Profile:
 
 def fine() -> Profile:
     """As `smooth`, in two network calls where that takes one: sharper outlines and more flicker at twice the price."""
-    return Profile(partition=Partition(num_chunks=4, chunk_frames=2, micro_steps=2))
+    profile = smooth()
+    return replace(profile, partition=replace(profile.partition, micro_steps=2))
 
 
 def responsive(*, event_guidance_scale: float | None = None) -> Profile:

@@ -432,8 +432,8 @@ class Engine:
         """Make some chunks of so many views; what the first took is forgotten."""
         states = [self.open_view(-1 - view, prompt="a quiet morning", seed=0, profile=profile) for view in range(views)]
         for state in states:  # nobody sees these scenes: the fewest calls will do
-            noise = self._noise(state, state.partition.buffer_frames)
-            state.opening = Opening(noise, state.partition, (1,) * state.partition.num_chunks)
+            assert state.opening is not None
+            state.opening = replace(state.opening, steps=(1,) * state.partition.num_chunks)
         while states[0].opening:
             self._advance_openings(states)
         for chunk in range(WARM_UP_CHUNKS):

@@ -509,7 +509,7 @@ def diorama_student_finer() -> Recipe:
         profiles={
             **opening.profiles,
             # its own steps halved leave less blur, though it never learned them; how much, the training log says
-            "fine": replace(config.fine(), action_guidance_scale=2.5, opening_steps=(16, 4, 2, 2)),
+            "fine": replace(opening.profiles["smooth"], partition=config.fine().partition, opening_steps=(16, 4, 2, 2)),
         },
         early_text_share=0.3,
         action_change_share=0.3,
