@@ -7,7 +7,6 @@ import socket
 import subprocess
 import sys
 import textwrap
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +16,7 @@ import pytest
 
 from eddyline.conformance import CHECKS
 from eddyline.install import install_hint
-from eddyline.testing import check_runtime
+from eddyline.testing import check_runtime, wait_until
 from eddyline_runtime.cli import main
 from eddyline_runtime.model.codec import Codec
 from eddyline_runtime.model.streamdit import StreamDiT
@@ -192,10 +191,11 @@ def test_it_ends_with_its_parent():
         check=True,
     )
     child = int(parent.stdout)
-    deadline_s = time.monotonic() + DEADLINE_S
-    while _is_alive(child):
-        assert time.monotonic() < deadline_s, "the runtime outlives its parent"
-        time.sleep(0.05)
+
+    def the_runtime_ends_with_its_parent() -> bool:
+        return not _is_alive(child)
+
+    wait_until(the_runtime_ends_with_its_parent, DEADLINE_S)
 
 
 def _is_alive(pid: int) -> bool:

@@ -16,6 +16,7 @@ from tests.runtime.serving import DEADLINE_S, QUICK, TOKEN, RawClient, Serving, 
 
 from eddyline import protocol
 from eddyline.errors import BindError, ConfigError, EndpointError, KeysNeededError
+from eddyline.testing import wait_until
 from eddyline_runtime.address import check_endpoint, check_free
 from eddyline_runtime.config import EngineConfig
 from eddyline_runtime.engine import Engine
@@ -485,10 +486,7 @@ def test_a_client_that_takes_no_answers_is_let_go(served, client, monkeypatch):
     monkeypatch.setattr(served.server, "_config", replace(QUICK, outbox=8))
     client.send(*(protocol.Ping(sent_s=float(number)) for number in range(9)))
     (known,) = served.server._desk.clients.values()
-    deadline_s = time.monotonic() + DEADLINE_S
-    while known.routing is not None:
-        assert time.monotonic() < deadline_s
-        time.sleep(0.01)
+    wait_until(lambda: known.routing is None, DEADLINE_S)
     assert not known.outbox
 
 
