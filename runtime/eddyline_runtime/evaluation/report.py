@@ -171,7 +171,7 @@ def _table(figures: Mapping[str, Figure], profile: str) -> str:
                 "" if goal is None else "met" if goal.met(figure.value) else "**missed**",
             ]
         )
-    return _rows(rows)
+    return markdown_rows(rows)
 
 
 def _rival_parts(rivals: Mapping[str, RivalEvaluation]) -> list[str]:
@@ -201,7 +201,7 @@ def _rival_table(rivals: Mapping[str, RivalEvaluation]) -> str:
         cells = [_marked(shown[name].get(key, ""), name in best.get(key, ())) for name in rivals]
         named = ", ".join(_marked(_plain(name), name != OWN) for name in best.get(key, ()))
         rows.append([label(key), *cells, "" if ceiling is None else spell(key, ceiling), named])
-    return _rows(rows)
+    return markdown_rows(rows)
 
 
 def _sweep_table(rivals: Mapping[str, RivalEvaluation]) -> str:
@@ -213,7 +213,7 @@ def _sweep_table(rivals: Mapping[str, RivalEvaluation]) -> str:
         [_plain(name), *(_marked(shown[name].get(key, ""), name in best[key]) for key in keys)]
         for name in sorted(rivals)
     ]
-    return _rows(rows)
+    return markdown_rows(rows)
 
 
 def _cells(rival: RivalEvaluation) -> dict[str, str]:
@@ -245,6 +245,7 @@ def _plain(name: str) -> str:
     return name.replace("_", " ")
 
 
-def _rows(rows: Sequence[Sequence[str]]) -> str:
+def markdown_rows(rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table, the first row its head."""
     lines = [f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |" for row in rows]
     return "\n".join([lines[0], f"|{' --- |' * len(rows[0])}", *lines[1:]])

@@ -1,0 +1,167 @@
+"""Tables of a page: they say what the files say, and nothing else on the page changes."""
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from eddyline.errors import OptionError
+from eddyline_runtime.evaluation.figures import Evaluation, Figure, Made, RivalEvaluation, write_evaluation
+from eddyline_runtime.evaluation.page import TABLES, main, read_measured, with_tables
+from eddyline_runtime.evaluation.samples import OWN
+
+ROOT = Path(__file__).parents[2]
+
+
+def figure(value: float, *, spread: float = 0.02, n: int = 200, ceiling: float | None = None) -> Figure:
+    return Figure(value=value, ci95=(value - spread, value + spread), n=n, ceiling=ceiling)
+
+
+def way(frechet: float, calls: float) -> RivalEvaluation:
+    return RivalEvaluation(calls_per_second=calls, frechet=figure(frechet, spread=1.0, ceiling=3.0))
+
+
+SMOOTH = Evaluation(
+    world="a world",
+    profile="smooth",
+    seeds=(0,),
+    made=Made(date="2026-05-01", command="eddyline-runtime evaluate", machine="a machine"),
+    adherence={"prop": figure(0.9, ceiling=0.99), "all": figure(0.5, n=120)},
+    paraphrase={"prop": figure(0.7), "all": figure(0.4, n=60)},
+    actions={"direction": figure(0.25, n=96)},
+    flicker=figure(5.0, spread=0.5, ceiling=4.0),
+)
+RESPONSIVE = replace(SMOOTH, profile="responsive", paraphrase={}, actions={"direction": figure(0.97, n=96)})
+DRIFT = replace(
+    SMOOTH,
+    adherence={},
+    paraphrase={},
+    actions={},
+    flicker=None,
+    drift={
+        "hero": figure(0.0, spread=0.0),
+        "prop": figure(-0.01, spread=0.03),
+        "dynamic_degree": figure(0.3),
+    },
+)
+RIVALS = replace(
+    DRIFT,
+    drift={},
+    rivals={
+        OWN: way(50, 2),
+        "fifo": way(60, 32),
+        "fifo-cheap": way(80, 4),
+        "fifo-good": way(55, 64),
+        "fifo-between": way(58, 16),
+    },
+)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    write_evaluation(SMOOTH, tmp_path / "evaluation_smooth.json")
+    write_evaluation(DRIFT, tmp_path / "evaluation_smooth_drift.json")
+    write_evaluation(RIVALS, tmp_path / "evaluation_smooth_rivals.json")
+    write_evaluation(RESPONSIVE, tmp_path / "evaluation_responsive.json")
+    return tmp_path
+
+
+def cells(table: str) -> dict[str, list[str]]:
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines()]
+    return {row[0]: row[1:] for row in rows}
+
+
+def test_the_tables_of_the_readme_say_what_the_measurements_say() -> None:
+    page = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert re.findall(r"<!-- table: (\w+) -->", page) == [*TABLES]
+    assert with_tables(page, read_measured(ROOT / "docs" / "measurements")) == page
+
+
+def test_a_stale_number_is_replaced_and_the_rest_of_the_page_is_not(folder: Path) -> None:
+    page = "Before | it.\n\n<!-- table: words -->\n| prop | 12 |\n<!-- end of table -->\n\nAfter.\n"
+    written = with_tables(page, read_measured(folder))
+    assert written.startswith("Before | it.\n\n<!-- table: words -->\n| % |")
+    assert written.endswith("|\n<!-- end of table -->\n\nAfter.\n")
+    assert "| 12 |" not in written
+    assert with_tables(written, read_measured(folder)) == written
+
+
+def test_words_are_told_for_each_profile_and_kind_of_words_that_was_measured(folder: Path) -> None:
+    shown = cells(TABLES["words"](read_measured(folder)))
+    assert shown["%"] == [
+        "wanted",
+        "never recorded, smooth (n = 120)",
+        "in words of no caption, smooth (n = 60)",
+        "never recorded, responsive (n = 120)",
+        "recordings",
+    ]
+    assert shown["prop"] == ["≥ 90 / ≥ 80", "90.0 [88, 92]", "70.0 [68, 72]", "90.0 [88, 92]", "99.0 %"]
+
+
+def test_a_goal_of_one_profile_is_told_as_such_and_what_was_not_measured_is_left_empty(folder: Path) -> None:
+    shown = cells(TABLES["stream"](read_measured(folder)))
+    (keys,) = [row for name, row in shown.items() if name.startswith("a key")]
+    assert keys == ["≥ 95 % (responsive)", "25.0 % [23, 27]", "97.0 % [95, 99]", ""]
+    (drift,) = [row for name, row in shown.items() if name.startswith("drift")]
+    assert drift == ["-10 to 10 %", "30.0 % [28.0, 32.0]", "", ""]
+    assert not any(name.startswith("Fréchet") for name in shown)
+
+
+def test_of_drifts_the_one_is_told_that_may_be_the_worst_not_the_one_that_looks_so(folder: Path) -> None:
+    shown = cells(TABLES["stream"](read_measured(folder)))
+    (worst,) = [row for name, row in shown.items() if "may have lost most" in name]
+    assert worst == ["≤ 3 points", "prop -1.0 points [-4.0, 2.0]", "", ""]
+
+
+def test_a_rival_is_told_as_published_at_its_best_and_at_its_cheapest(folder: Path) -> None:
+    shown = cells(TABLES["rivals"](read_measured(folder)))
+    del shown[""], shown["---"]
+    assert {name: row[:2] for name, row in shown.items()} == {
+        "StreamDiT, smooth": ["2", "50.0 [49.0, 51.0]"],
+        "FIFO-Diffusion": ["32", "60.0 [59.0, 61.0]"],
+        "... `fifo-good`, best of 3 settings": ["64", "55.0 [54.0, 56.0]"],
+        "... `fifo-cheap`, fewest calls of 3 settings": ["4", "80.0 [79.0, 81.0]"],
+    }
+
+
+@pytest.mark.parametrize(
+    ("page", "told"),
+    [
+        ("nothing here\n", "marks no table"),
+        ("<!-- table: wrods -->\n<!-- end of table -->\n", "marks 'wrods'.*one of words, stream, rivals"),
+        ("<!-- table: words -->\n| a |\n", "of 1 tables that the page marks 0 have an end"),
+    ],
+)
+def test_a_page_that_cannot_be_filled_is_refused(folder: Path, page: str, told: str) -> None:
+    with pytest.raises(OptionError, match=told):
+        with_tables(page, read_measured(folder))
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        (replace(SMOOTH, adherence={"prop": figure(0.8)}), "tells adherence.prop differently"),
+        (replace(DRIFT, flicker=figure(9.0)), "tells flicker differently"),
+        (RESPONSIVE, "is of the profile responsive"),
+    ],
+)
+def test_files_that_contradict_each_other_are_refused(folder: Path, changed: Evaluation, told: str) -> None:
+    write_evaluation(changed, folder / "evaluation_smooth_again.json")
+    with pytest.raises(OptionError, match=told):
+        read_measured(folder)
+
+
+def test_the_command_writes_the_page_or_says_why_not_and_leaves_it(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("<!-- table: words -->\n<!-- end of table -->\n")
+    assert main([str(page), str(folder)]) == 0
+    assert "| prop |" in page.read_text()
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    before = page.read_text()
+    assert main([str(page), str(empty)]) == 2
+    assert "holds no evaluation_PROFILE.json" in capsys.readouterr().err
+    assert page.read_text() == before
