@@ -81,7 +81,7 @@ def test_the_tables_of_the_readme_say_what_the_measurements_say() -> None:
 def test_a_stale_number_is_replaced_and_the_rest_of_the_page_is_not(folder: Path) -> None:
     page = "Before | it.\n\n<!-- table: words -->\n| prop | 12 |\n<!-- end of table -->\n\nAfter.\n"
     written = with_tables(page, read_measured(folder))
-    assert written.startswith("Before | it.\n\n<!-- table: words -->\n| % |")
+    assert written.startswith("Before | it.\n\n<!-- table: words -->\n|  | wanted |")
     assert written.endswith("|\n<!-- end of table -->\n\nAfter.\n")
     assert "| 12 |" not in written
     assert with_tables(written, read_measured(folder)) == written
@@ -89,14 +89,14 @@ def test_a_stale_number_is_replaced_and_the_rest_of_the_page_is_not(folder: Path
 
 def test_words_are_told_for_each_profile_and_kind_of_words_that_was_measured(folder: Path) -> None:
     shown = cells(TABLES["words"](read_measured(folder)))
-    assert shown["%"] == [
+    assert shown[""] == [
         "wanted",
         "never recorded, smooth (n = 120)",
         "in words of no caption, smooth (n = 60)",
         "never recorded, responsive (n = 120)",
         "recordings",
     ]
-    assert shown["prop"] == ["≥ 90 / ≥ 80", "90.0 [88, 92]", "70.0 [68, 72]", "90.0 [88, 92]", "99.0 %"]
+    assert shown["prop"] == ["≥ 90 % / ≥ 80 %", "90.0 % [88, 92]", "70.0 % [68, 72]", "90.0 % [88, 92]", "99.0 %"]
 
 
 def test_a_goal_of_one_profile_is_told_as_such_and_what_was_not_measured_is_left_empty(folder: Path) -> None:

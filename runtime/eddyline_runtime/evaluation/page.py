@@ -110,18 +110,15 @@ def words_table(measured: Measured) -> str:
     heads = [f"{_ASKED[group]}, {profile} (n = {n})" for (group, profile), n in zip(columns, counts, strict=True)]
     first, *_ = found.values()
     names = [key.partition(".")[2] for key in first if key.startswith("adherence.")]
-    rows = [["%", "wanted", *heads, "recordings"]]
+    rows = [["", "wanted", *heads, "recordings"]]
     for name in names:
         goals = [goal_for(f"{group}.{name}", PROFILES[0]) for group in _ASKED]
-        wanted = " / ".join(f"≥ {100 * bound:g}" for goal in goals if goal for bound in goal.bounds)
-        shown = [found[profile].get(f"{group}.{name}") for group, profile in columns]
-        ceiling = first[f"adherence.{name}"].ceiling
-        rows.append([label(name), wanted, *(_share(figure) for figure in shown), _ceiling("adherence", ceiling)])
+        wanted = " / ".join(spell_goal(f"adherence.{name}", goal) for goal in goals if goal)
+        keys = [(profile, f"{group}.{name}") for group, profile in columns]
+        shown = [_told(key, found[profile][key]) if key in found[profile] else "" for profile, key in keys]
+        own = f"adherence.{name}"
+        rows.append([label(name), wanted, *shown, _ceiling(own, first[own].ceiling)])
     return markdown_rows(rows)
-
-
-def _share(figure: Figure | None) -> str:
-    return "" if figure is None else f"{_told('adherence.', figure).replace(' %', '')}"
 
 
 def _ceiling(key: str, ceiling: float | None) -> str:
