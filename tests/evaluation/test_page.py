@@ -125,6 +125,20 @@ def test_a_rival_is_told_as_published_at_its_best_and_at_its_cheapest(folder: Pa
     }
 
 
+def test_a_setting_that_is_the_best_and_the_cheapest_is_told_once_as_both(folder: Path) -> None:
+    swept = {OWN: way(50, 2), "fifo": way(60, 32), "fifo-cheap": way(55, 4), "fifo-dear": way(80, 64)}
+    write_evaluation(replace(RIVALS, rivals=swept), folder / "evaluation_smooth_rivals.json")
+    shown = cells(TABLES["rivals"](read_measured(folder)))
+    assert [name for name in shown if "`" in name] == ["... `fifo-cheap`, best and fewest calls of 2 settings"]
+
+
+def test_a_rival_that_two_profiles_tell_differently_is_refused(folder: Path) -> None:
+    other = replace(RIVALS, profile="responsive", rivals={OWN: way(70, 4), "fifo": way(61, 32)})
+    write_evaluation(other, folder / "evaluation_responsive_rivals.json")
+    with pytest.raises(OptionError, match=r"an evaluation of responsive tells rivals\.fifo differently"):
+        TABLES["rivals"](read_measured(folder))
+
+
 @pytest.mark.parametrize(
     ("page", "told"),
     [
@@ -164,4 +178,18 @@ def test_the_command_writes_the_page_or_says_why_not_and_leaves_it(
     before = page.read_text()
     assert main([str(page), str(empty)]) == 2
     assert "holds no evaluation_PROFILE.json" in capsys.readouterr().err
+    assert page.read_text() == before
+    assert main([str(tmp_path / "nowhere.md"), str(folder)]) == 2
+    assert "nowhere.md cannot be read (No such file or directory); name a Markdown file" in capsys.readouterr().err
+
+
+def test_a_page_that_cannot_be_written_keeps_what_it_said(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("<!-- table: words -->\n<!-- end of table -->\n")
+    (tmp_path / "page.md.part").symlink_to("/dev/full")  # where it is written first the disk is full
+    before = page.read_text()
+    assert main([str(page), str(folder)]) == 2
+    assert "page.md cannot be written (No space left on device)" in capsys.readouterr().err
     assert page.read_text() == before

@@ -95,10 +95,30 @@ def to_json(evaluation: Evaluation) -> str:
 
 
 def write_evaluation(evaluation: Evaluation, path: Path) -> None:
-    """Write an evaluation; whoever reads meanwhile finds the old file or the new one, whole."""
+    """Write an evaluation; whoever reads meanwhile finds the old file or the new one, whole.
+
+    Raises:
+        OptionError: the file cannot be written; what was there before is untouched.
+    """
+    write_whole(path, to_json(evaluation))
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a text beside `path`, then give it that name.
+
+    Raises:
+        OptionError: it cannot be written; what was there before is untouched.
+    """
     part = path.with_name(path.name + ".part")
-    part.write_text(to_json(evaluation))
-    part.replace(path)
+    try:
+        part.write_text(text, encoding="utf-8")
+        part.replace(path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise OptionError(
+            f"{path} cannot be written ({error.strerror}); name a file in a folder that may be written, on a disk "
+            "with room"
+        ) from error
 
 
 def read_evaluation(path: Path) -> Evaluation:

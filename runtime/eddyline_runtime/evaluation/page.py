@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from eddyline.errors import OptionError
-from eddyline_runtime.evaluation.figures import Evaluation, Figure, RivalEvaluation, read_evaluation
+from eddyline_runtime.evaluation.figures import Evaluation, Figure, RivalEvaluation, read_evaluation, write_whole
 from eddyline_runtime.evaluation.measures import (
     GROUPS,
     MOTION,
@@ -95,9 +95,9 @@ def _merged(first: Evaluation, second: Evaluation, file: Path) -> Evaluation:
     return replace(first, **merged)
 
 
-def _refuse_twice(keys: Sequence[str], file: Path) -> None:
+def _refuse_twice(keys: Sequence[str], where: object) -> None:
     if keys:
-        raise OptionError(f"{file} tells {min(keys)} differently from another file of its profile; keep one of them")
+        raise OptionError(f"{where} tells {min(keys)} differently from another file; keep one of them")
 
 
 def words_table(measured: Measured) -> str:
@@ -134,31 +134,37 @@ def stream_table(measured: Measured) -> str:
     found = measured.figures()
     rows = [["", "wanted", *found, "recordings"]]
     for key, words in _STREAM.items():
-        shown = {profile: figures[key] for profile, figures in found.items() if key in figures}
+        shown = {profile: (key, figures[key]) for profile, figures in found.items() if key in figures}
         if shown:
-            cells = {profile: _told(key, figure) for profile, figure in shown.items()}
-            rows.append(_stream_row(words, dict.fromkeys(shown, key), shown, [cells.get(name, "") for name in found]))
-    drifted = {profile: worst for profile, figures in found.items() if (worst := _drifted_most(figures)) is not None}
+            cells = [_told(*shown[name]) if name in shown else "" for name in found]
+            rows.append(_stream_row(words, shown, cells))
+    drifted = {
+        profile: (worst, figures[worst])
+        for profile, figures in found.items()
+        if (worst := _drifted_most(figures)) is not None
+    }
     if drifted:
-        shown = {profile: found[profile][key] for profile, key in drifted.items()}
-        cells = {profile: f"{label(key)} {_told(key, shown[profile])}" for profile, key in drifted.items()}
-        words = "... and of the attribute that may have lost most"
-        rows.append(_stream_row(words, drifted, shown, [cells.get(name, "") for name in found]))
+        cells = [f"{label(drifted[name][0])} {_told(*drifted[name])}" if name in drifted else "" for name in found]
+        rows.append(_stream_row("... and of the attribute that may have lost most", drifted, cells))
     return markdown_rows(rows)
 
 
-def _stream_row(words: str, keys: Mapping[str, str], shown: Mapping[str, Figure], cells: Sequence[str]) -> list[str]:
-    """A row of figures, by profile, of which each has its key."""
-    goals = {profile: goal_for(key, profile) for profile, key in keys.items()}
+def _stream_row(words: str, shown: Mapping[str, tuple[str, Figure]], cells: Sequence[str]) -> list[str]:
+    """A row: what each profile showed, with the key of its figure, in the cells."""
+    goals = [(profile, key, goal_for(key, profile)) for profile, (key, _) in shown.items()]
     wanted = {
-        spell_goal(keys[profile], goal) + (f" ({profile})" if goal.profile else "")
-        for profile, goal in goals.items()
+        spell_goal(key, goal) + (f" ({profile})" if goal.profile else "")
+        for profile, key, goal in goals
         if goal is not None
     }
-    counts = sorted({figure.n for figure in shown.values()})
-    first = next(iter(shown))
-    ceiling = _ceiling(keys[first], shown[first].ceiling)
-    return [f"{words} (of {' or '.join(map(str, counts))})", ", ".join(sorted(wanted)), *cells, ceiling]
+    counts = sorted({figure.n for _, figure in shown.values()})
+    key, figure = next(iter(shown.values()))
+    return [
+        f"{words} (of {' or '.join(map(str, counts))})",
+        ", ".join(sorted(wanted)),
+        *cells,
+        _ceiling(key, figure.ceiling),
+    ]
 
 
 def _drifted_most(figures: Mapping[str, Figure]) -> str | None:
@@ -177,15 +183,17 @@ def rivals_table(measured: Measured) -> str:
     for profile, evaluation in measured.profiles.items():
         if OWN in evaluation.rivals:
             ways.append((f"StreamDiT, {profile}", evaluation.rivals[OWN]))
-        rivals |= {name: rival for name, rival in evaluation.rivals.items() if name != OWN}
+        others = {name: rival for name, rival in evaluation.rivals.items() if name != OWN}
+        _refuse_twice(
+            [f"rivals.{name}" for name in rivals.keys() & others.keys() if rivals[name] != others[name]],
+            f"an evaluation of {profile}",
+        )
+        rivals |= others
     for name, words in _RIVALS.items():
         if name in rivals:
             ways.append((words, rivals[name]))
         swept = {key: rival for key, rival in rivals.items() if key.startswith(f"{name}-")}
-        chosen = (
-            {min(swept, key=_distance(swept)): "best", min(swept, key=_calls(swept)): "fewest calls"} if swept else {}
-        )
-        ways += [(f"... `{key}`, {why} of {len(swept)} settings", swept[key]) for key, why in chosen.items()]
+        ways += [(f"... `{key}`, {why} of {len(swept)} settings", swept[key]) for key, why in _chosen(swept).items()]
     keys = ("frechet", "dynamic_degree", "flicker", "adherence.all")
     ceilings = {
         key: figure.ceiling for _, way in ways for key, figure in figures_of(way).items() if figure.ceiling is not None
@@ -197,6 +205,14 @@ def rivals_table(measured: Measured) -> str:
         cells = [_told(key, figures[key]) if key in figures else "" for key in keys]
         rows.append([words, f"{way.calls_per_second:g}", *cells])
     return markdown_rows(rows)
+
+
+def _chosen(swept: Mapping[str, RivalEvaluation]) -> dict[str, str]:
+    """The settings of a sweep that are told, each with why."""
+    if not swept:
+        return {}
+    best, cheapest = min(swept, key=_distance(swept)), min(swept, key=_calls(swept))
+    return {best: "best and fewest calls"} if best == cheapest else {best: "best", cheapest: "fewest calls"}
 
 
 def _distance(rivals: Mapping[str, RivalEvaluation]) -> Callable[[str], float]:
@@ -239,6 +255,17 @@ def with_tables(page: str, measured: Measured) -> str:
     return done
 
 
+def _read_page(page: Path) -> str:
+    try:
+        return page.read_text(encoding="utf-8")
+    except OSError as error:
+        raise OptionError(
+            f"{page} cannot be read ({error.strerror}); name a Markdown file with marked tables"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise OptionError(f"{page} is no text in UTF-8 ({error.reason}); save it as such") from error
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Read the command line and write the page; 2 where something in the way is told."""
     parser = argparse.ArgumentParser(prog="python -m eddyline_runtime.evaluation.page", description=__doc__)
@@ -246,9 +273,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("measurements", type=Path, help="a folder of evaluation_PROFILE*.json")
     given = parser.parse_args(arguments)
     try:
-        page = given.page.read_text(encoding="utf-8")
-        given.page.write_text(with_tables(page, read_measured(given.measurements)), encoding="utf-8")
-    except (OptionError, OSError) as error:
+        write_whole(given.page, with_tables(_read_page(given.page), read_measured(given.measurements)))
+    except OptionError as error:
         print(f"eddyline-runtime: {error}", file=sys.stderr)
         return 2
     return 0
