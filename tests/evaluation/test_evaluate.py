@@ -204,6 +204,17 @@ def test_the_command_measures_writes_goes_on_and_prints(
     assert "write to another file" in capsys.readouterr().err
 
 
+def test_rivals_get_as_many_scenes_as_are_asked_for_and_the_file_says_so(
+    folder: Path, suites: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "e.json"
+    given = ["evaluate", "--model", str(folder), "--suite", str(suites), "--json", str(file), "--only", "rivals"]
+    assert cli.main([*given, "--rivals", "clip-t16", "--rival-scenes", "1"]) == 0
+    found = read_evaluation(file)
+    assert {name: rival.adherence["time"].n for name, rival in found.rivals.items()} == {OWN: 1, "clip-t16": 1}
+    assert found.made.command.endswith("--rivals clip-t16 --rival-scenes 1")
+
+
 def test_ctrl_c_loses_only_the_part_that_was_running_and_says_how_to_go_on(
     folder: Path,
     suites: Path,
@@ -234,7 +245,8 @@ def test_a_world_that_follows_no_words_fails_the_quick_run(
     (tmp_path / "held_out.json").write_bytes(msgspec.json.encode(suite))
     assert cli.main(["evaluate", "--quick", "--model", str(folder), "--suite", str(tmp_path)]) == 1
     assert "FAILED" in capsys.readouterr().out
-    assert cli.main(["evaluate", "--quick", "--limit", "3", "--model", str(folder)]) == cli.MISTAKE
+    for amount in ("--limit", "--rival-scenes"):
+        assert cli.main(["evaluate", "--quick", amount, "3", "--model", str(folder)]) == cli.MISTAKE
 
 
 def test_the_shipped_world_passes_the_quick_run(tmp_path: Path) -> None:

@@ -18,8 +18,8 @@ def figure(value: float, *, spread: float = 0.02, n: int = 200, ceiling: float |
     return Figure(value=value, ci95=(value - spread, value + spread), n=n, ceiling=ceiling)
 
 
-def way(frechet: float, calls: float) -> RivalEvaluation:
-    return RivalEvaluation(calls_per_second=calls, frechet=figure(frechet, spread=1.0, ceiling=3.0))
+def way(frechet: float, calls: float, *, n: int = 48) -> RivalEvaluation:
+    return RivalEvaluation(calls_per_second=calls, frechet=figure(frechet, spread=1.0, n=n, ceiling=3.0))
 
 
 SMOOTH = Evaluation(
@@ -45,17 +45,18 @@ DRIFT = replace(
         "dynamic_degree": figure(0.3),
     },
 )
-RIVALS = replace(
+SWEPT = replace(
     DRIFT,
     drift={},
     rivals={
         OWN: way(50, 2),
         "fifo": way(60, 32),
-        "fifo-cheap": way(80, 4),
-        "fifo-good": way(55, 64),
-        "fifo-between": way(58, 16),
+        "fifo-n1-plain": way(80, 4),
+        "fifo-n8": way(55, 64),
+        "fifo-n2": way(58, 16),
     },
 )
+RIVALS = replace(SWEPT, rivals={OWN: way(20, 2, n=240), "fifo": way(30, 32, n=240)})
 
 
 @pytest.fixture
@@ -63,6 +64,7 @@ def folder(tmp_path: Path) -> Path:
     write_evaluation(SMOOTH, tmp_path / "evaluation_smooth.json")
     write_evaluation(DRIFT, tmp_path / "evaluation_smooth_drift.json")
     write_evaluation(RIVALS, tmp_path / "evaluation_smooth_rivals.json")
+    write_evaluation(SWEPT, tmp_path / "evaluation_smooth_rivals_sweep.json")
     write_evaluation(RESPONSIVE, tmp_path / "evaluation_responsive.json")
     return tmp_path
 
@@ -114,36 +116,57 @@ def test_of_drifts_the_one_is_told_that_may_be_the_worst_not_the_one_that_looks_
     assert worst == ["≤ 3 points", "prop -1.0 points [-4.0, 2.0]", "", ""]
 
 
-def test_a_rival_is_told_as_published_at_its_best_and_at_its_cheapest(folder: Path) -> None:
-    shown = cells(TABLES["rivals"](read_measured(folder)))
-    del shown[""], shown["---"]
-    assert {name: row[:2] for name, row in shown.items()} == {
+def distances(table: str) -> dict[str, list[str]]:
+    shown = cells(table)
+    del shown["---"]
+    return {name: row[:2] for name, row in shown.items() if not name.endswith("scenes")}
+
+
+def test_rivals_are_told_on_the_most_scenes_there_are_for_all_and_never_beside_those_on_fewer(folder: Path) -> None:
+    table = TABLES["rivals"](read_measured(folder))
+    assert table.startswith("| 240 scenes |")
+    assert distances(table) == {
+        "StreamDiT, smooth": ["2", "20.0 [19.0, 21.0]"],
+        "FIFO-Diffusion": ["32", "30.0 [29.0, 31.0]"],
+    }
+
+
+def test_of_a_sweep_the_best_setting_and_the_cheapest_are_told_on_the_scenes_that_were_swept(folder: Path) -> None:
+    table = TABLES["sweep"](read_measured(folder))
+    assert table.startswith("| 48 scenes |")
+    assert distances(table) == {
         "StreamDiT, smooth": ["2", "50.0 [49.0, 51.0]"],
         "FIFO-Diffusion": ["32", "60.0 [59.0, 61.0]"],
-        "... `fifo-good`, best of 3 settings": ["64", "55.0 [54.0, 56.0]"],
-        "... `fifo-cheap`, fewest calls of 3 settings": ["4", "80.0 [79.0, 81.0]"],
+        "... `fifo-n8`, best of 3 settings": ["64", "55.0 [54.0, 56.0]"],
+        "... `fifo-n1-plain`, fewest calls of 3 settings": ["4", "80.0 [79.0, 81.0]"],
     }
 
 
 def test_a_setting_that_is_the_best_and_the_cheapest_is_told_once_as_both(folder: Path) -> None:
-    swept = {OWN: way(50, 2), "fifo": way(60, 32), "fifo-cheap": way(55, 4), "fifo-dear": way(80, 64)}
-    write_evaluation(replace(RIVALS, rivals=swept), folder / "evaluation_smooth_rivals.json")
-    shown = cells(TABLES["rivals"](read_measured(folder)))
-    assert [name for name in shown if "`" in name] == ["... `fifo-cheap`, best and fewest calls of 2 settings"]
+    rivals = {OWN: way(50, 2), "fifo": way(60, 32), "fifo-n1-plain": way(55, 4), "fifo-n8": way(80, 64)}
+    write_evaluation(replace(SWEPT, rivals=rivals), folder / "evaluation_smooth_rivals_sweep.json")
+    shown = cells(TABLES["sweep"](read_measured(folder)))
+    assert [name for name in shown if "`" in name] == ["... `fifo-n1-plain`, best and fewest calls of 2 settings"]
 
 
-def test_a_rival_that_two_profiles_tell_differently_is_refused(folder: Path) -> None:
+def test_a_rival_that_two_profiles_tell_differently_on_as_many_scenes_is_refused(folder: Path) -> None:
     other = replace(RIVALS, profile="responsive", rivals={OWN: way(70, 4), "fifo": way(61, 32)})
     write_evaluation(other, folder / "evaluation_responsive_rivals.json")
-    with pytest.raises(OptionError, match=r"an evaluation of responsive tells rivals\.fifo differently"):
-        TABLES["rivals"](read_measured(folder))
+    with pytest.raises(OptionError, match=r"tells rivals\.fifo differently"):
+        read_measured(folder)
+
+
+def test_a_table_of_rivals_that_nobody_measured_says_what_to_run(folder: Path) -> None:
+    (folder / "evaluation_smooth_rivals_sweep.json").unlink()
+    with pytest.raises(OptionError, match=r"none of fifo-.* was measured; evaluate --only rivals --rivals NAME"):
+        TABLES["sweep"](read_measured(folder))
 
 
 @pytest.mark.parametrize(
     ("page", "told"),
     [
         ("nothing here\n", "marks no table"),
-        ("<!-- table: wrods -->\n<!-- end of table -->\n", "marks 'wrods'.*one of words, stream, rivals"),
+        ("<!-- table: wrods -->\n<!-- end of table -->\n", "marks 'wrods'.*one of words, stream, rivals, sweep"),
         ("<!-- table: words -->\n| a |\n", "of 1 tables that the page marks 0 have an end"),
     ],
 )

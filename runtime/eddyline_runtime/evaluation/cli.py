@@ -61,6 +61,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--rivals", type=_words, metavar="NAME,NAME", help=f"ways of streaming to compare with, or {', '.join(GROUPS)}"
     )
+    parser.add_argument(
+        "--rival-scenes", type=positive, metavar="N", help=f"scenes for rivals (default: {Plan().rival_scenes})"
+    )
     parser.add_argument("--seeds", type=_numbers, metavar="N,N", help="adherence is measured under each (default: 0,1)")
     parser.add_argument("--limit", type=positive, metavar="N", help="only so many items of each suite")
     parser.add_argument("--drift-streams", type=positive, metavar="N", help="streams of ten minutes (default: 12)")
@@ -117,7 +120,8 @@ def _subject(arguments: argparse.Namespace) -> Subject:
 
 def _plan(arguments: argparse.Namespace) -> Plan:
     if arguments.quick:
-        if arguments.only or arguments.rivals or arguments.limit or arguments.seeds or arguments.drift_streams:
+        amounts = (arguments.rivals, arguments.rival_scenes, arguments.limit, arguments.seeds, arguments.drift_streams)
+        if arguments.only or any(amounts):
             raise OptionError("--quick measures what it always measures; leave the other amounts out, or leave it out")
         return QUICK
     plan = Plan(limit=arguments.limit)
@@ -126,6 +130,7 @@ def _plan(arguments: argparse.Namespace) -> Plan:
         plan,
         seeds=arguments.seeds or plan.seeds,
         drift_streams=arguments.drift_streams or plan.drift_streams,
+        rival_scenes=arguments.rival_scenes or plan.rival_scenes,
         rivals=rival_names(arguments.rivals or (("default",) if wants_rivals else ())),
     )
 
@@ -162,6 +167,7 @@ def _command(arguments: argparse.Namespace, subject: Subject, plan: Plan, parts:
     words += [f"--limit {plan.limit}"] if arguments.limit else []
     words += [f"--drift-streams {plan.drift_streams}"] if arguments.drift_streams else []
     words += [f"--rivals {','.join(arguments.rivals)}"] if arguments.rivals else []
+    words += [f"--rival-scenes {plan.rival_scenes}"] if arguments.rival_scenes else []
     return " ".join(words)
 
 

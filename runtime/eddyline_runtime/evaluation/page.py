@@ -4,18 +4,20 @@
 
 A page marks where a table goes by `<!-- table: NAME -->` and `<!-- end of table -->`, each on a line of its own; what
 is between them is replaced. Tables: `words` (does the picture show what the words say), `stream` (does it change,
-follow, move and last as it should), `rivals` (other ways of streaming on the same weights).
+follow, move and last as it should), `rivals` (other ways of streaming on the same weights, as published), `sweep` (the
+same with what their settings can do).
 """
 
 import argparse
 import re
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from eddyline.errors import OptionError
+from eddyline_runtime.evaluation.baselines.rivals import SWEEP
 from eddyline_runtime.evaluation.figures import Evaluation, Figure, RivalEvaluation, read_evaluation, write_whole
 from eddyline_runtime.evaluation.measures import (
     GROUPS,
@@ -51,9 +53,13 @@ _RIVALS = {"fifo": "FIFO-Diffusion", "reuse_and_diffuse": "Reuse-and-Diffuse", "
 
 @dataclass(frozen=True)
 class Measured:
-    """What was measured of one world, by profile, from whichever files; in the order in which profiles are told."""
+    """What was measured of one world, from whichever files."""
 
     profiles: Mapping[str, Evaluation]
+    """In the order in which profiles are told; rivals left out."""
+    ways: Mapping[int, Mapping[str, RivalEvaluation]]
+    """By the number of scenes, which a Fréchet distance depends on: ways of streaming, the profiles' own as
+    `OWN, PROFILE`, rivals by their names."""
 
     def figures(self) -> dict[str, dict[str, Figure]]:
         """All figures of each profile by their keys."""
@@ -68,22 +74,32 @@ def read_measured(folder: Path) -> Measured:
             figure differently, or there are none.
     """
     profiles: dict[str, Evaluation] = {}
+    ways: dict[int, dict[str, RivalEvaluation]] = {}
     for name in PROFILES:
-        files = sorted(folder.glob(f"evaluation_{name}*.json"))
-        for file in files:
+        for file in sorted(folder.glob(f"evaluation_{name}*.json")):
             found = read_evaluation(file)
             if found.profile != name:
                 raise OptionError(f"{file} is of the profile {found.profile}; name it evaluation_{found.profile}*.json")
+            for way, rival in found.rivals.items():
+                same = ways.setdefault(max(figure.n for figure in figures_of(rival).values()), {})
+                key = _own(name) if way == OWN else way
+                _refuse_twice([f"rivals.{way}"] if same.get(key, rival) != rival else [], file)
+                same[key] = rival
+            found = replace(found, rivals={})
             profiles[name] = _merged(profiles[name], found, file) if name in profiles else found
     if not profiles:
         raise OptionError(f"{folder} holds no evaluation_PROFILE.json; write them there with evaluate --json")
-    return Measured(profiles)
+    return Measured(profiles, ways)
+
+
+def _own(profile: str) -> str:
+    return f"{OWN}, {profile}"
 
 
 def _merged(first: Evaluation, second: Evaluation, file: Path) -> Evaluation:
     """Both files' figures as one evaluation's, made as the first was."""
     merged: dict[str, Any] = {}
-    for name in (*GROUPS, "rivals"):
+    for name in GROUPS:
         old, new = getattr(first, name), getattr(second, name)
         twice = [f"{name}.{key}" for key in old.keys() & new.keys() if old[key] != new[key]]
         merged[name] = {**old, **new}
@@ -95,9 +111,9 @@ def _merged(first: Evaluation, second: Evaluation, file: Path) -> Evaluation:
     return replace(first, **merged)
 
 
-def _refuse_twice(keys: Sequence[str], where: object) -> None:
+def _refuse_twice(keys: Sequence[str], file: Path) -> None:
     if keys:
-        raise OptionError(f"{where} tells {min(keys)} differently from another file; keep one of them")
+        raise OptionError(f"{file} tells {min(keys)} differently from another file; keep one of them")
 
 
 def words_table(measured: Measured) -> str:
@@ -176,31 +192,52 @@ def _drifted_most(figures: Mapping[str, Figure]) -> str | None:
 
 
 def rivals_table(measured: Measured) -> str:
-    """Ways of streaming down: the world's own profiles, then each rival at its published settings, at the setting of
-    its sweep with the least Fréchet distance, and at the one of the fewest calls."""
-    ways: list[tuple[str, RivalEvaluation]] = []
-    rivals: dict[str, RivalEvaluation] = {}
-    for profile, evaluation in measured.profiles.items():
-        if OWN in evaluation.rivals:
-            ways.append((f"StreamDiT, {profile}", evaluation.rivals[OWN]))
-        others = {name: rival for name, rival in evaluation.rivals.items() if name != OWN}
-        _refuse_twice(
-            [f"rivals.{name}" for name in rivals.keys() & others.keys() if rivals[name] != others[name]],
-            f"an evaluation of {profile}",
-        )
-        rivals |= others
+    """Ways of streaming down, on the most scenes that any was measured on: the world's own by profile, and rivals at
+    their published settings."""
+    scenes, ways = _most_scenes(measured, _RIVALS)
+    return _ways_table(scenes, _own_ways(ways) | {words: ways[key] for key, words in _RIVALS.items() if key in ways})
+
+
+def sweep_table(measured: Measured) -> str:
+    """The same on the scenes of the sweep, and of each rival the setting with the least Fréchet distance and the one of
+    the fewest calls."""
+    scenes, ways = _most_scenes(measured, SWEEP)
+    rows = _own_ways(ways)
     for name, words in _RIVALS.items():
-        if name in rivals:
-            ways.append((words, rivals[name]))
-        swept = {key: rival for key, rival in rivals.items() if key.startswith(f"{name}-")}
-        ways += [(f"... `{key}`, {why} of {len(swept)} settings", swept[key]) for key, why in _chosen(swept).items()]
+        if name in ways:
+            rows[words] = ways[name]
+        settings = _settings(ways, name)
+        rows |= {f"... `{key}`, {why} of {len(settings)} settings": ways[key] for key, why in _chosen(settings).items()}
+    return _ways_table(scenes, rows)
+
+
+def _most_scenes(measured: Measured, names: Collection[str]) -> tuple[int, Mapping[str, RivalEvaluation]]:
+    """What was measured on the most scenes on which any of `names` was."""
+    counts = [scenes for scenes, ways in measured.ways.items() if any(name in ways for name in names)]
+    if not counts:
+        raise OptionError(f"none of {', '.join(names)} was measured; evaluate --only rivals --rivals NAME --json FILE")
+    return max(counts), measured.ways[max(counts)]
+
+
+def _own_ways(ways: Mapping[str, RivalEvaluation]) -> dict[str, RivalEvaluation]:
+    return {f"StreamDiT, {profile}": ways[_own(profile)] for profile in PROFILES if _own(profile) in ways}
+
+
+def _settings(ways: Mapping[str, RivalEvaluation], rival: str) -> dict[str, RivalEvaluation]:
+    return {key: way for key, way in ways.items() if key.startswith(f"{rival}-")}
+
+
+def _ways_table(scenes: int, ways: Mapping[str, RivalEvaluation]) -> str:
     keys = ("frechet", "dynamic_degree", "flicker", "adherence.all")
     ceilings = {
-        key: figure.ceiling for _, way in ways for key, figure in figures_of(way).items() if figure.ceiling is not None
+        key: figure.ceiling
+        for way in ways.values()
+        for key, figure in figures_of(way).items()
+        if figure.ceiling is not None
     }
     heads = [label(key) + (f" (recordings {spell(key, ceilings[key])})" if key in ceilings else "") for key in keys]
-    rows = [["", "network calls a second", *heads]]
-    for words, way in ways:
+    rows = [[f"{scenes} scenes", "network calls a second", *heads]]
+    for words, way in ways.items():
         figures = figures_of(way)
         cells = [_told(key, figures[key]) if key in figures else "" for key in keys]
         rows.append([words, f"{way.calls_per_second:g}", *cells])
@@ -231,6 +268,7 @@ TABLES: Mapping[str, Callable[[Measured], str]] = {
     "words": words_table,
     "stream": stream_table,
     "rivals": rivals_table,
+    "sweep": sweep_table,
 }
 
 
