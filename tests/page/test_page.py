@@ -8,8 +8,10 @@ import pytest
 
 from eddyline.errors import OptionError
 from eddyline_runtime.evaluation.figures import Evaluation, Figure, Made, RivalEvaluation, write_evaluation
-from eddyline_runtime.evaluation.page import TABLES, main, read_measured, with_tables
 from eddyline_runtime.evaluation.samples import OWN
+from eddyline_runtime.page.__main__ import main
+from eddyline_runtime.page.marks import TABLES, with_tables
+from eddyline_runtime.page.measured import read_measured
 
 ROOT = Path(__file__).parents[2]
 
@@ -77,20 +79,20 @@ def cells(table: str) -> dict[str, list[str]]:
 def test_the_tables_of_the_readme_say_what_the_measurements_say() -> None:
     page = (ROOT / "README.md").read_text(encoding="utf-8")
     assert re.findall(r"<!-- table: (\w+) -->", page) == [*TABLES]
-    assert with_tables(page, read_measured(ROOT / "docs" / "measurements")) == page
+    assert with_tables(page, ROOT / "docs" / "measurements") == page
 
 
 def test_a_stale_number_is_replaced_and_the_rest_of_the_page_is_not(folder: Path) -> None:
     page = "Before | it.\n\n<!-- table: words -->\n| prop | 12 |\n<!-- end of table -->\n\nAfter.\n"
-    written = with_tables(page, read_measured(folder))
+    written = with_tables(page, folder)
     assert written.startswith("Before | it.\n\n<!-- table: words -->\n|  | wanted |")
     assert written.endswith("|\n<!-- end of table -->\n\nAfter.\n")
     assert "| 12 |" not in written
-    assert with_tables(written, read_measured(folder)) == written
+    assert with_tables(written, folder) == written
 
 
 def test_words_are_told_for_each_profile_and_kind_of_words_that_was_measured(folder: Path) -> None:
-    shown = cells(TABLES["words"](read_measured(folder)))
+    shown = cells(TABLES["words"](folder))
     assert shown[""] == [
         "wanted",
         "never recorded, smooth (n = 120)",
@@ -102,7 +104,7 @@ def test_words_are_told_for_each_profile_and_kind_of_words_that_was_measured(fol
 
 
 def test_a_goal_of_one_profile_is_told_as_such_and_what_was_not_measured_is_left_empty(folder: Path) -> None:
-    shown = cells(TABLES["stream"](read_measured(folder)))
+    shown = cells(TABLES["stream"](folder))
     (keys,) = [row for name, row in shown.items() if name.startswith("a key")]
     assert keys == ["≥ 95 % (responsive)", "25.0 % [23, 27]", "97.0 % [95, 99]", ""]
     (drift,) = [row for name, row in shown.items() if name.startswith("drift")]
@@ -111,7 +113,7 @@ def test_a_goal_of_one_profile_is_told_as_such_and_what_was_not_measured_is_left
 
 
 def test_of_drifts_the_one_is_told_that_may_be_the_worst_not_the_one_that_looks_so(folder: Path) -> None:
-    shown = cells(TABLES["stream"](read_measured(folder)))
+    shown = cells(TABLES["stream"](folder))
     (worst,) = [row for name, row in shown.items() if "may have lost most" in name]
     assert worst == ["≤ 3 points", "prop -1.0 points [-4.0, 2.0]", "", ""]
 
@@ -123,7 +125,7 @@ def distances(table: str) -> dict[str, list[str]]:
 
 
 def test_rivals_are_told_on_the_most_scenes_there_are_for_all_and_never_beside_those_on_fewer(folder: Path) -> None:
-    table = TABLES["rivals"](read_measured(folder))
+    table = TABLES["rivals"](folder)
     assert table.startswith("| 240 scenes |")
     assert distances(table) == {
         "StreamDiT, smooth": ["2", "20.0 [19.0, 21.0]"],
@@ -132,7 +134,7 @@ def test_rivals_are_told_on_the_most_scenes_there_are_for_all_and_never_beside_t
 
 
 def test_of_a_sweep_the_best_setting_and_the_cheapest_are_told_on_the_scenes_that_were_swept(folder: Path) -> None:
-    table = TABLES["sweep"](read_measured(folder))
+    table = TABLES["sweep"](folder)
     assert table.startswith("| 48 scenes |")
     assert distances(table) == {
         "StreamDiT, smooth": ["2", "50.0 [49.0, 51.0]"],
@@ -145,7 +147,7 @@ def test_of_a_sweep_the_best_setting_and_the_cheapest_are_told_on_the_scenes_tha
 def test_a_setting_that_is_the_best_and_the_cheapest_is_told_once_as_both(folder: Path) -> None:
     rivals = {OWN: way(50, 2), "fifo": way(60, 32), "fifo-n1-plain": way(55, 4), "fifo-n8": way(80, 64)}
     write_evaluation(replace(SWEPT, rivals=rivals), folder / "evaluation_smooth_rivals_sweep.json")
-    shown = cells(TABLES["sweep"](read_measured(folder)))
+    shown = cells(TABLES["sweep"](folder))
     assert [name for name in shown if "`" in name] == ["... `fifo-n1-plain`, best and fewest calls of 2 settings"]
 
 
@@ -159,20 +161,20 @@ def test_a_rival_that_two_profiles_tell_differently_on_as_many_scenes_is_refused
 def test_a_table_of_rivals_that_nobody_measured_says_what_to_run(folder: Path) -> None:
     (folder / "evaluation_smooth_rivals_sweep.json").unlink()
     with pytest.raises(OptionError, match=r"none of fifo-.* was measured; evaluate --only rivals --rivals NAME"):
-        TABLES["sweep"](read_measured(folder))
+        TABLES["sweep"](folder)
 
 
 @pytest.mark.parametrize(
     ("page", "told"),
     [
         ("nothing here\n", "marks no table"),
-        ("<!-- table: wrods -->\n<!-- end of table -->\n", "marks 'wrods'.*one of words, stream, rivals, sweep"),
+        ("<!-- table: wrods -->\n<!-- end of table -->\n", "marks 'wrods'.*one of speed, views, words, .*sweep"),
         ("<!-- table: words -->\n| a |\n", "of 1 tables that the page marks 0 have an end"),
     ],
 )
 def test_a_page_that_cannot_be_filled_is_refused(folder: Path, page: str, told: str) -> None:
     with pytest.raises(OptionError, match=told):
-        with_tables(page, read_measured(folder))
+        with_tables(page, folder)
 
 
 @pytest.mark.parametrize(
