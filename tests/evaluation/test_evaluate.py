@@ -204,8 +204,8 @@ def test_the_command_measures_writes_goes_on_and_prints(
     assert "write to another file" in capsys.readouterr().err
 
 
-def test_rivals_get_as_many_scenes_as_are_asked_for_and_the_file_says_so(
-    folder: Path, suites: Path, tmp_path: Path
+def test_rivals_get_as_many_scenes_as_are_asked_for_and_a_file_holds_those_of_one_number(
+    folder: Path, suites: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "e.json"
     given = ["evaluate", "--model", str(folder), "--suite", str(suites), "--json", str(file), "--only", "rivals"]
@@ -213,6 +213,9 @@ def test_rivals_get_as_many_scenes_as_are_asked_for_and_the_file_says_so(
     found = read_evaluation(file)
     assert {name: rival.adherence["time"].n for name, rival in found.rivals.items()} == {OWN: 1, "clip-t16": 1}
     assert found.made.command.endswith("--rivals clip-t16 --rival-scenes 1")
+    assert cli.main([*given, "--rivals", "clip-t32", "--rival-scenes", "2"]) == cli.MISTAKE
+    assert "has streamdit on 1 scenes, this evaluation has 2; write to another file" in capsys.readouterr().err
+    assert read_evaluation(file) == found
 
 
 def test_ctrl_c_loses_only_the_part_that_was_running_and_says_how_to_go_on(

@@ -10,7 +10,7 @@ from eddyline.errors import OptionError
 from eddyline_runtime.evaluation.figures import Evaluation, Figure, Made, RivalEvaluation, write_evaluation
 from eddyline_runtime.evaluation.samples import OWN
 from eddyline_runtime.page.__main__ import main
-from eddyline_runtime.page.marks import TABLES, with_tables
+from eddyline_runtime.page.marks import TABLES, table, with_tables
 from eddyline_runtime.page.measured import read_measured
 
 ROOT = Path(__file__).parents[2]
@@ -71,8 +71,8 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def cells(table: str) -> dict[str, list[str]]:
-    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines()]
+def cells(told: str) -> dict[str, list[str]]:
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in told.splitlines()]
     return {row[0]: row[1:] for row in rows}
 
 
@@ -92,7 +92,7 @@ def test_a_stale_number_is_replaced_and_the_rest_of_the_page_is_not(folder: Path
 
 
 def test_words_are_told_for_each_profile_and_kind_of_words_that_was_measured(folder: Path) -> None:
-    shown = cells(TABLES["words"](folder))
+    shown = cells(table("words", folder))
     assert shown[""] == [
         "wanted",
         "never recorded, smooth (n = 120)",
@@ -104,7 +104,7 @@ def test_words_are_told_for_each_profile_and_kind_of_words_that_was_measured(fol
 
 
 def test_a_goal_of_one_profile_is_told_as_such_and_what_was_not_measured_is_left_empty(folder: Path) -> None:
-    shown = cells(TABLES["stream"](folder))
+    shown = cells(table("stream", folder))
     (keys,) = [row for name, row in shown.items() if name.startswith("a key")]
     assert keys == ["≥ 95 % (responsive)", "25.0 % [23, 27]", "97.0 % [95, 99]", ""]
     (drift,) = [row for name, row in shown.items() if name.startswith("drift")]
@@ -113,30 +113,30 @@ def test_a_goal_of_one_profile_is_told_as_such_and_what_was_not_measured_is_left
 
 
 def test_of_drifts_the_one_is_told_that_may_be_the_worst_not_the_one_that_looks_so(folder: Path) -> None:
-    shown = cells(TABLES["stream"](folder))
+    shown = cells(table("stream", folder))
     (worst,) = [row for name, row in shown.items() if "may have lost most" in name]
     assert worst == ["≤ 3 points", "prop -1.0 points [-4.0, 2.0]", "", ""]
 
 
-def distances(table: str) -> dict[str, list[str]]:
-    shown = cells(table)
+def distances(told: str) -> dict[str, list[str]]:
+    shown = cells(told)
     del shown["---"]
     return {name: row[:2] for name, row in shown.items() if not name.endswith("scenes")}
 
 
-def test_rivals_are_told_on_the_most_scenes_there_are_for_all_and_never_beside_those_on_fewer(folder: Path) -> None:
-    table = TABLES["rivals"](folder)
-    assert table.startswith("| 240 scenes |")
-    assert distances(table) == {
+def test_rivals_on_more_scenes_are_told_and_never_beside_those_on_fewer(folder: Path) -> None:
+    told = table("rivals", folder)
+    assert told.startswith("| 240 scenes |")
+    assert distances(told) == {
         "StreamDiT, smooth": ["2", "20.0 [19.0, 21.0]"],
         "FIFO-Diffusion": ["32", "30.0 [29.0, 31.0]"],
     }
 
 
 def test_of_a_sweep_the_best_setting_and_the_cheapest_are_told_on_the_scenes_that_were_swept(folder: Path) -> None:
-    table = TABLES["sweep"](folder)
-    assert table.startswith("| 48 scenes |")
-    assert distances(table) == {
+    told = table("sweep", folder)
+    assert told.startswith("| 48 scenes |")
+    assert distances(told) == {
         "StreamDiT, smooth": ["2", "50.0 [49.0, 51.0]"],
         "FIFO-Diffusion": ["32", "60.0 [59.0, 61.0]"],
         "... `fifo-n8`, best of 3 settings": ["64", "55.0 [54.0, 56.0]"],
@@ -144,10 +144,31 @@ def test_of_a_sweep_the_best_setting_and_the_cheapest_are_told_on_the_scenes_tha
     }
 
 
+def test_one_rival_on_more_scenes_does_not_displace_all_others(folder: Path) -> None:
+    more = replace(RIVALS, profile="fine", rivals={OWN: way(15, 4, n=300), "clip": way(16, 25, n=300)})
+    write_evaluation(more, folder / "evaluation_fine_rivals.json")
+    write_evaluation(
+        replace(RIVALS, rivals={**RIVALS.rivals, "clip": way(25, 25, n=240)}), folder / "evaluation_smooth_rivals.json"
+    )
+    assert [*distances(table("rivals", folder))] == ["StreamDiT, smooth", "FIFO-Diffusion", "clip after clip"]
+
+
+def test_of_settings_that_cost_the_same_the_better_is_told_and_none_is_best_without_a_distance(folder: Path) -> None:
+    rivals = {"fifo-a": way(90, 25), "fifo-b": way(60, 25), "fifo-c": way(50, 32)}
+    write_evaluation(replace(SWEPT, rivals=rivals), folder / "evaluation_smooth_rivals_sweep.json")
+    assert [*distances(table("sweep", folder))] == [
+        "... `fifo-c`, best of 3 settings",
+        "... `fifo-b`, fewest calls of 3 settings",
+    ]
+    bare = {name: replace(rival, frechet=None, flicker=figure(5.0, n=48)) for name, rival in rivals.items()}
+    write_evaluation(replace(SWEPT, rivals=bare), folder / "evaluation_smooth_rivals_sweep.json")
+    assert [*distances(table("sweep", folder))] == ["... `fifo-a`, fewest calls of 3 settings"]
+
+
 def test_a_setting_that_is_the_best_and_the_cheapest_is_told_once_as_both(folder: Path) -> None:
     rivals = {OWN: way(50, 2), "fifo": way(60, 32), "fifo-n1-plain": way(55, 4), "fifo-n8": way(80, 64)}
     write_evaluation(replace(SWEPT, rivals=rivals), folder / "evaluation_smooth_rivals_sweep.json")
-    shown = cells(TABLES["sweep"](folder))
+    shown = cells(table("sweep", folder))
     assert [name for name in shown if "`" in name] == ["... `fifo-n1-plain`, best and fewest calls of 2 settings"]
 
 
@@ -160,8 +181,23 @@ def test_a_rival_that_two_profiles_tell_differently_on_as_many_scenes_is_refused
 
 def test_a_table_of_rivals_that_nobody_measured_says_what_to_run(folder: Path) -> None:
     (folder / "evaluation_smooth_rivals_sweep.json").unlink()
-    with pytest.raises(OptionError, match=r"none of fifo-.* was measured; evaluate --only rivals --rivals NAME"):
-        TABLES["sweep"](folder)
+    with pytest.raises(OptionError, match="no such rival was measured; evaluate --only rivals --rivals sweep"):
+        table("sweep", folder)
+
+
+def test_a_profile_of_which_other_parts_were_measured_hides_no_attribute_of_another(tmp_path: Path) -> None:
+    write_evaluation(DRIFT, tmp_path / "evaluation_smooth_drift.json")
+    write_evaluation(RESPONSIVE, tmp_path / "evaluation_responsive.json")
+    shown = cells(table("words", tmp_path))
+    assert shown["prop"] == ["≥ 90 % / ≥ 80 %", "90.0 % [88, 92]", "99.0 %"]
+
+
+@pytest.mark.parametrize("name", ["words", "stream"])
+def test_a_table_of_what_nobody_measured_is_refused_not_left_empty(tmp_path: Path, name: str) -> None:
+    bare = replace(DRIFT, drift={}, rivals={OWN: RivalEvaluation(calls_per_second=2)})
+    write_evaluation(bare, tmp_path / "evaluation_smooth.json")
+    with pytest.raises(OptionError, match=r"no file tells .*; evaluate --only"):
+        table(name, tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -183,6 +219,7 @@ def test_a_page_that_cannot_be_filled_is_refused(folder: Path, page: str, told: 
         (replace(SMOOTH, adherence={"prop": figure(0.8)}), "tells adherence.prop differently"),
         (replace(DRIFT, flicker=figure(9.0)), "tells flicker differently"),
         (RESPONSIVE, "is of the profile responsive"),
+        (replace(DRIFT, world="another"), "is of the world another, others of a world; keep those of one"),
     ],
 )
 def test_files_that_contradict_each_other_are_refused(folder: Path, changed: Evaluation, told: str) -> None:

@@ -34,17 +34,24 @@ VIEWS: dict[str, Any] = {
     "chunk_s": [0.04, 0.1, 0.05, 0.2, 0.08, 0.2],
     "frames_per_s": [160.0, 256.0, 80.0, 80.0, 100.0, 160.0],
     "fps": 16.0,
+    "networks": "torch bfloat16",
 }
+LISTS = ("profile", "views", "chunk_s", "frames_per_s")
+
+
+def bench(**changed: Any) -> bytes:
+    return json.dumps({**STREAM, "profile": "fine", "networks": "torch bfloat16", **changed}).encode()
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     for number, profile in enumerate(("smooth", "responsive", "fine")):
         for networks, factor in (("", 2.0), ("_openvino", 8.0)):
-            bench = STREAM | {"real_time_factor": factor + number}
+            of = {"profile": profile, "networks": f"{networks.removeprefix('_') or 'torch'} bfloat16"}
+            bench = STREAM | of | {"real_time_factor": factor + number}
             (tmp_path / f"bench_{profile}{networks}.json").write_text(json.dumps(bench))
     (tmp_path / "bench_views.json").write_text(json.dumps(VIEWS))
-    fast = VIEWS | {"chunk_s": [seconds / 2 for seconds in VIEWS["chunk_s"]]}
+    fast = VIEWS | {"chunk_s": [0.02, 0.08, 0.04, 0.1, 0.04, 0.1], "networks": "openvino bfloat16"}
     (tmp_path / "bench_views_openvino.json").write_text(json.dumps(fast))
     return tmp_path
 
@@ -76,7 +83,8 @@ def test_more_views_are_told_against_one_and_in_times_of_real_time_for_each(fold
         "1": "0.040 s",
         "4": "0.100 s",
     }
-    assert told["4"]["against 1"] == "2.50"
+    assert told["4"]["smooth, plain torch: against 1 view"] == "2.50"
+    assert told["4"]["smooth, OpenVINO: against 1 view"] == "4.00"
     assert told["4"]["smooth, plain torch: times real time"] == "4.00", "256 frames a second for four views of 16"
     assert told["1"]["smooth, OpenVINO: a tick takes"] == "0.020 s"
     assert told["4"]["responsive, plain torch: times real time"] == "1.25"
@@ -85,20 +93,23 @@ def test_more_views_are_told_against_one_and_in_times_of_real_time_for_each(fold
 @pytest.mark.parametrize(
     ("content", "told"),
     [
-        (None, r"bench_fine\.json cannot be read \(No such file or directory\); write it with bench --json"),
-        ("[]", r"bench_fine\.json holds no such bench"),
-        (json.dumps({"real_time_factor": 1.0}), r"bench_fine\.json has no event_to_first_influenced_s"),
-        (json.dumps(STREAM | {"decode_ms": 3.0}), r"bench_fine\.json has no decode_ms as bench stream writes it"),
+        (None, r"bench_fine\.json cannot be read \(No such file or directory\); write it: EDDYLINE_NETWORKS=torch"),
+        (b"[]", r"bench_fine\.json holds no such bench"),
+        (b'{"\xff": 1}', r"bench_fine\.json holds no such bench"),
+        (b"{}", r"bench_fine\.json does not say its profile and networks"),
+        (bench(profile="smooth"), r"bench_fine\.json was measured with smooth, its name says fine"),
+        (bench(networks="openvino float32"), r"was measured with openvino float32, its name says torch; write it anew"),
+        (bench(decode_ms=3.0), r"bench_fine\.json has no decode_ms as bench stream writes it"),
     ],
 )
 def test_a_bench_that_cannot_be_told_is_refused_with_what_to_write(
-    folder: Path, content: str | None, told: str
+    folder: Path, content: bytes | None, told: str
 ) -> None:
     file = folder / "bench_fine.json"
     if content is None:
         file.unlink()
     else:
-        file.write_text(content)
+        file.write_bytes(content)
     with pytest.raises(OptionError, match=told):
         speed_table(folder)
 
@@ -107,18 +118,26 @@ def test_a_bench_that_cannot_be_told_is_refused_with_what_to_write(
     "changed",
     [
         {"views": [1, 4, 1, 4, 1, 8]},
-        {name: value[:4] for name, value in VIEWS.items() if name != "fps"},
-        {name: [] for name in VIEWS if name != "fps"},
+        {name: VIEWS[name][:4] for name in LISTS},
+        {name: [] for name in LISTS},
     ],
     ids=["other counts", "no fine", "nothing"],
 )
 def test_views_of_other_counts_are_not_put_beside_each_other(folder: Path, changed: dict[str, Any]) -> None:
     (folder / "bench_views.json").write_text(json.dumps(VIEWS | changed))
-    with pytest.raises(OptionError, match="do not tell the same counts of views of each profile"):
+    with pytest.raises(OptionError, match=r"where the first column has .* with the same --views"):
         views_table(folder)
 
 
-def test_a_bench_of_views_whose_lists_were_cut_is_refused(folder: Path) -> None:
-    (folder / "bench_views.json").write_text(json.dumps(VIEWS | {"chunk_s": [0.04]}))
-    with pytest.raises(OptionError, match=r"holds no such bench \(its lists have 1 to 6 items"):
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({"chunk_s": [0.04]}, "its lists have 1 to 6 items, all must have equally many"),
+        ({"fps": 0.0}, "its fps, views and chunk_s must be above 0"),
+        ({"chunk_s": [0.0] * 6}, "its fps, views and chunk_s must be above 0"),
+    ],
+)
+def test_a_bench_of_views_that_cannot_be_is_refused(folder: Path, changed: dict[str, Any], told: str) -> None:
+    (folder / "bench_views.json").write_text(json.dumps(VIEWS | changed))
+    with pytest.raises(OptionError, match=f"holds no such bench .{told}"):
         views_table(folder)

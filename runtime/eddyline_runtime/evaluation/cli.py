@@ -30,7 +30,7 @@ from eddyline_runtime.evaluation.parts import Plan, Subject
 from eddyline_runtime.evaluation.probe import load_probe
 from eddyline_runtime.evaluation.reference import FILE, digest, load_reference
 from eddyline_runtime.evaluation.report import write_report
-from eddyline_runtime.evaluation.rival_part import GROUPS, rival_names
+from eddyline_runtime.evaluation.rival_part import GROUPS, check_same_scenes, rival_names
 from eddyline_runtime.evaluation.samples import Sample, read_samples, write_samples
 from eddyline_runtime.evaluation.suite import suite_folder
 from eddyline_runtime.evaluation.table import table
@@ -147,6 +147,8 @@ def _before(arguments: argparse.Namespace, subject: Subject, plan: Plan, names: 
     """An evaluation without a figure, or, for some parts only, the one that was written."""
     goes_on = arguments.only and arguments.json is not None and arguments.json.exists()
     written = read_evaluation(arguments.json) if goes_on else None
+    if written is not None and "rivals" in names:
+        check_same_scenes(written, subject.suites, plan)
     parts = set(names if arguments.only else ()) | set(written.made.seconds if written else ())
     command = _command(arguments, subject, plan, parts)
     fresh = Evaluation(

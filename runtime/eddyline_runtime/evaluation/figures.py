@@ -4,6 +4,7 @@ The file is JSON; its keys are the fields below, so `adherence.place.value`, `st
 `rivals.fifo.adherence.hero.n`. Parts that were not measured are absent.
 """
 
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -114,7 +115,8 @@ def write_whole(path: Path, text: str) -> None:
         part.write_text(text, encoding="utf-8")
         part.replace(path)
     except OSError as error:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):  # where it could not be made, there is nothing to take back
+            part.unlink()
         raise OptionError(
             f"{path} cannot be written ({error.strerror}); name a file in a folder that may be written, on a disk "
             "with room"
@@ -131,7 +133,7 @@ def read_evaluation(path: Path) -> Evaluation:
         return msgspec.json.decode(path.read_bytes(), type=Evaluation)
     except OSError as error:
         raise OptionError(f"{path} cannot be read ({error.strerror}); name a file that evaluate wrote") from error
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise OptionError(f"{path} holds no evaluation ({error}); write it anew with evaluate --json") from error
 
 

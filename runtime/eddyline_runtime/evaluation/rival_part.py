@@ -5,12 +5,14 @@ The world's own way is measured on these scenes too, since a Fréchet distance o
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from eddyline.errors import OptionError
 from eddyline_runtime.evaluation.baselines.rivals import RIVALS, SWEEP, Rival, dream_rival
 from eddyline_runtime.evaluation.clips import ClipMeasure
 from eddyline_runtime.evaluation.dreams import BATCH, Frames
-from eddyline_runtime.evaluation.figures import RivalEvaluation
+from eddyline_runtime.evaluation.figures import Evaluation, RivalEvaluation
+from eddyline_runtime.evaluation.measures import figures_of
 from eddyline_runtime.evaluation.parts import SEED_STRIDE, Piece, Plan, Subject, scene_scripts
 from eddyline_runtime.evaluation.reading import score_labels
 from eddyline_runtime.evaluation.samples import OWN, Sample
@@ -34,9 +36,30 @@ def rival_names(asked: Sequence[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(names))
 
 
+def rival_scenes(suites: Path, plan: Plan) -> Sequence[Scene]:
+    """The scenes that all ways of streaming get."""
+    return load_suite(suites, HELD_OUT).scenes[: plan.rival_scenes]
+
+
+def check_same_scenes(before: Evaluation, suites: Path, plan: Plan) -> None:
+    """Rivals that were measured are to stand beside those to come, as a Fréchet distance can only on as many scenes.
+
+    Raises:
+        OptionError: they were measured on another number of scenes.
+    """
+    scenes = len(rival_scenes(suites, plan))
+    for name, rival in before.rivals.items():
+        count = max((figure.n for figure in figures_of(rival).values()), default=scenes)
+        if count != scenes:
+            raise OptionError(
+                f"the file there has {name} on {count} scenes, this evaluation has {scenes}; write to another file, or "
+                f"ask for --rival-scenes {count}"
+            )
+
+
 def measure_rivals(subject: Subject, plan: Plan) -> Iterator[Piece]:
     """The world's own way, then one rival after another; they get the guidance that the profile has."""
-    scenes = load_suite(subject.suites, HELD_OUT).scenes[: plan.rival_scenes]
+    scenes = rival_scenes(subject.suites, plan)
     own = subject.dream(scene_scripts(scenes, plan.seeds[0]), plan.rival_s, OWN)
     guidance = subject.world.card.profiles[subject.profile].guidance_scale
     calls = subject.partition.micro_steps * subject.fps / subject.chunk_frames * (1 if guidance == 1.0 else 2)

@@ -24,7 +24,11 @@ def _read(file: Path) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Read the command line and write the page; 2 where something in the way is told."""
-    parser = argparse.ArgumentParser(prog="python -m eddyline_runtime.page", description=page.__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m eddyline_runtime.page",
+        description=page.__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("page", type=Path, help="a Markdown file with marked tables")
     parser.add_argument("measurements", type=Path, help="a folder of what evaluate and bench wrote with --json")
     given = parser.parse_args(arguments)

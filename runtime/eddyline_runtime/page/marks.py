@@ -5,22 +5,31 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from eddyline.errors import OptionError
-from eddyline_runtime.page.measured import read_measured
+from eddyline_runtime.page.measured import Measured, read_measured
 from eddyline_runtime.page.rivals import rivals_table, sweep_table
 from eddyline_runtime.page.speed import speed_table, views_table
 from eddyline_runtime.page.words import stream_table, words_table
 
 _MARKED = re.compile(r"(<!-- table: (\w+) -->\n)(.*?)(<!-- end of table -->)", re.DOTALL)
 
-TABLES: Mapping[str, Callable[[Path], str]] = {
-    "speed": speed_table,
-    "views": views_table,
-    "words": lambda folder: words_table(read_measured(folder)),
-    "stream": lambda folder: stream_table(read_measured(folder)),
-    "rivals": lambda folder: rivals_table(read_measured(folder)),
-    "sweep": lambda folder: sweep_table(read_measured(folder)),
+_OF_BENCHES: Mapping[str, Callable[[Path], str]] = {"speed": speed_table, "views": views_table}
+_OF_EVALUATIONS: Mapping[str, Callable[[Measured], str]] = {
+    "words": words_table,
+    "stream": stream_table,
+    "rivals": rivals_table,
+    "sweep": sweep_table,
 }
-"""Each from the folder of measurements."""
+TABLES = (*_OF_BENCHES, *_OF_EVALUATIONS)
+"""What a page can mark."""
+
+
+def table(name: str, folder: Path) -> str:
+    """One of `TABLES` of what a folder holds.
+
+    Raises:
+        OptionError: what it tells was not measured, or a file of it cannot be used.
+    """
+    return _OF_BENCHES[name](folder) if name in _OF_BENCHES else _OF_EVALUATIONS[name](read_measured(folder))
 
 
 def with_tables(page: str, folder: Path) -> str:
@@ -37,7 +46,7 @@ def with_tables(page: str, folder: Path) -> str:
             f"the page marks {', '.join(map(repr, unknown)) or 'no table'}; put <!-- table: NAME --> and "
             f"<!-- end of table --> on lines of their own, where NAME is one of {', '.join(TABLES)}"
         )
-    done, found = _MARKED.subn(lambda m: f"{m[1]}{TABLES[m[2]](folder)}\n{m[4]}", page)
+    done, found = _MARKED.subn(lambda m: f"{m[1]}{table(m[2], folder)}\n{m[4]}", page)
     if found != len(marks):
         raise OptionError(
             f"of {len(marks)} tables that the page marks {found} have an end; put <!-- end of table --> after each"

@@ -7,7 +7,7 @@ from typing import Any
 
 from eddyline.errors import OptionError
 from eddyline_runtime.evaluation.figures import Evaluation, Figure, RivalEvaluation, read_evaluation
-from eddyline_runtime.evaluation.measures import GROUPS, MOTION, figures_of, spell, spell_interval
+from eddyline_runtime.evaluation.measures import GROUPS, MOTION, figures_of
 from eddyline_runtime.evaluation.samples import OWN
 
 PROFILES = ("smooth", "responsive", "fine")
@@ -21,7 +21,7 @@ class Measured:
     """In the order in which profiles are told; rivals left out."""
     ways: Mapping[int, Mapping[str, RivalEvaluation]]
     """By the number of scenes, which a Fréchet distance depends on: ways of streaming, the profiles' own as
-    `own_way(PROFILE)`, rivals by their names."""
+    `profile_way(PROFILE)`, rivals by their names."""
 
     def figures(self) -> dict[str, dict[str, Figure]]:
         """All figures of each profile by their keys."""
@@ -32,8 +32,8 @@ def read_measured(folder: Path) -> Measured:
     """Read `evaluation_PROFILE.json` and `evaluation_PROFILE_*.json`; parts that are in two files must not differ.
 
     Raises:
-        OptionError: a file is no evaluation or of another profile than its name says, two files of a profile tell a
-            figure differently, or there are none.
+        OptionError: a file is no evaluation, of another profile than its name says or of another world than the first,
+            two files tell a figure differently, or there are none.
     """
     profiles: dict[str, Evaluation] = {}
     ways: dict[int, dict[str, RivalEvaluation]] = {}
@@ -42,9 +42,12 @@ def read_measured(folder: Path) -> Measured:
             found = read_evaluation(file)
             if found.profile != name:
                 raise OptionError(f"{file} is of the profile {found.profile}; name it evaluation_{found.profile}*.json")
+            first = next(iter(profiles.values()), found)
+            if found.world != first.world:
+                raise OptionError(f"{file} is of the world {found.world}, others of {first.world}; keep those of one")
             for way, rival in found.rivals.items():
-                same = ways.setdefault(max(figure.n for figure in figures_of(rival).values()), {})
-                key = own_way(name) if way == OWN else way
+                same = ways.setdefault(_scenes(rival), {})
+                key = profile_way(name) if way == OWN else way
                 _refuse_twice([f"rivals.{way}"] if same.get(key, rival) != rival else [], file)
                 same[key] = rival
             found = replace(found, rivals={})
@@ -54,8 +57,13 @@ def read_measured(folder: Path) -> Measured:
     return Measured(profiles, ways)
 
 
-def own_way(profile: str) -> str:
+def profile_way(profile: str) -> str:
+    """The name of the world's own way in a profile, among ways of streaming."""
     return f"{OWN}, {profile}"
+
+
+def _scenes(way: RivalEvaluation) -> int:
+    return max((figure.n for figure in figures_of(way).values()), default=0)
 
 
 def _merged(first: Evaluation, second: Evaluation, file: Path) -> Evaluation:
@@ -75,12 +83,4 @@ def _merged(first: Evaluation, second: Evaluation, file: Path) -> Evaluation:
 
 def _refuse_twice(keys: Sequence[str], file: Path) -> None:
     if keys:
-        raise OptionError(f"{file} tells {min(keys)} differently from another file; keep one of them")
-
-
-def ceiling(key: str, ceiling: float | None) -> str:
-    return "" if ceiling is None else spell(key, ceiling)
-
-
-def told(key: str, figure: Figure) -> str:
-    return f"{spell(key, figure.value)} {spell_interval(key, figure)}"
+        raise OptionError(f"{file} tells {min(keys)} differently from a file before it; keep one of them")

@@ -2,10 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 
+from eddyline.errors import OptionError
 from eddyline_runtime.evaluation.figures import Figure
 from eddyline_runtime.evaluation.measures import goal_for, label, spell_goal
 from eddyline_runtime.evaluation.report import markdown_rows
-from eddyline_runtime.page.measured import PROFILES, Measured, ceiling, told
+from eddyline_runtime.page.cells import ceiling_cell, value_cell
+from eddyline_runtime.page.measured import PROFILES, Measured
 
 _ASKED = {"adherence": "never recorded", "paraphrase": "in words of no caption"}
 _STREAM = {
@@ -22,34 +24,49 @@ _STREAM = {
 
 
 def words_table(measured: Measured) -> str:
-    """Attributes down; down each column one profile, asked in words of captions or of people who never read them."""
+    """Attributes down; down each column one profile, asked in words of captions or of people who never read them.
+
+    Raises:
+        OptionError: neither was measured in any profile.
+    """
     found = measured.figures()
     columns = [
         (group, profile) for profile in found for group in _ASKED if f"{group}.all" in found[profile]
     ]  # a profile in captions' words, then in others', then the next
     counts = [found[profile][f"{group}.all"].n for group, profile in columns]
     heads = [f"{_ASKED[group]}, {profile} (n = {n})" for (group, profile), n in zip(columns, counts, strict=True)]
-    first, *_ = found.values()
-    names = [key.partition(".")[2] for key in first if key.startswith("adherence.")]
+    if not columns:
+        raise OptionError("no file tells what pictures show; evaluate --only adherence --json evaluation_PROFILE.json")
+    names = dict.fromkeys(
+        key.removeprefix(f"{group}.")
+        for group, profile in columns
+        for key in found[profile]
+        if key.startswith(f"{group}.")
+    )
     rows = [["", "wanted", *heads, "recordings"]]
     for name in names:
         goals = [goal_for(f"{group}.{name}", PROFILES[0]) for group in _ASKED]
         wanted = " / ".join(spell_goal(f"adherence.{name}", goal) for goal in goals if goal)
         keys = [(profile, f"{group}.{name}") for group, profile in columns]
-        shown = [told(key, found[profile][key]) if key in found[profile] else "" for profile, key in keys]
-        own = f"adherence.{name}"
-        rows.append([label(name), wanted, *shown, ceiling(own, first[own].ceiling)])
+        figures = [(key, found[profile].get(key)) for profile, key in keys]
+        cells = [value_cell(key, figure) if figure else "" for key, figure in figures]
+        ceilings = [figure.ceiling for _, figure in figures if figure and figure.ceiling is not None]
+        rows.append([label(name), wanted, *cells, ceiling_cell(f"adherence.{name}", next(iter(ceilings), None))])
     return markdown_rows(rows)
 
 
 def stream_table(measured: Measured) -> str:
-    """What a stream should do down, profiles across."""
+    """What a stream should do down, profiles across.
+
+    Raises:
+        OptionError: none of it was measured.
+    """
     found = measured.figures()
     rows = [["", "wanted", *found, "recordings"]]
     for key, words in _STREAM.items():
         shown = {profile: (key, figures[key]) for profile, figures in found.items() if key in figures}
         if shown:
-            cells = [told(*shown[name]) if name in shown else "" for name in found]
+            cells = [value_cell(*shown[name]) if name in shown else "" for name in found]
             rows.append(_stream_row(words, shown, cells))
     drifted = {
         profile: (worst, figures[worst])
@@ -57,8 +74,10 @@ def stream_table(measured: Measured) -> str:
         if (worst := _drifted_most(figures)) is not None
     }
     if drifted:
-        cells = [f"{label(drifted[name][0])} {told(*drifted[name])}" if name in drifted else "" for name in found]
+        cells = [f"{label(drifted[name][0])} {value_cell(*drifted[name])}" if name in drifted else "" for name in found]
         rows.append(_stream_row("... and of the attribute that may have lost most", drifted, cells))
+    if len(rows) == 1:
+        raise OptionError("no file tells how a stream goes; evaluate --only steering --json evaluation_PROFILE.json")
     return markdown_rows(rows)
 
 
@@ -71,12 +90,12 @@ def _stream_row(words: str, shown: Mapping[str, tuple[str, Figure]], cells: Sequ
         if goal is not None
     }
     counts = sorted({figure.n for _, figure in shown.values()})
-    key, figure = next(iter(shown.values()))
+    ceilings = {ceiling_cell(key, figure.ceiling) for key, figure in shown.values()}
     return [
         f"{words} (of {' or '.join(map(str, counts))})",
         ", ".join(sorted(wanted)),
         *cells,
-        ceiling(key, figure.ceiling),
+        " or ".join(sorted(ceilings - {""})),
     ]
 
 
