@@ -133,6 +133,13 @@ def test_rivals_on_more_scenes_are_told_and_never_beside_those_on_fewer(folder: 
     }
 
 
+def test_a_setting_of_a_sweep_that_was_measured_on_more_scenes_stands_beside_its_rival(folder: Path) -> None:
+    again = replace(RIVALS, rivals={"fifo-n8": way(28, 64, n=240)})
+    write_evaluation(again, folder / "evaluation_smooth_rivals_best.json")
+    assert [*distances(table("rivals", folder))] == ["StreamDiT, smooth", "FIFO-Diffusion", "... `fifo-n8`"]
+    assert [*distances(table("sweep", folder))][1:3] == ["FIFO-Diffusion", "... `fifo-n8`, best of 3 settings"]
+
+
 def test_of_a_sweep_the_best_setting_and_the_cheapest_are_told_on_the_scenes_that_were_swept(folder: Path) -> None:
     told = table("sweep", folder)
     assert told.startswith("| 48 scenes |")

@@ -14,13 +14,19 @@ _RIVALS = {"fifo": "FIFO-Diffusion", "reuse_and_diffuse": "Reuse-and-Diffuse", "
 
 
 def rivals_table(measured: Measured) -> str:
-    """Ways of streaming down: the world's own by profile, and rivals at their published settings.
+    """Ways of streaming down: the world's own by profile, rivals at their published settings, and settings that were
+    measured on these scenes since a sweep on others found them to be good.
 
     Raises:
         OptionError: no rival was measured.
     """
     scenes, ways = _scenes_of_most(measured, lambda name: name in _RIVALS, "default")
-    return _ways_table(scenes, _own_ways(ways) | {words: ways[key] for key, words in _RIVALS.items() if key in ways})
+    rows = _own_ways(ways)
+    for name, words in _RIVALS.items():
+        if name in ways:
+            rows[words] = ways[name]
+        rows |= {f"... `{key}`": way for key, way in _settings(ways, name).items()}
+    return _ways_table(scenes, rows)
 
 
 def sweep_table(measured: Measured) -> str:
