@@ -211,6 +211,11 @@ def test_two_processes_that_were_stopped_end_as_if_they_never_were(two_ranks: Pa
     assert rows(two_ranks / "broken") == rows(two_ranks / "whole")
 
 
+def test_no_thread_of_the_process_group_outlives_training(two_ranks: Path) -> None:
+    for threads in said(two_ranks, "threads"):
+        assert "python" in threads and "gloo" not in threads
+
+
 def test_another_number_of_ranks_goes_on_from_the_checkpoint_before_up_to_rounding(
     two_ranks: Path, sets: LatentSets, one_rank: Ranks, tmp_path: Path
 ) -> None:

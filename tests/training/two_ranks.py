@@ -46,6 +46,7 @@ def main(latents: str, out: Path) -> None:
             resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
         said["left"] = " ".join(sorted(path.name for path in (out / "broken" / distributed.CHECKPOINTS).iterdir()))
         train("broken", "--resume")
+    said["threads"] = " ".join(path.read_text().strip() for path in Path("/proc/self/task").glob("*/comm"))
     (out / f"said-{os.environ['RANK']}.json").write_text(json.dumps(said))
 
 

@@ -6,6 +6,7 @@ however many ranks there are: first weights and batches are drawn from (seed, bl
 weighted by the whole batch.
 """
 
+import gc
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -88,9 +89,17 @@ def joined(device: str) -> Iterator[Ranks]:
     dist.init_process_group("nccl" if device == "cuda" else "gloo")
     try:
         count = dist.get_world_size()
-        yield Ranks(dist.get_rank(), count, local, init_device_mesh(device, (count,)))
+        mesh = init_device_mesh(device, (count,))
+        try:
+            yield Ranks(dist.get_rank(), count, local, mesh)
+        finally:
+            # A mesh keeps the group too, and torch's caches of shardings keep the mesh.
+            vars(mesh).get("_pg_registry", {}).clear()
     finally:
         dist.destroy_process_group()
+        # Sharded models, which keep the group in circles, go now: its threads would run on until the interpreter's end,
+        # and have aborted a process there whose training had ended well.
+        gc.collect()
 
 
 def sharded_streamdit(config: ModelConfig, *, seed: int, ranks: Ranks) -> StreamDiT:
