@@ -43,6 +43,7 @@ def forward(
         lse,
         *(t.stride() for t in (q, k, v, out)),
         **_arguments(windows, chosen, blocks, blocks.queries, blocks.query_box, q),
+        NEAR=_near(q, k, v, out),
         OWN_BOX=chosen.boxes and blocks.own_box,
     )
     return out, lse
@@ -64,9 +65,11 @@ def backward(
     if not _tma_reads(grad):
         grad = grad.contiguous()
     chosen = chosen or _plan(windows, (q, k, v, grad), capability)
-    delta = torch.empty_like(lse)
+    lists = (q.shape[0], q.shape[4], prod(windows.counts), windows.tokens)
+    listed = [torch.empty(lists, dtype=torch.float32, device=q.device) for _ in range(2)]
     dq, dk, dv = (torch.empty(q.shape, dtype=q.dtype, device=q.device) for _ in range(3))
     strides = [t.stride() for t in (q, k, v, out, grad)]
+    near = _near(q, k, v, out, grad)
 
     blocks = chosen.dq
     dq_kernel[_grid(windows, chosen, blocks.queries, blocks.query_box, q)](
@@ -75,21 +78,25 @@ def backward(
         _source(grad, chosen, blocks.query_box),
         lse,
         None if lse_grad is None else lse_grad.contiguous(),
-        delta,
         dq,
+        *listed,
         *strides,
         **_arguments(windows, chosen, blocks, blocks.queries, blocks.query_box, q),
+        NEAR=near,
+        window_counts=windows.counts,
+        LISTED_BOX=chosen.dkdv.query_box,
     )
     blocks = chosen.dkdv
     dkdv_kernel[_grid(windows, chosen, blocks.keys, blocks.key_box, q)](
         *(_source(t, chosen, box) for t, box in ((q, blocks.query_box), (k, blocks.key_box), (v, blocks.key_box))),
         _source(grad, chosen, blocks.query_box),
-        lse,
-        delta,
+        *listed,
         dk,
         dv,
         *strides,
         **_arguments(windows, chosen, blocks, blocks.keys, blocks.key_box, q),
+        NEAR=near,
+        window_counts=windows.counts,
     )
     return dq, dk, dv
 
@@ -104,6 +111,14 @@ def _tma_reads(t: Float[Tensor, "B F Y X H D"]) -> bool:
     aligned = all(stride > 0 and stride * t.element_size() % 16 == 0 for stride in t.stride()[:-1])
     one_axis = t.shape[0] == 1 or t.stride(0) == t.shape[1] * t.stride(1)
     return aligned and one_axis and t.stride(-1) == 1 and t.data_ptr() % 16 == 0
+
+
+def _near(*tensors: Float[Tensor, "B F Y X H D"]) -> bool:
+    """Whether 32 bits number what lies between the first and the last number of every head, so that they are enough."""
+    return all(
+        sum((t.shape[axis] - 1) * t.stride(axis) for axis in (1, 2, 3, 5)) < 2**31  # axes 0, 4: batch, heads
+        for t in tensors
+    )
 
 
 def _source(t: Tensor, chosen: Plan, box: Triple) -> Tensor | TensorDescriptor:
@@ -137,6 +152,7 @@ def _arguments(windows: Windows, chosen: Plan, blocks: Blocks, tokens: int, box:
         "WRAP": windows.wrap,
         "D": q.shape[-1],
         "BOX": chosen.boxes,
+        "PEEL": blocks.peeled,
         "BLOCK_Q": blocks.queries,
         "BLOCK_K": blocks.keys,
         "Q_BOX": blocks.query_box,

@@ -37,6 +37,8 @@ class Blocks:
     key_box: Triple = (1, 1, 1)
     own_box: bool = True
     """Whether the block that a program owns is fetched by TMA too, where blocks are boxes; gathered otherwise."""
+    peeled: bool = False
+    """Whether gathered blocks that run over the end of their window have their own code; others need no mask then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,8 +103,10 @@ def plan(windows: Windows, *, head_dim: int, itemsize: int, tma: bool) -> Plan:
     tokens = max(16, min(64 if itemsize == 2 else 32, 1 << (windows.tokens - 1).bit_length()))
     narrow, wide = _GATHERED_WARPS[tokens]
     stages = 2 if itemsize == 2 else 1
-    queries = Blocks(tokens, tokens, num_warps=narrow, num_stages=stages)
-    return Plan(False, queries, queries, Blocks(tokens, tokens, num_warps=wide, num_stages=stages))
+    # in float32 the registers of both codes do not fit
+    peeled = itemsize == 2 and windows.tokens > tokens
+    queries = Blocks(tokens, tokens, num_warps=narrow, num_stages=stages, peeled=peeled)
+    return Plan(False, queries, queries, replace(queries, num_warps=wide))
 
 
 def candidates(windows: Windows, *, head_dim: int) -> dict[str, Plan]:

@@ -61,7 +61,10 @@ def attention_plan_cases(volume: Volume, place: Place) -> Iterator[Case]:
 def attention_plans(volume: Volume, kernel: str, *, itemsize: int) -> dict[str, Plan]:
     """The plans to try for one of the three kernels, by name; the two others have blocks of one kind with it."""
     gathered = plan(volume.windows, head_dim=volume.dim, itemsize=itemsize, tma=False)
-    plans = {f"gathered {_told(sizes)}": _with(gathered, kernel, _blocks(sizes)) for sizes in GATHERED[kernel]}
+    plans = {
+        f"gathered {_told(sizes)}": _with(gathered, kernel, replace(_blocks(sizes), peeled=gathered.forward.peeled))
+        for sizes in GATHERED[kernel]
+    }
     small = _boxed((64, 64, 4, 2), volume)
     if small is None or itemsize != 2:
         return plans
