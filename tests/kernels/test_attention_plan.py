@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eddyline_kernels.attention.geometry import Windows
-from eddyline_kernels.attention.plan import HEAD_DIMS, LARGEST_PROVEN_BOX, box, candidates, plan
+from eddyline_kernels.attention.plan import HEAD_DIMS, Plan, box, gathered, plans
 from eddyline_kernels.attention.reference import _axis_windows
 
 NO_WRAP = (False, False, False)
@@ -52,41 +52,37 @@ def test_every_window_is_a_list_of_whole_boxes(windows: Windows, tokens: int) ->
 LARGE = Windows.cut((16, 32, 32), (8, 16, 16), (4, 8, 8), (True, True, True))
 
 
+def plans_of(windows: Windows, *, head_dim: int = 64, itemsize: int = 2, tma: bool = True) -> tuple[Plan, ...]:
+    return plans(windows, head_dim=head_dim, itemsize=itemsize, tma=tma)
+
+
 @pytest.mark.parametrize("head_dim", HEAD_DIMS)
-def test_large_windows_are_read_in_boxes_where_a_gpu_has_proven_it_and_gathered_elsewhere(head_dim: int) -> None:
-    chosen = plan(LARGE, head_dim=head_dim, itemsize=2, tma=True)
-    assert chosen.boxes == (head_dim <= LARGEST_PROVEN_BOX)
+def test_large_windows_are_read_in_boxes_first_and_gathered_last(head_dim: int) -> None:
+    first, *_, last = plans_of(LARGE, head_dim=head_dim)
+    assert first.boxes
+    assert not last.boxes
 
 
-def test_heads_of_128_are_not_read_in_boxes_until_a_gpu_has_proven_it() -> None:
-    assert LARGEST_PROVEN_BOX == 64
-    assert candidates(LARGE, head_dim=128).keys() >= {"boxes of 64"}
+@pytest.mark.parametrize("head_dim", HEAD_DIMS)
+def test_the_plans_of_a_call_have_names_of_their_own(head_dim: int) -> None:
+    names = [plan.name for plan in plans_of(LARGE, head_dim=head_dim)]
+    assert len(names) == len(set(names))
 
 
 @pytest.mark.parametrize("head_dim", HEAD_DIMS)
 def test_no_plan_has_queries_in_boxes_and_as_many_keys_in_a_block_as_numbers_in_a_head(head_dim: int) -> None:
     """ptxas 12.8 then gives the queries' registers to the weights."""
-    for chosen in (
-        plan(LARGE, head_dim=head_dim, itemsize=2, tma=True),
-        *candidates(LARGE, head_dim=head_dim).values(),
-    ):
-        blocks = chosen.forward
-        assert not (chosen.boxes and blocks.own_box and blocks.keys == head_dim), blocks
+    for plan in plans_of(LARGE, head_dim=head_dim):
+        blocks = plan.forward
+        assert not (plan.boxes and blocks.own_box and blocks.keys == head_dim), blocks
 
 
 @pytest.mark.parametrize("head_dim", HEAD_DIMS)
 def test_the_sides_of_a_box_multiply_to_its_block(head_dim: int) -> None:
-    for chosen in (
-        plan(LARGE, head_dim=head_dim, itemsize=2, tma=True),
-        *candidates(LARGE, head_dim=head_dim).values(),
-    ):
-        for blocks in (chosen.forward, chosen.dq, chosen.dkdv) if chosen.boxes else ():
+    for plan in plans_of(LARGE, head_dim=head_dim)[:-1]:
+        for blocks in (plan.forward, plan.dq, plan.dkdv):
             assert math.prod(blocks.query_box) == blocks.queries
             assert math.prod(blocks.key_box) == blocks.keys
-
-
-def test_windows_that_no_box_fits_have_no_candidates() -> None:
-    assert candidates(Windows.cut((15, 31, 33), (8, 16, 16), (4, 8, 8), NO_WRAP), head_dim=128) == {}
 
 
 @pytest.mark.parametrize(
@@ -94,12 +90,18 @@ def test_windows_that_no_box_fits_have_no_candidates() -> None:
 )
 def test_wide_numbers_old_gpus_and_odd_sizes_are_gathered(size: tuple[int, int, int], itemsize: int, tma: bool) -> None:
     windows = Windows.cut(size, (8, 16, 16), (4, 8, 8), NO_WRAP)
-    assert not plan(windows, head_dim=64, itemsize=itemsize, tma=tma).boxes
+    assert plans_of(windows, itemsize=itemsize, tma=tma) == (gathered(windows, itemsize=itemsize),)
 
 
 @given(windows=cuts(), itemsize=st.sampled_from([2, 4]))
 def test_gathered_blocks_are_powers_of_two_that_a_dot_takes(windows: Windows, itemsize: int) -> None:
-    blocks = plan(windows, head_dim=64, itemsize=itemsize, tma=False).forward
+    blocks = gathered(windows, itemsize=itemsize).forward
     for tokens in (blocks.queries, blocks.keys):
         assert tokens >= 16
         assert tokens & (tokens - 1) == 0
+
+
+@given(windows=cuts())
+def test_only_windows_of_more_than_a_block_have_a_last_block_peeled_off(windows: Windows) -> None:
+    blocks = gathered(windows, itemsize=2).forward
+    assert blocks.peeled == (windows.tokens > blocks.keys)

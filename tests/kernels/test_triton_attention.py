@@ -12,7 +12,7 @@ from torch import Tensor
 from eddyline_kernels import backend, errors
 from eddyline_kernels.attention import operator, reference, window_attention, window_attention_with_lse
 from eddyline_kernels.attention.geometry import Windows
-from eddyline_kernels.attention.plan import Plan, candidates
+from eddyline_kernels.attention.plan import Plan, plans
 
 pytestmark = pytest.mark.usefixtures("interpreter")
 NO_WRAP = (False, False, False)
@@ -105,35 +105,35 @@ def test_the_log_sum_exp_has_a_gradient_too(case: Case) -> None:
 
 
 def test_the_cases_are_read_in_both_ways() -> None:
-    from eddyline_kernels.attention import launch
-
     for name, case in CASES.items():
-        chosen = launch._plan(Windows.cut(case.size, **case.cut), draw(case), (9, 0))
-        assert chosen.boxes == (name in BOXES), name
+        kind = operator._kind(Windows.cut(case.size, **case.cut), *draw(case))
+        assert kind.plans[0].boxes == (name in BOXES), name
 
 
 HEADS_OF_128 = Case((2, 8, 16), (2, 8, 16), (0, 0, 0), NO_WRAP, HALF, dim=128)
+IN_BOXES, IN_SMALL_BOXES, GATHERING = plans(
+    Windows.cut(HEADS_OF_128.size, **HEADS_OF_128.cut), head_dim=128, itemsize=2, tma=True
+)
 
 
-def planned(chosen: Plan | None) -> list[Tensor]:
-    """Results and gradients of heads of 128 under a plan; under the one in use if None."""
+def planned(plan: Plan) -> list[Tensor]:
+    """Results and gradients of heads of 128 under a plan."""
     from eddyline_kernels.attention import launch
 
     windows = Windows.cut(HEADS_OF_128.size, **HEADS_OF_128.cut)
     q, k, v = draw(HEADS_OF_128)
-    out, lse = launch.forward(q, k, v, windows, (9, 0), chosen)
-    return [out, lse, *launch.backward(v, None, q, k, v, out, lse, windows, (9, 0), chosen)]
+    out, lse = launch.forward(q, k, v, windows, plan)
+    return [out, lse, *launch.backward(v, None, q, k, v, out, lse, windows, plan)]
 
 
 @pytest.fixture(scope="module")
-def in_use(interpreter: None) -> list[Tensor]:
-    return planned(None)
+def gathering(interpreter: None) -> list[Tensor]:
+    return planned(GATHERING)
 
 
-@pytest.mark.parametrize("name", ["boxes of 64", "boxes of 128, queries gathered"])
-def test_plans_that_no_gpu_has_proven_yet_compute_the_same(name: str, in_use: list[Tensor]) -> None:
-    chosen = candidates(Windows.cut(HEADS_OF_128.size, **HEADS_OF_128.cut), head_dim=HEADS_OF_128.dim)[name]
-    for gathered, boxes in zip(in_use, planned(chosen), strict=True):
+@pytest.mark.parametrize("plan", [IN_BOXES, IN_SMALL_BOXES], ids=lambda plan: plan.name)
+def test_all_plans_compute_the_same(plan: Plan, gathering: list[Tensor]) -> None:
+    for gathered, boxes in zip(gathering, planned(plan), strict=True):
         torch.testing.assert_close(boxes, gathered, rtol=2e-3, atol=2e-3)
 
 

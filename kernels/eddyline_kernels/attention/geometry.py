@@ -6,6 +6,7 @@ pieces at its two ends are windows of their own (Swin's separation), or are one 
 
 from dataclasses import dataclass
 from math import prod
+from typing import TypedDict
 
 from torch import Tensor
 
@@ -14,6 +15,14 @@ from eddyline_kernels.errors import KernelInputError
 Triple = tuple[int, int, int]
 """Frames, rows, columns."""
 Wrap = tuple[bool, bool, bool]
+
+
+class Cut(TypedDict):
+    """How a call of `window_attention` says how its volume is cut."""
+
+    window: Triple
+    shift: Triple
+    wrap: Wrap
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +59,11 @@ class Windows:
                 )
             clipped.append(held)
         return cls(size, (clipped[0], clipped[1], clipped[2]), shift, wrap)
+
+    @property
+    def told(self) -> Cut:
+        """What `window_attention` is told of them."""
+        return {"window": self.window, "shift": self.shift, "wrap": self.wrap}
 
     @property
     def counts(self) -> Triple:

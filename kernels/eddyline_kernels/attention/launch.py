@@ -12,7 +12,7 @@ from torch import Tensor
 from triton.tools.tensor_descriptor import TensorDescriptor
 
 from eddyline_kernels.attention.geometry import Triple, Windows
-from eddyline_kernels.attention.plan import TMA_CAPABILITY, Blocks, Plan, plan
+from eddyline_kernels.attention.plan import Blocks, Plan
 from eddyline_kernels.attention.triton_impl import dkdv_kernel, dq_kernel, forward_kernel
 
 
@@ -21,30 +21,26 @@ def forward(
     k: Float[Tensor, "B F Y X H D"],
     v: Float[Tensor, "B F Y X H D"],
     windows: Windows,
-    capability: tuple[int, int],
-    chosen: Plan | None = None,
+    plan: Plan,
 ) -> tuple[Float[Tensor, "B F Y X H D"], Float[Tensor, "B H F Y X"]]:
     """The weighted means, contiguous, and the natural log-sum-exp of the scores in float32.
 
     Args:
         q, k, v: one shape, dtype and device, any strides.
         windows: how the volume is cut.
-        capability: compute capability of the GPU.
-        chosen: the blocks to work in; those of `plan` if None.
+        plan: the blocks to work in, one of `plans`.
     """
     out = torch.empty(q.shape, dtype=q.dtype, device=q.device)
     lse = torch.empty(_statistics_shape(q), dtype=torch.float32, device=q.device)
-    chosen = chosen or _plan(windows, (q, k, v), capability)
-    blocks = chosen.forward
-    forward_kernel[_grid(windows, chosen, blocks.queries, blocks.query_box, q)](
-        _source(q, chosen, blocks.query_box) if blocks.own_box else q,
-        *(_source(t, chosen, blocks.key_box) for t in (k, v)),
+    blocks = plan.forward
+    forward_kernel[_grid(windows, plan, blocks.queries, blocks.query_box, q)](
+        _own_source(q, plan, blocks, blocks.query_box),
+        *(_source(t, plan, blocks.key_box) for t in (k, v)),
         out,
         lse,
         *(t.stride() for t in (q, k, v, out)),
-        **_arguments(windows, chosen, blocks, blocks.queries, blocks.query_box, q),
+        **_arguments(windows, plan, blocks, blocks.queries, blocks.query_box, q),
         NEAR=_near(q, k, v, out),
-        OWN_BOX=chosen.boxes and blocks.own_box,
     )
     return out, lse
 
@@ -58,55 +54,50 @@ def backward(
     out: Float[Tensor, "B F Y X H D"],
     lse: Float[Tensor, "B H F Y X"],
     windows: Windows,
-    capability: tuple[int, int],
-    chosen: Plan | None = None,
+    plan: Plan,
 ) -> tuple[Float[Tensor, "B F Y X H D"], Float[Tensor, "B F Y X H D"], Float[Tensor, "B F Y X H D"]]:
     """Gradients of queries, keys and values, contiguous; `grad` and `lse_grad` are those of what `forward` returned."""
-    if not _tma_reads(grad):
+    if not tma_reads(grad):
         grad = grad.contiguous()
-    chosen = chosen or _plan(windows, (q, k, v, grad), capability)
     lists = (q.shape[0], q.shape[4], prod(windows.counts), windows.tokens)
     listed = [torch.empty(lists, dtype=torch.float32, device=q.device) for _ in range(2)]
     dq, dk, dv = (torch.empty(q.shape, dtype=q.dtype, device=q.device) for _ in range(3))
     strides = [t.stride() for t in (q, k, v, out, grad)]
     near = _near(q, k, v, out, grad)
 
-    blocks = chosen.dq
-    dq_kernel[_grid(windows, chosen, blocks.queries, blocks.query_box, q)](
-        *(_source(t, chosen, box) for t, box in ((q, blocks.query_box), (k, blocks.key_box), (v, blocks.key_box))),
+    blocks = plan.dq
+    dq_kernel[_grid(windows, plan, blocks.queries, blocks.query_box, q)](
+        _own_source(q, plan, blocks, blocks.query_box),
+        *(_source(t, plan, blocks.key_box) for t in (k, v)),
         out,
-        _source(grad, chosen, blocks.query_box),
+        _own_source(grad, plan, blocks, blocks.query_box),
         lse,
         None if lse_grad is None else lse_grad.contiguous(),
         dq,
         *listed,
         *strides,
-        **_arguments(windows, chosen, blocks, blocks.queries, blocks.query_box, q),
+        **_arguments(windows, plan, blocks, blocks.queries, blocks.query_box, q),
         NEAR=near,
         window_counts=windows.counts,
-        LISTED_BOX=chosen.dkdv.query_box,
+        LISTED_BOX=plan.dkdv.query_box,
     )
-    blocks = chosen.dkdv
-    dkdv_kernel[_grid(windows, chosen, blocks.keys, blocks.key_box, q)](
-        *(_source(t, chosen, box) for t, box in ((q, blocks.query_box), (k, blocks.key_box), (v, blocks.key_box))),
-        _source(grad, chosen, blocks.query_box),
+    blocks = plan.dkdv
+    dkdv_kernel[_grid(windows, plan, blocks.keys, blocks.key_box, q)](
+        _source(q, plan, blocks.query_box),
+        *(_own_source(t, plan, blocks, blocks.key_box) for t in (k, v)),
+        _source(grad, plan, blocks.query_box),
         *listed,
         dk,
         dv,
         *strides,
-        **_arguments(windows, chosen, blocks, blocks.keys, blocks.key_box, q),
+        **_arguments(windows, plan, blocks, blocks.keys, blocks.key_box, q),
         NEAR=near,
         window_counts=windows.counts,
     )
     return dq, dk, dv
 
 
-def _plan(windows: Windows, tensors: tuple[Tensor, ...], capability: tuple[int, int]) -> Plan:
-    tma = capability >= TMA_CAPABILITY and all(map(_tma_reads, tensors))
-    return plan(windows, head_dim=tensors[0].shape[-1], itemsize=tensors[0].element_size(), tma=tma)
-
-
-def _tma_reads(t: Float[Tensor, "B F Y X H D"]) -> bool:
+def tma_reads(t: Float[Tensor, "B F Y X H D"]) -> bool:
     """Whether a descriptor over [B*F, Y, X, H, D] can describe a tensor: batch and frames must be one axis."""
     aligned = all(stride > 0 and stride * t.element_size() % 16 == 0 for stride in t.stride()[:-1])
     one_axis = t.shape[0] == 1 or t.stride(0) == t.shape[1] * t.stride(1)
@@ -121,37 +112,43 @@ def _near(*tensors: Float[Tensor, "B F Y X H D"]) -> bool:
     )
 
 
-def _source(t: Tensor, chosen: Plan, box: Triple) -> Tensor | TensorDescriptor:
+def _source(t: Tensor, plan: Plan, box: Triple) -> Tensor | TensorDescriptor:
     """What a kernel reads a tensor through."""
-    if not chosen.boxes:
+    if not plan.boxes:
         return t
     batch, frames, *rest = t.shape
     return TensorDescriptor(t, [batch * frames, *rest], list(t.stride()[1:]), [*box, 1, t.shape[-1]])
 
 
-def _grid(windows: Windows, chosen: Plan, tokens: int, box: Triple, q: Tensor) -> tuple[int, int, int]:
+def _own_source(t: Tensor, plan: Plan, blocks: Blocks, box: Triple) -> Tensor | TensorDescriptor:
+    """What a kernel reads the block that a program owns through."""
+    return _source(t, plan, box) if blocks.own_box else t
+
+
+def _grid(windows: Windows, plan: Plan, tokens: int, box: Triple, q: Tensor) -> tuple[int, int, int]:
     """Blocks, heads, batch. Heads are slow, so that keys and values of a window stay in the cache."""
-    return prod(_counts(windows, chosen, tokens, box)), q.shape[4], q.shape[0]
+    return prod(_counts(windows, plan, tokens, box)), q.shape[4], q.shape[0]
 
 
-def _counts(windows: Windows, chosen: Plan, tokens: int, box: Triple) -> tuple[int, ...]:
+def _counts(windows: Windows, plan: Plan, tokens: int, box: Triple) -> tuple[int, ...]:
     """Boxes along each axis; or windows along each axis, and blocks of `tokens` tokens in the largest window."""
-    if chosen.boxes:
+    if plan.boxes:
         return tuple(size // side for size, side in zip(windows.size, box, strict=True))
     return (*windows.counts, -(-windows.tokens // tokens))
 
 
-def _arguments(windows: Windows, chosen: Plan, blocks: Blocks, tokens: int, box: Triple, q: Tensor) -> dict[str, Any]:
+def _arguments(windows: Windows, plan: Plan, blocks: Blocks, tokens: int, box: Triple, q: Tensor) -> dict[str, Any]:
     """What all three kernels are told; `tokens` and `box` are the block that one program owns."""
     return {
         "size": windows.size,
         "window": windows.window,
         "shift": windows.shift,
-        "counts": _counts(windows, chosen, tokens, box),
+        "counts": _counts(windows, plan, tokens, box),
         "scale": log2(e) / q.shape[-1] ** 0.5,
         "WRAP": windows.wrap,
         "D": q.shape[-1],
-        "BOX": chosen.boxes,
+        "BOX": plan.boxes,
+        "OWN_BOX": plan.boxes and blocks.own_box,
         "PEEL": blocks.peeled,
         "BLOCK_Q": blocks.queries,
         "BLOCK_K": blocks.keys,

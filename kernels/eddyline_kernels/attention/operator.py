@@ -5,7 +5,8 @@ The Triton side is an operator of `torch.library` with a fake and an autograd im
 """
 
 from collections.abc import Sequence
-from typing import Any
+from math import prod
+from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Float
@@ -14,9 +15,12 @@ from torch import Tensor
 from eddyline_kernels import backend
 from eddyline_kernels.attention import reference
 from eddyline_kernels.attention.geometry import Triple, Windows, Wrap, check_tensors
-from eddyline_kernels.attention.plan import HEAD_DIMS, TMA_CAPABILITY
+from eddyline_kernels.attention.plan import HEAD_DIMS, LARGEST_PRODUCT, TMA_CAPABILITY
 from eddyline_kernels.errors import KernelInputError
 from eddyline_kernels.formats import DTYPES
+
+if TYPE_CHECKING:
+    from eddyline_kernels.attention.proof import Kind
 
 
 def window_attention(
@@ -49,7 +53,7 @@ def window_attention(
         KernelChoiceError: the environment asks for Triton, and it cannot run.
     """
     check_tensors(q, k, v)
-    if backend.runs_triton("window attention", q.device, _obstacle(q)):
+    if backend.runs_triton("window attention", q.device, _obstacle(q, window)):
         out: Tensor = triton_window_attention(q, k, v, window, shift, wrap)[0]
         return out
     return reference.window_attention(q, k, v, window=window, shift=shift, wrap=wrap)
@@ -69,7 +73,7 @@ def window_attention_with_lse(
     Two results over different keys join by it: weigh each with exp(lse), divide by the sum. Both have gradients.
     """
     check_tensors(q, k, v)
-    if backend.runs_triton("window attention", q.device, _obstacle(q)):
+    if backend.runs_triton("window attention", q.device, _obstacle(q, window)):
         out, lse = triton_window_attention(q, k, v, window, shift, wrap)
         return out, lse
     return (
@@ -78,12 +82,15 @@ def window_attention_with_lse(
     )
 
 
-def _obstacle(q: Tensor) -> str | None:
-    """Why there is no Triton kernel for a tensor, or None."""
+def _obstacle(q: Tensor, window: Triple) -> str | None:
+    """Why there is no Triton kernel for tensors like this, or None."""
     if q.dtype not in DTYPES:
         return "there are kernels for bfloat16, float16 and float32 only"
     if q.shape[-1] not in HEAD_DIMS:
         return f"there are kernels for head dimensions {', '.join(map(str, HEAD_DIMS))} only"
+    sides = [min(tokens, length) for tokens, length in zip(window, q.shape[1:4], strict=True)]
+    if prod(sides) * max(sides) >= LARGEST_PRODUCT:
+        return f"a window of {' x '.join(map(str, sides))} tokens is too large to be walked over in 32 bits"
     return None
 
 
@@ -92,14 +99,18 @@ def triton_window_attention(
     q: Tensor, k: Tensor, v: Tensor, window: Sequence[int], shift: Sequence[int], wrap: Sequence[bool]
 ) -> tuple[Tensor, Tensor]:
     """The Triton operator: [B, F, Y, X, H, D] three times to the means and the log-sum-exp [B, H, F, Y, X]."""
-    from eddyline_kernels.attention import launch
+    from eddyline_kernels.attention import launch, proof
 
     windows = _windows(q, window, shift, wrap)
     if q.numel() == 0:
         return torch.empty(q.shape, dtype=q.dtype, device=q.device), _empty_statistics(q)
-    backend.launches["window_attention"] += 1
     with torch.cuda.device_of(q):
-        return launch.forward(q, k, v, windows, _capability(q))
+        plan = proof.forward_plan(_kind(windows, q, k, v))
+        if plan is None:
+            lse = reference.window_log_sum_exp(q, k, **windows.told)
+            return reference.window_attention(q, k, v, **windows.told).contiguous(), lse.contiguous()
+        backend.launches["window_attention"] += 1
+        return launch.forward(q, k, v, windows, plan)
 
 
 @torch.library.custom_op("eddyline::window_attention_backward", mutates_args=())
@@ -115,14 +126,17 @@ def _triton_backward(
     shift: Sequence[int],
     wrap: Sequence[bool],
 ) -> tuple[Tensor, Tensor, Tensor]:
-    from eddyline_kernels.attention import launch
+    from eddyline_kernels.attention import launch, proof
 
     windows = _windows(q, window, shift, wrap)
     if q.numel() == 0:
         return _like(q), _like(q), _like(q)
-    backend.launches["window_attention_backward"] += 1
     with torch.cuda.device_of(q):
-        return launch.backward(grad, lse_grad, q, k, v, out, lse, windows, _capability(q))
+        plan = proof.backward_plan(_kind(windows, q, k, v))
+        if plan is None:
+            return reference.window_gradients(grad, lse_grad, q, k, v, **windows.told)
+        backend.launches["window_attention_backward"] += 1
+        return launch.backward(grad, lse_grad, q, k, v, out, lse, windows, plan)
 
 
 @triton_window_attention.register_fake
@@ -170,9 +184,14 @@ def _windows(q: Tensor, window: Sequence[int], shift: Sequence[int], wrap: Seque
     return Windows.cut((frames, height, width), (wf, wy, wx), (sf, sy, sx), (rf, ry, rx))
 
 
-def _capability(q: Tensor) -> tuple[int, int]:
-    """Compute capability of the GPU; Triton's interpreter can do what the newest can."""
-    return torch.cuda.get_device_capability(q.device) if q.is_cuda else TMA_CAPABILITY
+def _kind(windows: Windows, *tensors: Tensor) -> "Kind":
+    """What the plans of a call depend on; Triton's interpreter can do what the newest GPU can."""
+    from eddyline_kernels.attention.launch import tma_reads
+    from eddyline_kernels.attention.proof import Kind
+
+    q = tensors[0]
+    able = not q.is_cuda or torch.cuda.get_device_capability(q.device) >= TMA_CAPABILITY
+    return Kind(windows, q.shape[-1], q.dtype, able and all(map(tma_reads, tensors)), q.device)
 
 
 def _like(q: Tensor) -> Tensor:

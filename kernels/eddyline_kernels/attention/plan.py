@@ -3,12 +3,11 @@
 A block is either a box of tokens, fetched by one TMA load, or a run of a window's tokens, gathered row by row. Boxes
 need sizes, windows and shifts that are multiples of the box, two-byte numbers, and a GPU with TMA (Hopper or newer).
 
-Heads of 128 are gathered all the same: on an H200 the kernel of boxes gave wrong means for them. The assembler of
-Triton 3.6 and 3.7 (ptxas 12.8) gives the registers that hold a block of queries for the whole loop away to the weights,
-so that from the second block of keys on the weights stand where the queries should be. It befalls boxes whose block of
-keys has as many tokens as a head has numbers, 64 and 64 too: both then take equally many registers. Gathered queries
-are safe: they stay in shared memory. It can be read off the machine code, without a GPU (`tests/kernels/clobber.py`).
-`candidates` are plans to prove and to measure on a GPU before one of them may become the plan.
+There are several plans for a call, the fastest first; `proof` finds the first that is right on the GPU at hand. That is
+no formality: the assembler of Triton 3.6 and 3.7 (ptxas 12.8) gives the registers that hold a program's own block of
+queries for the whole loop away to the weights, where both take equally many registers, and from the second block of
+keys on the weights stand where the queries should be. It befalls own blocks that are fetched as boxes; gathered ones
+stay in shared memory. It can be read off the machine code, without a GPU (`tests/kernels/clobber.py`).
 """
 
 from dataclasses import dataclass, replace
@@ -17,9 +16,9 @@ from math import gcd
 from eddyline_kernels.attention.geometry import Triple, Windows
 
 HEAD_DIMS = (32, 64, 128)
-LARGEST_PROVEN_BOX = 64
-"""Head dimension up to which boxes gave the right results on a GPU."""
 TMA_CAPABILITY = (9, 0)
+LARGEST_PRODUCT = 2**31
+"""The tokens of a window times its longest side must be less: kernels divide by multiplying (`_divided`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +44,7 @@ class Blocks:
 class Plan:
     """The blocks of the three kernels."""
 
+    name: str
     boxes: bool
     """Whether blocks are boxes, fetched by TMA; gathered otherwise."""
     forward: Blocks
@@ -52,42 +52,40 @@ class Plan:
     dkdv: Blocks
 
 
-@dataclass(frozen=True, slots=True)
-class _Boxes:
-    """The blocks of the three kernels before it is known whether windows can be cut into them."""
-
-    forward: Blocks
-    dq: Blocks
-    dkdv: Blocks
-
-
-_BOXES = _Boxes(
-    forward=Blocks(128, 128, num_warps=8, num_stages=2),
-    dq=Blocks(128, 64, num_warps=8, num_stages=2),
-    dkdv=Blocks(64, 128, num_warps=8, num_stages=2),
+_SHORT_HEADS = (
+    Plan(
+        name="boxes of 128",
+        boxes=True,
+        forward=Blocks(128, 128, num_warps=8, num_stages=2),
+        dq=Blocks(128, 64, num_warps=8, num_stages=2),
+        dkdv=Blocks(64, 128, num_warps=8, num_stages=2),
+    ),
 )
-_UNPROVEN = {
-    128: {
-        "boxes of 64": _Boxes(
-            forward=Blocks(64, 64, num_warps=4, num_stages=3),
-            dq=Blocks(64, 64, num_warps=4, num_stages=3),
-            dkdv=Blocks(64, 64, num_warps=4, num_stages=2),
-        ),
-        "boxes of 128, queries gathered": _Boxes(
-            forward=Blocks(128, 128, num_warps=8, num_stages=2, own_box=False),
-            dq=Blocks(128, 64, num_warps=8, num_stages=3),
-            dkdv=Blocks(64, 128, num_warps=8, num_stages=3),
-        ),
-    },
-}
-"""Boxes by head dimension and name that no GPU has proven yet."""
+_LONG_HEADS = (
+    Plan(
+        name="boxes of 128",
+        boxes=True,
+        forward=Blocks(128, 128, num_warps=8, num_stages=3, own_box=False),
+        dq=Blocks(64, 64, num_warps=4, num_stages=3),
+        dkdv=Blocks(64, 64, num_warps=4, num_stages=2, own_box=False),
+    ),
+    Plan(
+        name="boxes of 64",
+        boxes=True,
+        forward=Blocks(64, 64, num_warps=4, num_stages=3, own_box=False),
+        dq=Blocks(64, 64, num_warps=4, num_stages=2, own_box=False),
+        dkdv=Blocks(64, 64, num_warps=4, num_stages=2, own_box=False),
+    ),
+)
+_BOXES = {32: _SHORT_HEADS, 64: _SHORT_HEADS, 128: _LONG_HEADS}
+"""Plans in boxes by head dimension, the fastest first, before it is known whether windows can be cut into them."""
 
 _GATHERED_WARPS = {16: (2, 2), 32: (4, 4), 64: (4, 8)}
 """Warps for a gathered block of so many tokens: of the kernels with one sum, and of the one with two."""
 
 
-def plan(windows: Windows, *, head_dim: int, itemsize: int, tma: bool) -> Plan:
-    """Choose the blocks for one call.
+def plans(windows: Windows, *, head_dim: int, itemsize: int, tma: bool) -> tuple[Plan, ...]:
+    """The plans for one call, the fastest first; the last one gathers, which suits any windows.
 
     Args:
         windows: the windows of the call.
@@ -95,10 +93,12 @@ def plan(windows: Windows, *, head_dim: int, itemsize: int, tma: bool) -> Plan:
         itemsize: bytes of one number.
         tma: whether the GPU and the strides of the tensors allow TMA.
     """
-    if tma and itemsize == 2 and head_dim <= LARGEST_PROVEN_BOX:
-        boxes = _in_boxes(_BOXES, windows)
-        if boxes:
-            return boxes
+    boxes = [_in_boxes(plan, windows) for plan in _BOXES[head_dim]] if tma and itemsize == 2 else []
+    return *(plan for plan in boxes if plan), gathered(windows, itemsize=itemsize)
+
+
+def gathered(windows: Windows, *, itemsize: int) -> Plan:
+    """The plan whose blocks are gathered: of 64 tokens, of fewer where windows are smaller or numbers wide."""
     # a block of 16 is the least that tl.dot takes; float32 takes twice the registers
     tokens = max(16, min(64 if itemsize == 2 else 32, 1 << (windows.tokens - 1).bit_length()))
     narrow, wide = _GATHERED_WARPS[tokens]
@@ -106,13 +106,7 @@ def plan(windows: Windows, *, head_dim: int, itemsize: int, tma: bool) -> Plan:
     # in float32 the registers of both codes do not fit
     peeled = itemsize == 2 and windows.tokens > tokens
     queries = Blocks(tokens, tokens, num_warps=narrow, num_stages=stages, peeled=peeled)
-    return Plan(False, queries, queries, replace(queries, num_warps=wide))
-
-
-def candidates(windows: Windows, *, head_dim: int) -> dict[str, Plan]:
-    """Plans by name that may be better than `plan` and that no GPU has proven yet: for benchmarks, not for use."""
-    named = {name: _in_boxes(boxes, windows) for name, boxes in _UNPROVEN.get(head_dim, {}).items()}
-    return {name: found for name, found in named.items() if found}
+    return Plan("gathered", False, queries, queries, replace(queries, num_warps=wide))
 
 
 def box(windows: Windows, tokens: int) -> Triple | None:
@@ -132,11 +126,13 @@ def box(windows: Windows, tokens: int) -> Triple | None:
     return (sides[2], sides[1], sides[0]) if tokens == 1 else None
 
 
-def _in_boxes(boxes: _Boxes, windows: Windows) -> Plan | None:
+def _in_boxes(plan: Plan, windows: Windows) -> Plan | None:
+    """The plan with the sides of its boxes; None if windows cannot be cut into them."""
     found = []
-    for blocks in (boxes.forward, boxes.dq, boxes.dkdv):
+    for blocks in (plan.forward, plan.dq, plan.dkdv):
         query_box, key_box = box(windows, blocks.queries), box(windows, blocks.keys)
         if not query_box or not key_box:
             return None
         found.append(replace(blocks, query_box=query_box, key_box=key_box))
-    return Plan(True, *found)
+    forward, dq, dkdv = found
+    return replace(plan, forward=forward, dq=dq, dkdv=dkdv)

@@ -49,13 +49,36 @@ def window_log_sum_exp(
     return lse[..., 0].permute(0, 4, 1, 2, 3)
 
 
+def window_gradients(
+    grad: Float[Tensor, "B F Y X H D"],
+    lse_grad: Float[Tensor, "B H F Y X"] | None,
+    q: Float[Tensor, "B F Y X H D"],
+    k: Float[Tensor, "B F Y X H D"],
+    v: Float[Tensor, "B F Y X H D"],
+    *,
+    window: Triple,
+    shift: Triple = (0, 0, 0),
+    wrap: Wrap = (False, False, False),
+) -> tuple[Float[Tensor, "B F Y X H D"], Float[Tensor, "B F Y X H D"], Float[Tensor, "B F Y X H D"]]:
+    """Gradients of queries, keys and values from those of the result and of its log-sum-exp, without autograd.
+
+    With weights p: dv = p' grad, ds = p (grad v' - sum(p grad v') + lse_grad), dq = ds k / sqrt(D) and
+    dk = ds' q / sqrt(D).
+    """
+    check_tensors(q, k, v)
+    extra = torch.zeros_like(grad[..., :1]) if lse_grad is None else lse_grad.permute(0, 2, 3, 4, 1)[..., None]
+    windows = Windows.cut(_volume(q), window, shift, wrap)
+    dq, dk, dv = _in_windows(_gradients, (grad, extra.to(grad.dtype), q, k, v), windows).chunk(3, dim=-1)
+    return dq.contiguous(), dk.contiguous(), dv.contiguous()
+
+
 def _in_windows(
     function: Callable[..., Float[Tensor, "B W T H E"]],
     tensors: tuple[Float[Tensor, "B F Y X H D"], ...],
     windows: Windows,
 ) -> Float[Tensor, "B F Y X H E"]:
     """Apply a function of W windows of T tokens to all windows of a volume."""
-    batch, frames, height, width, heads, dim = tensors[0].shape
+    batch, frames, height, width, heads, _ = tensors[0].shape
     groups = _window_groups(windows)
     flat = [t.flatten(1, 3) for t in tensors]
     if len(groups) == 1 and len(groups[0]) == 1:
@@ -64,7 +87,7 @@ def _in_windows(
     for group in groups:
         count, tokens = len(group), len(group[0])
         index = torch.tensor(group, device=flat[0].device).flatten()
-        picked = (t.index_select(1, index).view(batch, count, tokens, heads, dim) for t in flat)
+        picked = (t.index_select(1, index).view(batch, count, tokens, heads, -1) for t in flat)
         pieces.append(function(*picked).flatten(1, 2))
         order.append(index)
     inverse = torch.argsort(torch.cat(order))
@@ -81,6 +104,21 @@ def _attend(
 def _log_sum_exp(q: Float[Tensor, "B W T H D"], k: Float[Tensor, "B W T H D"]) -> Float[Tensor, "B W T H 1"]:
     scores = _scores(q, k)
     return scores.to(torch.promote_types(scores.dtype, torch.float32)).logsumexp(dim=-1, keepdim=True).transpose(2, 3)
+
+
+def _gradients(
+    grad: Float[Tensor, "B W T H D"],
+    lse_grad: Float[Tensor, "B W T H 1"],
+    q: Float[Tensor, "B W T H D"],
+    k: Float[Tensor, "B W T H D"],
+    v: Float[Tensor, "B W T H D"],
+) -> Float[Tensor, "B W T H 3*D"]:
+    """Gradients of queries, keys and values, side by side."""
+    grad, lse_grad, q, k, v = (t.transpose(2, 3) for t in (grad, lse_grad, q, k, v))
+    weights = (q @ k.mT * q.shape[-1] ** -0.5).softmax(dim=-1)
+    steps = grad @ v.mT
+    slopes = weights * (steps - (weights * steps).sum(-1, keepdim=True) + lse_grad) * q.shape[-1] ** -0.5
+    return torch.cat([slopes @ k, slopes.mT @ q, weights.mT @ grad], dim=-1).transpose(2, 3)
 
 
 def _scores(q: Float[Tensor, "B W T H D"], k: Float[Tensor, "B W T H D"]) -> Float[Tensor, "B W H T T"]:

@@ -307,8 +307,9 @@ def _sloped(
 def dq_kernel(
     q, k, v, out, grad, lse, lse_grad, dq, sums_listed, deltas_listed,
     q_strides, k_strides, v_strides, out_strides, grad_strides, size, window, shift, counts, window_counts, scale,
-    WRAP: tl.constexpr, D: tl.constexpr, NEAR: tl.constexpr, BOX: tl.constexpr, PEEL: tl.constexpr,
-    BLOCK_Q: tl.constexpr, BLOCK_K: tl.constexpr, Q_BOX: tl.constexpr, K_BOX: tl.constexpr, LISTED_BOX: tl.constexpr,
+    WRAP: tl.constexpr, D: tl.constexpr, NEAR: tl.constexpr, BOX: tl.constexpr, OWN_BOX: tl.constexpr,
+    PEEL: tl.constexpr, BLOCK_Q: tl.constexpr, BLOCK_K: tl.constexpr, Q_BOX: tl.constexpr, K_BOX: tl.constexpr,
+    LISTED_BOX: tl.constexpr,
 ):  # fmt: skip
     """Gradient of the queries, and what the kernel of keys and values needs of each query: lse in base 2, and
     delta = sum(out * grad) - lse_grad, both in lists of windows whose boxes of LISTED_BOX lie one after the other.
@@ -323,8 +324,10 @@ def dq_kernel(
     if own >= _all_blocks(own_walk, BOX, BLOCK_Q):
         return
     place, valid = _tokens(own, own_walk, WRAP, BOX, BLOCK_Q, Q_BOX)
-    queries = _load(q, own, own_walk, place, valid, q_strides, batch, head, WRAP, D, NEAR, BOX, BLOCK_Q, Q_BOX, BOX)
-    grads = _load(grad, own, own_walk, place, valid, grad_strides, batch, head, WRAP, D, NEAR, BOX, BLOCK_Q, Q_BOX, BOX)
+    queries = _load(q, own, own_walk, place, valid, q_strides, batch, head, WRAP, D, NEAR, OWN_BOX, BLOCK_Q, Q_BOX, BOX)
+    grads = _load(
+        grad, own, own_walk, place, valid, grad_strides, batch, head, WRAP, D, NEAR, OWN_BOX, BLOCK_Q, Q_BOX, BOX
+    )
     outs = tl.load(_rows(out, place, out_strides, batch, head, D, NEAR), mask=valid[:, None], other=0.0)
     at = _statistics(place, size, batch, head)
     sums = tl.load(lse + at, mask=valid, other=0.0) * LOG2_E
@@ -385,8 +388,8 @@ def _asked(
 def dkdv_kernel(
     q, k, v, grad, sums_listed, deltas_listed, dk, dv,
     q_strides, k_strides, v_strides, out_strides, grad_strides, size, window, shift, counts, window_counts, scale,
-    WRAP: tl.constexpr, D: tl.constexpr, NEAR: tl.constexpr, BOX: tl.constexpr, PEEL: tl.constexpr,
-    BLOCK_Q: tl.constexpr, BLOCK_K: tl.constexpr, Q_BOX: tl.constexpr, K_BOX: tl.constexpr,
+    WRAP: tl.constexpr, D: tl.constexpr, NEAR: tl.constexpr, BOX: tl.constexpr, OWN_BOX: tl.constexpr,
+    PEEL: tl.constexpr, BLOCK_Q: tl.constexpr, BLOCK_K: tl.constexpr, Q_BOX: tl.constexpr, K_BOX: tl.constexpr,
 ):  # fmt: skip
     """Gradients of keys and values: dv = p' grad, dk = ds' q / sqrt(D), with p and ds as in `dq_kernel`.
 
@@ -400,8 +403,8 @@ def dkdv_kernel(
     if own >= _all_blocks(own_walk, BOX, BLOCK_K):
         return
     place, valid = _tokens(own, own_walk, WRAP, BOX, BLOCK_K, K_BOX)
-    keys = _load(k, own, own_walk, place, valid, k_strides, batch, head, WRAP, D, NEAR, BOX, BLOCK_K, K_BOX, BOX)
-    values = _load(v, own, own_walk, place, valid, v_strides, batch, head, WRAP, D, NEAR, BOX, BLOCK_K, K_BOX, BOX)
+    keys = _load(k, own, own_walk, place, valid, k_strides, batch, head, WRAP, D, NEAR, OWN_BOX, BLOCK_K, K_BOX, BOX)
+    values = _load(v, own, own_walk, place, valid, v_strides, batch, head, WRAP, D, NEAR, OWN_BOX, BLOCK_K, K_BOX, BOX)
 
     key_total = tl.zeros([BLOCK_K, D], tl.float32)
     value_total = tl.zeros([BLOCK_K, D], tl.float32)

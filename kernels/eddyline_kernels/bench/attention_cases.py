@@ -17,8 +17,8 @@ from torch.nn import functional as F
 from torch.nn.attention.flex_attention import create_block_mask, flex_attention
 
 from eddyline_kernels.attention import reference, window_attention
-from eddyline_kernels.attention.geometry import Triple, Windows, Wrap
-from eddyline_kernels.attention.plan import TMA_CAPABILITY, Plan, candidates
+from eddyline_kernels.attention.geometry import Cut, Triple, Windows, Wrap
+from eddyline_kernels.attention.plan import Plan, plans
 from eddyline_kernels.bench.contest import Case, Method, Tensors
 from eddyline_kernels.bench.place import Place
 from eddyline_kernels.bench.planned import planned
@@ -36,7 +36,7 @@ class Volume:
     dim: int
 
     @property
-    def cut(self) -> dict[str, Any]:
+    def cut(self) -> Cut:
         """What `window_attention` is told of it."""
         return {"window": self.window, "shift": self.shift, "wrap": self.wrap}
 
@@ -86,7 +86,7 @@ def attention_case(
         draw=draw,
         plain=plain,
         methods=(
-            *([Method(name="ours", compute=triton, operator=operator), *_candidates(volume)] if ours else []),
+            *([Method(name="ours", compute=triton, operator=operator), *_plans(volume, place)] if ours else []),
             Method(name="plain torch", compute=plain),
             *_fused_on_windows(volume, place),
             *_fused_on_all(volume, place),
@@ -96,28 +96,30 @@ def attention_case(
     )
 
 
-def _candidates(volume: Volume) -> list[Method]:
-    """Plans of our kernels that no GPU has proven yet: checked and timed here, used nowhere."""
+def _plans(volume: Volume, place: Place) -> list[Method]:
+    """All plans of our kernels: `ours` is the first of them that is right here."""
 
-    def method(name: str, chosen: Plan) -> Method:
-        return Method(name=f"candidate: {name}", compute=planned_attention(volume, chosen), compiled=True)
+    def method(plan: Plan) -> Method:
+        return Method(name=f"plan '{plan.name}'", compute=planned_attention(volume, plan), compiled=True)
 
-    return [method(*named) for named in candidates(volume.windows, head_dim=volume.dim).items()]
+    return [
+        method(plan) for plan in plans(volume.windows, head_dim=volume.dim, itemsize=place.dtype.itemsize, tma=True)
+    ]
 
 
-def planned_attention(volume: Volume, chosen: Plan) -> Callable[[Tensor, Tensor, Tensor], Tensors]:
+def planned_attention(volume: Volume, plan: Plan) -> Callable[[Tensor, Tensor, Tensor], Tensors]:
     """Window attention by the Triton kernels in blocks of one's own choice."""
 
     def forth(q: Tensor, k: Tensor, v: Tensor) -> Tensors:
         from eddyline_kernels.attention import launch
 
-        return launch.forward(q, k, v, volume.windows, TMA_CAPABILITY, chosen)
+        return launch.forward(q, k, v, volume.windows, plan)
 
     def back(grads: Tensors, inputs: Tensors, results: Tensors) -> Tensors:
         from eddyline_kernels.attention import launch
 
         q, k, v, out, lse = *inputs, *results
-        return launch.backward(grads[0], None, q, k, v, out, lse, volume.windows, TMA_CAPABILITY, chosen)
+        return launch.backward(grads[0], None, q, k, v, out, lse, volume.windows, plan)
 
     return lambda q, k, v: planned(forth, back)(q, k, v)[:1]
 

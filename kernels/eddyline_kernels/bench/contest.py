@@ -13,6 +13,7 @@ from torch import Tensor
 
 from eddyline_kernels import backend
 from eddyline_kernels.bench.place import Call, Place
+from eddyline_kernels.exactness import allowed_errors, fault
 
 Tensors = tuple[Tensor, ...]
 WARM_UP_CALLS = 3
@@ -86,7 +87,7 @@ def hold(
     wide = [t.to(place.wide) for t in inputs[0]]
     exact = _Run(case, case.plain, wide, tuple(g.to(place.wide) for g in grads))()
     plain = _Run(case, case.plain, inputs[0], grads)()
-    allowed = [2 * error(a, b) for a, b in zip(plain, exact, strict=True)]
+    allowed = allowed_errors(plain, exact)
     for method in case.methods:
         ours = method.operator is not None
         if clock() >= end_s:
@@ -114,11 +115,6 @@ def compile_case(case: Case, place: Place) -> None:
                 _Run(case, method.compute, [method.pack(t) for t in inputs], packed_grads)()
 
 
-def error(value: Tensor, exact: Tensor) -> float:
-    """How far a result is off: the length of the difference."""
-    return float((value.detach().double() - exact.detach().double()).norm())
-
-
 def _measured(
     case: Case,
     method: Method,
@@ -136,11 +132,9 @@ def _measured(
     if method.operator is not None and not (backend.launches - launched)[method.operator]:
         return Measurement(**said, state="failed", note=f"the kernel {method.operator} was not launched")
     if method.checked:
-        errors = [error(a, b) for a, b in zip(results, exact, strict=True)]
-        for number, (off, most) in enumerate(zip(errors, allowed, strict=True)):
-            if not off <= most:
-                note = f"result {number} is off by {off:.3g}, at most {most:.3g} is right"
-                return Measurement(**said, state="wrong", note=note)
+        note = fault(results, exact, allowed)
+        if note is not None:
+            return Measurement(**said, state="wrong", note=note)
     calls: list[Call] = list(islice(cycle(runs), WARM_UP_CALLS + place.calls))
     seconds = median(place.timer(calls)[WARM_UP_CALLS:])
     rate = case.work / seconds / 1e12

@@ -1,8 +1,7 @@
 """Plans to try on a GPU: for each kernel the plan in use and others, checked and timed beside each other.
 
 A plan is what `attention.plan` and `modulation.plan` choose: blocks, warps, stages. What a GPU has found to be faster
-is for a person to put there. Queries are gathered beside boxes of keys where the assembler gives their registers away:
-see `attention.plan`.
+is for a person to put there. Boxes are tried with the block that a program owns as a box, and with it gathered.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -12,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from eddyline_kernels.attention.plan import LARGEST_PROVEN_BOX, Blocks, Plan, box, plan
+from eddyline_kernels.attention.plan import Blocks, Plan, box, gathered
 from eddyline_kernels.bench.attention_cases import Volume, attention_case, planned_attention
 from eddyline_kernels.bench.contest import Case, Method, Tensors
 from eddyline_kernels.bench.modulation_cases import EPS, HEADS_EPS, Tokens, modulation_cases
@@ -60,25 +59,26 @@ def attention_plan_cases(volume: Volume, place: Place) -> Iterator[Case]:
 
 def attention_plans(volume: Volume, kernel: str, *, itemsize: int) -> dict[str, Plan]:
     """The plans to try for one of the three kernels, by name; the two others have blocks of one kind with it."""
-    gathered = plan(volume.windows, head_dim=volume.dim, itemsize=itemsize, tma=False)
-    plans = {
-        f"gathered {_told(sizes)}": _with(gathered, kernel, replace(_blocks(sizes), peeled=gathered.forward.peeled))
+    base = gathered(volume.windows, itemsize=itemsize)
+    tried = {
+        f"gathered {_told(sizes)}": _with(base, kernel, replace(_blocks(sizes), peeled=base.forward.peeled))
         for sizes in GATHERED[kernel]
     }
-    small = _boxed((64, 64, 4, 2), volume)
+    small = _boxed((64, 64, 4, 2), volume, own_box=False)
     if small is None or itemsize != 2:
-        return plans
+        return tried
     for sizes in BOXES[kernel]:
-        blocks = _boxed(sizes, volume)
-        if blocks is not None:
-            told = f"boxes {_told(sizes)}{'' if blocks.own_box else ', queries gathered'}"
-            plans[told] = _with(Plan(True, small, small, small), kernel, blocks)
-    return plans
+        for own_box in (True, False):
+            blocks = _boxed(sizes, volume, own_box=own_box)
+            if blocks is not None:
+                told = f"boxes {_told(sizes)}{'' if own_box else ', own gathered'}"
+                tried[told] = _with(Plan("boxes", True, small, small, small), kernel, blocks)
+    return tried
 
 
 def _with(base: Plan, kernel: str, blocks: Blocks) -> Plan:
     chosen = {"forward": base.forward, "dq": base.dq, "dkdv": base.dkdv, kernel: blocks}
-    return Plan(base.boxes, chosen["forward"], chosen["dq"], chosen["dkdv"])
+    return replace(base, forward=chosen["forward"], dq=chosen["dq"], dkdv=chosen["dkdv"])
 
 
 def _blocks(sizes: tuple[int, int, int, int]) -> Blocks:
@@ -86,13 +86,12 @@ def _blocks(sizes: tuple[int, int, int, int]) -> Blocks:
     return Blocks(queries, keys, num_warps=warps, num_stages=stages)
 
 
-def _boxed(sizes: tuple[int, int, int, int], volume: Volume) -> Blocks | None:
-    """Boxes of such sizes where windows can be cut into them; queries are gathered where boxes of them go wrong."""
+def _boxed(sizes: tuple[int, int, int, int], volume: Volume, *, own_box: bool) -> Blocks | None:
+    """Boxes of such sizes where windows can be cut into them."""
     blocks = _blocks(sizes)
     query_box, key_box = box(volume.windows, blocks.queries), box(volume.windows, blocks.keys)
     if query_box is None or key_box is None:
         return None
-    own_box = volume.dim <= LARGEST_PROVEN_BOX and blocks.keys != volume.dim
     return replace(blocks, query_box=query_box, key_box=key_box, own_box=own_box)
 
 

@@ -1,0 +1,127 @@
+"""Which plan of window attention runs on a GPU: the first that is right there. Here Triton's interpreter is the GPU."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+
+import pytest
+import torch
+from torch import Tensor
+
+from eddyline_kernels import backend
+from eddyline_kernels.attention import reference, window_attention_with_lse
+from eddyline_kernels.attention.geometry import Windows
+from eddyline_kernels.attention.plan import Plan
+from eddyline_kernels.errors import KernelChoiceError
+
+triton = pytest.importorskip("triton")
+launch = pytest.importorskip("eddyline_kernels.attention.launch")
+proof = pytest.importorskip("eddyline_kernels.attention.proof")
+Kind, backward_plan, forward_plan = proof.Kind, proof.backward_plan, proof.forward_plan
+pytestmark = pytest.mark.usefixtures("interpreter", "doubted")
+WINDOWS = Windows.cut((2, 8, 16), (2, 8, 16), (0, 0, 0), (False, False, False))
+KIND = Kind(WINDOWS, 128, torch.float16, True, torch.device("cpu"))
+NAMES = [plan.name for plan in KIND.plans]
+Launch = Callable[..., tuple[Tensor, ...]]
+
+
+@pytest.fixture
+def doubted(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The interpreter is doubted as a GPU's compiler is, and nothing was found out yet."""
+    monkeypatch.setattr(proof, "DOUBTED", ("cpu",))
+    forward_plan.cache_clear()
+    backward_plan.cache_clear()
+    yield
+    forward_plan.cache_clear()
+    backward_plan.cache_clear()
+
+
+def faulty(launched: Launch, names: list[str], fault: Callable[[tuple[Tensor, ...]], None]) -> Launch:
+    """A launch whose results suffer `fault` in the plans of these names."""
+
+    def run(*arguments: object) -> tuple[Tensor, ...]:
+        results = launched(*arguments)
+        plan = arguments[-1]
+        assert isinstance(plan, Plan)
+        if plan.name in names:
+            fault(results)
+        return results
+
+    return run
+
+
+def lose_a_token(results: tuple[Tensor, ...]) -> None:
+    """One token of 256 is wrong in the first result."""
+    results[0][0, 1, 3, 5] += 1.0
+
+
+def no_number(results: tuple[Tensor, ...]) -> None:
+    """One number is none in the last result."""
+    results[-1].view(-1)[7] = torch.nan
+
+
+def too_large(results: tuple[Tensor, ...]) -> None:
+    """What Triton raises when a kernel does not fit the GPU."""
+    raise triton.TritonError("out of resource: shared memory")
+
+
+def test_the_fastest_plan_runs_where_it_is_right(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO):
+        for chosen in (forward_plan(KIND), backward_plan(KIND)):
+            assert chosen == KIND.plans[0]
+    assert [record.levelno for record in caplog.records] == [logging.INFO] * 2
+
+
+@pytest.mark.parametrize("fault", [lose_a_token, no_number, too_large])
+@pytest.mark.parametrize(("name", "plan_of"), [("forward", forward_plan), ("backward", backward_plan)])
+def test_a_plan_that_is_wrong_or_does_not_fit_is_left_out_with_the_reason(
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    fault: Callable[[tuple[Tensor, ...]], None],
+    name: str,
+    plan_of: Callable[[object], Plan | None],
+) -> None:
+    monkeypatch.setattr(launch, name, faulty(getattr(launch, name), NAMES[:1], fault))
+    for _ in range(2):
+        assert plan_of(KIND) == KIND.plans[1]
+    (warning,) = (record.getMessage() for record in caplog.records)
+    assert f"window attention {name} of (2, 8, 16) tokens" in warning
+    assert f"the plan '{NAMES[0]}' is left out on this GPU: " in warning
+    assert ("result" in warning) != ("TritonError: out of resource" in warning)
+
+
+def test_where_no_plan_is_right_plain_torch_gives_results_and_gradients(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in ("forward", "backward"):
+        monkeypatch.setattr(launch, name, faulty(getattr(launch, name), NAMES, lose_a_token))
+    inputs = [t.requires_grad_() for t in torch.randn(3, 1, *WINDOWS.size, 2, 128).half()]
+    weights = torch.randn(1, *WINDOWS.size, 2, 128).half(), torch.randn(1, 2, *WINDOWS.size)
+    launched = backend.launches.copy()
+    ours = window_attention_with_lse(*inputs, **WINDOWS.told)
+    plain = (
+        reference.window_attention(*inputs, **WINDOWS.told),
+        reference.window_log_sum_exp(*inputs[:2], **WINDOWS.told),
+    )
+    for a, b in zip(ours, plain, strict=True):
+        assert torch.equal(a, b)
+    gradients = (torch.autograd.grad(results, inputs, weights) for results in (ours, plain))
+    for a, b in zip(*gradients, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-2, atol=1e-2)
+    assert backend.launches == launched
+    assert sum("runs in plain torch, which is slower: no plan is right" in r.getMessage() for r in caplog.records) == 2
+
+
+def test_what_is_captured_as_a_cuda_graph_must_have_run_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(proof, "DOUBTED", ("cuda",))
+    monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: True)
+    kind = Kind(WINDOWS, 128, torch.float16, True, torch.device("cuda", 0))
+    with pytest.raises(KernelChoiceError, match=r"has not run on this GPU yet.*call it once before the capture"):
+        forward_plan(kind)
+
+
+def test_a_device_that_is_not_doubted_takes_the_fastest_plan_unseen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(proof, "DOUBTED", ("cuda",))
+    monkeypatch.setattr(launch, "forward", faulty(launch.forward, NAMES, too_large))
+    assert forward_plan(KIND) == KIND.plans[0]
