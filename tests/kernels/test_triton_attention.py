@@ -6,13 +6,15 @@ from dataclasses import dataclass
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from tests.kernels.naive import Triple, Wrap, naive, visible
 from torch import Tensor
 
 from eddyline_kernels import backend, errors
 from eddyline_kernels.attention import operator, reference, window_attention, window_attention_with_lse
 from eddyline_kernels.attention.geometry import Windows
-from eddyline_kernels.attention.plan import Plan, plans
+from eddyline_kernels.attention.plan import LARGEST_PRODUCT, Plan, plans
 
 pytestmark = pytest.mark.usefixtures("interpreter")
 NO_WRAP = (False, False, False)
@@ -135,6 +137,18 @@ def gathering(interpreter: None) -> list[Tensor]:
 def test_all_plans_compute_the_same(plan: Plan, gathering: list[Tensor]) -> None:
     for gathered, boxes in zip(gathering, planned(plan), strict=True):
         torch.testing.assert_close(boxes, gathered, rtol=2e-3, atol=2e-3)
+
+
+@settings(max_examples=50)
+@given(divisor=st.integers(1, 2000), numbers=st.lists(st.integers(0, LARGEST_PRODUCT - 1), min_size=1, max_size=16))
+def test_kernels_divide_exactly_by_one_multiplication(divisor: int, numbers: list[int]) -> None:
+    from tests.kernels.division import divide_kernel
+
+    # the number of a token times a side of its window is below LARGEST_PRODUCT
+    source = torch.tensor([number // divisor for number in numbers] + [0] * (16 - len(numbers)), dtype=torch.int32)
+    quotients = torch.empty_like(source)
+    divide_kernel[(1,)](source, quotients, divisor, block=16)
+    assert torch.equal(quotients, source // divisor)
 
 
 def test_strides_that_no_descriptor_can_describe_are_gathered() -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from tests.kernels.naive import Triple, Wrap, naive, visible
 from torch import Tensor
 
-from eddyline_kernels.attention import window_attention, window_attention_with_lse
+from eddyline_kernels.attention import reference, window_attention, window_attention_with_lse
 from eddyline_kernels.errors import KernelInputError
 
 NO_WRAP = (False, False, False)
@@ -70,6 +70,20 @@ def test_any_volume_window_and_shift_gives_masked_attention(data: st.DataObject)
     q, k, v = draw(tuple(size), batch=1, heads=1)
     out = window_attention(q, k, v, window=tuple(window), shift=tuple(shift), wrap=tuple(wrap))
     torch.testing.assert_close(out, naive(q, k, v, visible(size, window, shift, wrap))[0], rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize(("size", "window", "shift", "wrap"), CASES.values(), ids=CASES.keys())
+def test_gradients_without_autograd_equal_those_of_autograd(
+    size: Triple, window: Triple, shift: Triple, wrap: Wrap
+) -> None:
+    cut = {"window": window, "shift": shift, "wrap": wrap}
+    inputs = [t.requires_grad_() for t in draw(size)]
+    means, sums = window_attention_with_lse(*inputs, **cut)
+    grads = torch.randn_like(means), torch.randn_like(sums)
+    wanted = torch.autograd.grad([means, sums], inputs, grads)
+    found = reference.window_gradients(*grads, *(t.detach() for t in inputs), **cut)
+    for a, b in zip(found, wanted, strict=True):
+        torch.testing.assert_close(a, b)
 
 
 @pytest.mark.parametrize("wrap", [NO_WRAP, (True, True, True)], ids=["ends apart", "wrapped"])
