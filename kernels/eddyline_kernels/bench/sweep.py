@@ -33,9 +33,9 @@ BOXES: dict[str, _Sizes] = {
     "dq": ((64, 64, 4, 2), (64, 64, 4, 3), (128, 64, 8, 2), (128, 64, 8, 3)),
     "dkdv": ((64, 64, 4, 1), (64, 64, 4, 2), (64, 128, 8, 2), (64, 128, 8, 3)),
 }
-ROWS = ((1, 4), (2, 4), (4, 2), (4, 4), (4, 8), (8, 4), (8, 8), (16, 8))
-"""Rows of a program of the forward, warps."""
-ROWS_BACKWARD = ((8, 8), (16, 4), (16, 8), (32, 4), (32, 8), (32, 16), (64, 8), (64, 16))
+ROWS = ((2, 4, 1), (4, 2, 1), (4, 4, 1), (4, 4, 2), (4, 4, 3), (4, 8, 1), (8, 4, 2), (8, 4, 3), (8, 8, 2), (16, 4, 3))
+"""Rows of a program of the forward, warps, stages."""
+ROWS_BACKWARD = ((16, 8, 1), (16, 8, 3), (32, 8, 1), (32, 8, 2), (32, 8, 3), (32, 16, 1), (32, 16, 3), (64, 8, 3))
 HEADS = ((512, 1, 4), (1024, 1, 2), (1024, 1, 4), (2048, 1, 4), (2048, 1, 8), (4096, 1, 8))
 """Numbers of each half that a program of the forward holds at a time, turns (it takes one), warps."""
 HEADS_BACKWARD = ((512, 4, 4), (1024, 1, 4), (1024, 2, 4), (1024, 4, 4), (1024, 8, 4), (2048, 2, 4), (2048, 4, 8))
@@ -103,6 +103,7 @@ def _told(sizes: tuple[int, int, int, int]) -> str:
 def modulation_plan_cases(tokens: Tokens, place: Place) -> Iterator[Case]:
     """A case for each kernel of modulation."""
     table: dict[str, tuple[Callable[[Any], Callable[..., Tensors]], Mapping[str, RowsPlan | HeadsPlan]]] = {
+        "norm, scale, shift": (_norm, _rows(ROWS, tokens)),
         "gate, residual, norm, scale, shift": (_residual_norm, _rows(ROWS, tokens)),
         "gate, residual, norm, scale, shift, e4m3": (_residual_norm_fp8, _rows(ROWS, tokens)),
         "gate, residual, norm, scale, shift, backward": (_residual_norm_backward, _rows(ROWS_BACKWARD, tokens)),
@@ -118,10 +119,12 @@ def modulation_plan_cases(tokens: Tokens, place: Place) -> Iterator[Case]:
             yield replace(case, name=f"{case.name}, plans", methods=(case.methods[0], *methods))
 
 
-def _rows(choices: tuple[tuple[int, int], ...], tokens: Tokens) -> dict[str, RowsPlan]:
+def _rows(choices: tuple[tuple[int, int, int], ...], tokens: Tokens) -> dict[str, RowsPlan]:
     return {
-        f"{rows} rows, {warps} warps": rows_blocks(tokens.width, tokens.per_frame, rows=rows, num_warps=warps)
-        for rows, warps in choices
+        f"{rows} rows, {warps} warps, {stages} stages": rows_blocks(
+            tokens.width, tokens.per_frame, rows=rows, num_warps=warps, stages=stages
+        )
+        for rows, warps, stages in choices
     }
 
 
@@ -133,6 +136,17 @@ def _heads(choices: tuple[tuple[int, int, int], ...], tokens: Tokens) -> dict[st
         )
         for numbers, turns, warps in choices
     }
+
+
+def _norm(chosen: RowsPlan) -> Callable[..., Tensors]:
+    def compute(x: Tensor, scale: Tensor, shift: Tensor) -> Tensors:
+        from eddyline_kernels.modulation import launch
+
+        out = torch.empty_like(x)
+        launch.residual_norm(x, None, None, scale, shift, 1.0, EPS, out=out, row_scale=None, chosen=chosen)
+        return (out,)
+
+    return compute
 
 
 def _residual_norm(chosen: RowsPlan | None) -> Callable[..., Tensors]:

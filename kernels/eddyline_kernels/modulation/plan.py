@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 LARGEST_WIDTH = 16384
 """A row that a program can hold in its registers."""
+AHEAD_BYTES = 65536
+"""What a program may hold in shared memory of rows to come."""
 HEAD_DIMS = (16, 32, 64, 128, 256)
 
 
@@ -18,6 +20,8 @@ class RowsPlan:
     blocks: int
     """Programs of a frame."""
     num_warps: int
+    stages: int
+    """Rows that are on their way or computed at a time; those on their way go to shared memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,20 +39,29 @@ class HeadsPlan:
     num_warps: int
 
 
-def rows_plan(width: int, tokens: int, *, backward: bool = False) -> RowsPlan:
+def rows_plan(width: int, tokens: int, *, ahead: int, backward: bool = False) -> RowsPlan:
     """Choose for rows of `width` numbers, `tokens` of which share what modulates them.
 
     Gradients of what modulates are summed by each program and stored apart, so a program of the backward takes many
     rows; and it holds about twice as much for each column, so it has twice the warps.
+
+    Args:
+        width: W.
+        tokens: S.
+        ahead: bytes of a column that are fetched for rows to come while one is computed; 0 where that is not needed,
+            because there are programs enough on a multiprocessor to wait for memory in turns.
+        backward: whether it is for the gradients.
     """
-    num_warps = max(1, min(16, _power_of_two(width) // (512 if backward else 1024)))
-    return rows_blocks(width, tokens, rows=32 if backward else 4, num_warps=num_warps)
+    columns = _power_of_two(width)
+    num_warps = max(1, min(16, columns // (512 if backward else 1024)))
+    stages = min(3, 1 + AHEAD_BYTES // (columns * ahead)) if ahead else 1
+    return rows_blocks(width, tokens, rows=32 if backward else 4, num_warps=num_warps, stages=stages)
 
 
-def rows_blocks(width: int, tokens: int, *, rows: int, num_warps: int) -> RowsPlan:
+def rows_blocks(width: int, tokens: int, *, rows: int, num_warps: int, stages: int) -> RowsPlan:
     """The plan whose programs take `rows` rows each, where a frame has so many."""
     rows = min(rows, tokens)
-    return RowsPlan(_power_of_two(width), rows, -(-tokens // rows), num_warps)
+    return RowsPlan(_power_of_two(width), rows, -(-tokens // rows), num_warps, stages)
 
 
 def heads_plan(heads: int, dim: int, tokens: int, *, backward: bool = False) -> HeadsPlan:

@@ -38,10 +38,16 @@ def _normed(values, mask, eps, W: tl.constexpr):
 
 
 @triton.jit
+def _added(a, b, c, d):
+    """Two sums at once."""
+    return a + c, b + d
+
+
+@triton.jit
 def residual_norm_kernel(
     x, branch, gate, scale, shift, total, out, row_scale,
     gate_strides, scale_strides, shift_strides, frames, tokens, base, eps,
-    W: tl.constexpr, BLOCK: tl.constexpr, ROWS: tl.constexpr,
+    W: tl.constexpr, BLOCK: tl.constexpr, ROWS: tl.constexpr, STAGES: tl.constexpr,
 ):  # fmt: skip
     """total = x + gate * branch; out = norm(total) * (base + scale) + shift, where `row_scale` is there as e4m3.
 
@@ -55,7 +61,7 @@ def residual_norm_kernel(
     if gate is not None:
         gates = _of_frame(gate, gate_strides, frame, frames, columns, mask)
     first = tl.program_id(0) * ROWS
-    for token in range(first, tl.minimum(first + ROWS, tokens)):
+    for token in tl.range(first, tl.minimum(first + ROWS, tokens), num_stages=STAGES):
         row = frame.to(tl.int64) * tokens + token
         at = row * W + columns
         values = _wide(x + at, mask)
@@ -72,7 +78,7 @@ def residual_norm_kernel(
         if row_scale is not None:
             unit = tl.maximum(tl.max(tl.where(mask, tl.abs(result), 0.0), 0) / FP8_LARGEST, FP8_LEAST_SCALE)
             tl.store(row_scale + row, unit)
-            result = tl.minimum(tl.maximum(result / unit, -FP8_LARGEST), FP8_LARGEST)
+            result *= 1.0 / unit
         tl.store(out + at, result.to(out.dtype.element_ty), mask=mask)
 
 
@@ -80,7 +86,7 @@ def residual_norm_kernel(
 def residual_norm_backward_kernel(
     total_grad, out_grad, total, branch, gate, scale, x_grad, branch_grad, sums,
     gate_strides, scale_strides, frames, tokens, base, eps,
-    W: tl.constexpr, BLOCK: tl.constexpr, ROWS: tl.constexpr,
+    W: tl.constexpr, BLOCK: tl.constexpr, ROWS: tl.constexpr, STAGES: tl.constexpr,
 ):  # fmt: skip
     """Gradients of tokens and branch, and of scale, shift and gate summed over the tokens of a program.
 
@@ -100,14 +106,15 @@ def residual_norm_backward_kernel(
         gates = _of_frame(gate, gate_strides, frame, frames, columns, mask)
         gate_sum = tl.zeros([BLOCK], tl.float32)
     first = tl.program_id(0) * ROWS
-    for token in range(first, tl.minimum(first + ROWS, tokens)):
+    for token in tl.range(first, tl.minimum(first + ROWS, tokens), num_stages=STAGES):
         at = (frame.to(tl.int64) * tokens + token) * W + columns
         normed, inverse = _normed(_wide(total + at, mask), mask, eps, W)
         slopes = _wide(out_grad + at, mask)
         shift_sum += slopes
         scale_sum += slopes * normed
         slopes = tl.where(mask, slopes * factor, 0.0)
-        result = inverse * (slopes - tl.sum(slopes, 0) / W - normed * (tl.sum(slopes * normed, 0) / W))
+        both, along = tl.reduce((slopes, slopes * normed), 0, _added)
+        result = inverse * (slopes - both / W - normed * (along / W))
         if total_grad is not None:
             result += _wide(total_grad + at, mask)
         tl.store(x_grad + at, result.to(x_grad.dtype.element_ty), mask=mask)
