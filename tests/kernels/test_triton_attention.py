@@ -151,6 +151,27 @@ def test_kernels_divide_exactly_by_one_multiplication(divisor: int, numbers: lis
     assert torch.equal(quotients, source // divisor)
 
 
+@pytest.mark.parametrize("plan", [IN_BOXES, GATHERING], ids=lambda plan: plan.name)
+def test_addresses_of_64_bits_give_the_same_bits(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    from eddyline_kernels.attention import launch
+
+    narrow = planned(plan)
+    monkeypatch.setattr(launch, "_near", lambda *tensors: False)
+    for a, b in zip(planned(plan), narrow, strict=True):
+        assert torch.equal(a, b)
+
+
+def test_only_tensors_of_more_than_two_thousand_million_numbers_a_batch_row_need_64_bits() -> None:
+    from eddyline_kernels.attention import launch
+
+    def near(*size: int) -> bool:
+        return launch._near(torch.empty(size, device="meta"))
+
+    assert near(2**20, 16, 32, 32, 24, 128)  # of batch rows there may be any number
+    assert near(1, 2, 2**10, 2**10, 1, 2**10)
+    assert not near(1, 2, 2**10, 2**10, 1, 2**10 + 1)
+
+
 def test_strides_that_no_descriptor_can_describe_are_gathered() -> None:
     case = BOXES["boxes, one window of two"]
     plain = window_attention(*draw(case), **case.cut)

@@ -99,17 +99,22 @@ def backward(
 
 def tma_reads(t: Float[Tensor, "B F Y X H D"]) -> bool:
     """Whether a descriptor over [B*F, Y, X, H, D] can describe a tensor: batch and frames must be one axis."""
-    aligned = all(stride > 0 and stride * t.element_size() % 16 == 0 for stride in t.stride()[:-1])
-    one_axis = t.shape[0] == 1 or t.stride(0) == t.shape[1] * t.stride(1)
-    return aligned and one_axis and t.stride(-1) == 1 and t.data_ptr() % 16 == 0
+    per_row, per_frame, *_, last = strides = t.stride()
+    if last != 1 or t.data_ptr() % 16 or (t.shape[0] != 1 and per_row != t.shape[1] * per_frame):
+        return False
+    granule = 16 // t.element_size()
+    return all(stride > 0 and stride % granule == 0 for stride in strides[:-1])
 
 
 def _near(*tensors: Float[Tensor, "B F Y X H D"]) -> bool:
-    """Whether 32 bits number what lies between the first and the last number of every head, so that they are enough."""
-    return all(
-        sum((t.shape[axis] - 1) * t.stride(axis) for axis in (1, 2, 3, 5)) < 2**31  # axes 0, 4: batch, heads
-        for t in tensors
-    )
+    """Whether 32 bits can tell what lies between the first and the last number of each head of a batch row."""
+    for t in tensors:
+        _, frames, rows, columns, _, dim = t.shape
+        _, per_frame, per_row, per_column, _, last = t.stride()
+        reach = (frames - 1) * per_frame + (rows - 1) * per_row + (columns - 1) * per_column + (dim - 1) * last
+        if reach >= 2**31:
+            return False
+    return True
 
 
 def _source(t: Tensor, plan: Plan, box: Triple) -> Tensor | TensorDescriptor:
