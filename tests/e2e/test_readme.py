@@ -54,7 +54,7 @@ def test_the_page_on_ones_own_game_installs_what_training_needs_before_it_trains
 
 
 def test_links_lead_to_files_that_exist() -> None:
-    for page in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "examples" / "README.md"):
+    for page in (ROOT / name for name in ("README.md", "CONTRIBUTING.md", "examples/README.md", "docs/figures.md")):
         for link in re.findall(r"\]\((?!https?:)([^)#]+)\)", page.read_text(encoding="utf-8")):
             assert (page.parent / link).exists(), f"{page.name} links to {link}"
 

@@ -76,10 +76,13 @@ def cells(told: str) -> dict[str, list[str]]:
     return {row[0]: row[1:] for row in rows}
 
 
-def test_the_tables_of_the_readme_say_what_the_measurements_say() -> None:
-    page = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert re.findall(r"<!-- table: (\w+) -->", page) == [*TABLES]
-    assert with_tables(page, ROOT / "docs" / "measurements") == page
+def test_the_tables_of_the_projects_pages_say_what_the_measurements_say() -> None:
+    marked = []
+    for name in ("README.md", "docs/figures.md"):
+        page = (ROOT / name).read_text(encoding="utf-8")
+        marked += re.findall(r"<!-- table: (\w+) -->", page)
+        assert with_tables(page, ROOT / "docs" / "measurements") == page
+    assert sorted(marked) == sorted(TABLES)
 
 
 def test_a_stale_number_is_replaced_and_the_rest_of_the_page_is_not(folder: Path) -> None:

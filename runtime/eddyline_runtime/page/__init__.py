@@ -1,6 +1,6 @@
 """The tables of figures on a Markdown page, written from files of measurements, so that no number is copied by hand.
 
-    python -m eddyline_runtime.page README.md docs/measurements
+    python -m eddyline_runtime.page docs/figures.md docs/measurements
 
 A page marks where a table goes by `<!-- table: NAME -->` and `<!-- end of table -->`, each on a line of its own; what
 is between them is replaced. Of `evaluate --json evaluation_PROFILE*.json`: `words` (does the picture show what the
