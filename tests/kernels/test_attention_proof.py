@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -20,7 +21,7 @@ launch = pytest.importorskip("eddyline_kernels.attention.launch")
 proof = pytest.importorskip("eddyline_kernels.attention.proof")
 Kind, backward_plan, forward_plan = proof.Kind, proof.backward_plan, proof.forward_plan
 pytestmark = pytest.mark.usefixtures("interpreter", "doubted")
-WINDOWS = Windows.cut((2, 8, 16), (2, 8, 16), (0, 0, 0), (False, False, False))
+WINDOWS = Windows.cut((2, 8, 8), (2, 8, 8), (0, 0, 0), (False, False, False))
 KIND = Kind(WINDOWS, 128, torch.float16, True, torch.device("cpu"))
 NAMES = [plan.name for plan in KIND.plans]
 Launch = Callable[..., tuple[Tensor, ...]]
@@ -52,7 +53,7 @@ def faulty(launched: Launch, names: list[str], fault: Callable[[tuple[Tensor, ..
 
 
 def lose_a_token(results: tuple[Tensor, ...]) -> None:
-    """One token of 256 is wrong in the first result."""
+    """One token of 128 is wrong in the first result."""
     results[0][0, 1, 3, 5] += 1.0
 
 
@@ -66,6 +67,16 @@ def too_large(results: tuple[Tensor, ...]) -> None:
     raise triton.TritonError("out of resource: shared memory")
 
 
+def not_compiled(results: tuple[Tensor, ...]) -> None:
+    """What Triton raises when it cannot make code of a kernel."""
+    raise RuntimeError("PassManager::run failed")
+
+
+def out_of_memory(results: tuple[Tensor, ...]) -> None:
+    """What torch raises when the GPU is full."""
+    raise torch.OutOfMemoryError("tried to allocate 1 GiB")
+
+
 def test_the_fastest_plan_runs_where_it_is_right(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO):
         for chosen in (forward_plan(KIND), backward_plan(KIND)):
@@ -73,7 +84,7 @@ def test_the_fastest_plan_runs_where_it_is_right(caplog: pytest.LogCaptureFixtur
     assert [record.levelno for record in caplog.records] == [logging.INFO] * 2
 
 
-@pytest.mark.parametrize("fault", [lose_a_token, no_number, too_large])
+@pytest.mark.parametrize("fault", [lose_a_token, no_number, too_large, not_compiled])
 @pytest.mark.parametrize(("name", "plan_of"), [("forward", forward_plan), ("backward", backward_plan)])
 def test_a_plan_that_is_wrong_or_does_not_fit_is_left_out_with_the_reason(
     monkeypatch: pytest.MonkeyPatch,
@@ -86,9 +97,17 @@ def test_a_plan_that_is_wrong_or_does_not_fit_is_left_out_with_the_reason(
     for _ in range(2):
         assert plan_of(KIND) == KIND.plans[1]
     (warning,) = (record.getMessage() for record in caplog.records)
-    assert f"window attention {name} of (2, 8, 16) tokens" in warning
+    assert f"window attention {name} of (2, 8, 8) tokens" in warning
     assert f"the plan '{NAMES[0]}' is left out on this GPU: " in warning
-    assert ("result" in warning) != ("TritonError: out of resource" in warning)
+    assert re.search(r"result \d is off by|TritonError: out of resource|RuntimeError: PassManager", warning)
+
+
+def test_a_gpu_that_is_full_says_nothing_of_a_plan(monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as full:
+        full.setattr(launch, "forward", faulty(launch.forward, NAMES, out_of_memory))
+        with pytest.raises(torch.OutOfMemoryError):
+            forward_plan(KIND)
+    assert forward_plan(KIND) == KIND.plans[0]
 
 
 def test_where_no_plan_is_right_plain_torch_gives_results_and_gradients(

@@ -74,7 +74,9 @@ def _first_right(kind: Kind, what: str, fault_of: Callable[[Kind, Plan], str | N
     for plan in kind.plans:
         try:
             wrong = fault_of(kind, plan)
-        except TritonError as error:  # it does not compile for this GPU, or does not fit it
+        except torch.OutOfMemoryError:
+            raise
+        except (TritonError, RuntimeError) as error:  # it does not compile for this GPU, or does not fit it
             wrong = f"{type(error).__name__}: {error}"
         if wrong is None:
             _log.info("%s runs in the plan '%s', found right on this GPU", told, plan.name)
