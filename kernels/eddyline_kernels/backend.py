@@ -67,9 +67,9 @@ runs_triton._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 def _obstacle(device: torch.device) -> str | None:
     """Why Triton cannot run on a device, or None."""
-    if find_spec("triton") is None:
-        return "Triton is not installed"
     installed = triton_version()
+    if installed is None:
+        return "Triton is not installed"
     if installed < OLDEST_TRITON:
         return f"Triton {_dotted(installed)} is older than {_dotted(OLDEST_TRITON)}"
     if device.type == "cpu":
@@ -82,8 +82,14 @@ def _obstacle(device: torch.device) -> str | None:
     return None
 
 
-def triton_version() -> tuple[int, int]:
-    """Major and minor version of the installed Triton; (0, 0) when its version cannot be read."""
+@lru_cache(maxsize=1)
+def triton_version() -> tuple[int, int] | None:
+    """Major and minor version of the installed Triton; (0, 0) when its version cannot be read, None without Triton.
+
+    Looked up once: it takes longer than to launch a kernel.
+    """
+    if find_spec("triton") is None:
+        return None
     try:
         major, minor, *_ = version("triton").split(".")
     except PackageNotFoundError:

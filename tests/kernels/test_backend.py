@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
 
 import pytest
 import torch
@@ -14,10 +15,14 @@ CPU, GPU = torch.device("cpu"), torch.device("cuda")
 
 
 @pytest.fixture(autouse=True)
-def forgetful(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No choice in the environment, and nothing was warned of yet."""
+def forgetful(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """No choice in the environment, nothing was warned of or looked up yet, and nothing is kept of the test."""
     monkeypatch.delenv(backend.VARIABLE, raising=False)
     backend._warn_once.cache_clear()
+    backend.triton_version.cache_clear()
+    looked_up = backend.triton_version
+    yield
+    looked_up.cache_clear()
 
 
 def test_the_cpu_runs_plain_torch_and_says_nothing(caplog: pytest.LogCaptureFixture) -> None:
@@ -43,7 +48,6 @@ def test_every_operator_and_every_reason_is_warned_of(caplog: pytest.LogCaptureF
 
 
 def test_a_triton_that_is_too_old_falls_back(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
-    monkeypatch.setattr(backend, "find_spec", lambda name: object())
     monkeypatch.setattr(backend, "triton_version", lambda: (3, 5))
     assert not backend.runs_triton("attention", GPU)
     assert "Triton 3.5 is older than 3.6" in caplog.text
@@ -53,7 +57,6 @@ def test_a_triton_that_is_too_old_falls_back(monkeypatch: pytest.MonkeyPatch, ca
 def test_a_gpu_runs_triton_when_it_multiplies_bf16(
     capability: tuple[int, int], runs: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(backend, "find_spec", lambda name: object())
     monkeypatch.setattr(backend, "triton_version", lambda: (3, 6))
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
     assert backend.runs_triton("attention", GPU) == runs
@@ -77,3 +80,11 @@ def test_a_choice_that_does_not_exist_is_an_error_with_the_choices(monkeypatch: 
     monkeypatch.setenv(backend.VARIABLE, "fast")
     with pytest.raises(KernelChoiceError, match=r"EDDYLINE_KERNELS=fast.*auto, reference, triton"):
         backend.runs_triton("attention", CPU)
+
+
+def test_what_is_installed_is_looked_up_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    monkeypatch.setattr(backend, "find_spec", lambda name: asked.append(name))
+    for _ in range(3):
+        backend.runs_triton("attention", GPU)
+    assert asked == ["triton"]
