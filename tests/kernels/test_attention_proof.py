@@ -5,14 +5,16 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Callable, Iterator
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
 from eddyline_kernels import backend
 from eddyline_kernels.attention import reference, window_attention_with_lse
-from eddyline_kernels.attention.geometry import Windows
+from eddyline_kernels.attention.geometry import Triple, Windows
 from eddyline_kernels.attention.plan import Plan
 from eddyline_kernels.errors import KernelChoiceError
 
@@ -36,6 +38,26 @@ def doubted(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     yield
     forward_plan.cache_clear()
     backward_plan.cache_clear()
+
+
+@pytest.fixture
+def tf32x3(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Float32 is multiplied as on a GPU: each side in two parts of 10 binary digits, three products of those."""
+    interpreter = pytest.importorskip("triton.runtime.interpreter")
+    dot = interpreter.InterpreterBuilder.create_dot
+
+    def parts(t: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        high = ((t.view(np.uint32) + 0x1000) & 0xFFFFE000).astype(np.uint32).view(np.float32)
+        return high, t - high
+
+    def create_dot(self: Any, a: Any, b: Any, total: Any, *options: Any) -> Any:
+        if a.data.dtype != np.float32:
+            return dot(self, a, b, total, *options)
+        (a_high, a_low), (b_high, b_low) = (parts(np.ascontiguousarray(side.data)) for side in (a, b))
+        product = a_low @ b_high + a_high @ b_low + a_high @ b_high
+        return interpreter.TensorHandle(total.data + product, total.dtype.scalar)
+
+    monkeypatch.setattr(interpreter.InterpreterBuilder, "create_dot", create_dot)
 
 
 def faulty(launched: Launch, names: list[str], fault: Callable[[tuple[Tensor, ...]], None]) -> Launch:
@@ -82,6 +104,19 @@ def test_the_fastest_plan_runs_where_it_is_right(caplog: pytest.LogCaptureFixtur
         for chosen in (forward_plan(KIND), backward_plan(KIND)):
             assert chosen == KIND.plans[0]
     assert [record.levelno for record in caplog.records] == [logging.INFO] * 2
+
+
+@pytest.mark.usefixtures("tf32x3")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
+@pytest.mark.parametrize(
+    ("size", "window"), [((1, 4, 4), (1, 1, 1)), ((2, 2, 3), (1, 1, 2)), ((1, 4, 4), (1, 2, 2)), ((3, 5, 7), (2, 3, 3))]
+)
+def test_rounding_is_no_fault_however_small_windows_are(size: Triple, window: Triple, dtype: torch.dtype) -> None:
+    """With windows of one token plain torch has no error at all, so twice as much is none either."""
+    windows = Windows.cut(size, window, (0, 0, 0), (False, False, False))
+    kind = Kind(windows, 128, dtype, True, torch.device("cpu"))
+    for plan_of in (forward_plan, backward_plan):
+        assert plan_of(kind) == kind.plans[0]
 
 
 @pytest.mark.parametrize("fault", [lose_a_token, no_number, too_large, not_compiled])

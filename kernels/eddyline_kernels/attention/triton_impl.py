@@ -161,7 +161,7 @@ def _rows(source, place, strides, batch, head, D: tl.constexpr, NEAR: tl.constex
     kind: tl.constexpr = tl.int32 if NEAR else tl.int64
     base = source + batch.to(tl.int64) * strides[0] + head.to(tl.int64) * strides[4]
     rows = place[0].to(kind) * strides[1] + place[1].to(kind) * strides[2] + place[2].to(kind) * strides[3]
-    return base + (rows[:, None] + tl.arange(0, D)[None, :] * strides[5])
+    return base + (rows[:, None] + tl.arange(0, D)[None, :].to(kind) * strides[5])
 
 
 @triton.jit
