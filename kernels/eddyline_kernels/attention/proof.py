@@ -26,8 +26,8 @@ from eddyline_kernels.exactness import allowed_errors, fault
 DOUBTED = ("cuda",)
 """The kinds of device whose compilers are; Triton's interpreter is not."""
 _FLOOR = {torch.bfloat16: 2**-8, torch.float16: 2**-11, torch.float32: 2**-18}
-"""What rounding may do, as a share of the longest result; one token that is wrong among 16,384 is 2^-7. Three products of
-tf32, as float32 is multiplied, are not quite as exact as float32."""
+"""What rounding may do, as a share of the longest result; one token that is wrong among 16,384 is 2^-7. Float32 is
+multiplied as three products of tf32, which are not quite as exact."""
 
 _log = logging.getLogger(__name__)
 
