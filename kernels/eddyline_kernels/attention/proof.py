@@ -3,9 +3,9 @@
 Compilers have got plans wrong that the interpreter and the machine code of another version had right, and a GPU may
 have too little shared memory for one. So the first call of a kind computes a small problem of the same kind, numbers
 drawn at random for one head of one batch row, in the plans from the fastest on, until one is right by the rule of
-`exactness`. Which plan that is depends on kind and GPU, never on a clock, so that one GPU always makes the same bits. It
-takes as long as compiling the plan does, some seconds when Triton has it not on disk yet, and the memory of two times
-the scores of one head in float64, four times for gradients: 0.6 and 1.1 GB for 16,384 tokens in windows of 2,048.
+`exactness`. Which plan that is depends on kind and GPU, never on a clock, so that one GPU always makes the same bits.
+It takes as long as compiling the plan does, some seconds when Triton has it not on disk yet, and the memory of two
+times the scores of one head in float64, four times for gradients: 0.6 and 1.1 GB for 16,384 tokens in windows of 2,048.
 """
 
 import logging
