@@ -51,14 +51,22 @@ def runs_triton(operator: str, device: torch.device, obstacle: str | None = None
     if choice == "reference" or (choice == "auto" and device.type in ("cpu", "meta")):
         return False
     obstacle = obstacle or _obstacle(device)
-    if obstacle is None:
-        return True
-    if choice == "triton":
+    if obstacle is not None:
+        fall_back(operator, obstacle)
+    return obstacle is None
+
+
+def fall_back(operator: str, obstacle: str) -> None:
+    """Say once that an operator runs in plain torch, and why.
+
+    Raises:
+        KernelChoiceError: the environment variable asks for Triton.
+    """
+    if os.environ.get(VARIABLE) == "triton":
         raise KernelChoiceError(
             f"{VARIABLE}=triton, but {operator} cannot run in Triton: {obstacle}; unset {VARIABLE} to use plain torch"
         )
     _warn_once(f"{operator} runs in plain torch, which is slower: {obstacle}")
-    return False
 
 
 # what torch.compiler.assume_constant_result does, without the seconds that importing the compiler takes

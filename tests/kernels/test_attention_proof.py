@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,7 @@ proof = pytest.importorskip("eddyline_kernels.attention.proof")
 Kind, backward_plan, forward_plan = proof.Kind, proof.backward_plan, proof.forward_plan
 pytestmark = pytest.mark.usefixtures("interpreter", "doubted")
 WINDOWS = Windows.cut((2, 8, 8), (2, 8, 8), (0, 0, 0), (False, False, False))
-KIND = Kind(WINDOWS, 128, torch.float16, True, torch.device("cpu"))
+KIND = Kind(WINDOWS, 128, torch.float16, torch.device("cpu"), tma=True)
 NAMES = [plan.name for plan in KIND.plans]
 Launch = Callable[..., tuple[Tensor, ...]]
 
@@ -63,8 +64,8 @@ def tf32x3(monkeypatch: pytest.MonkeyPatch) -> None:
 def faulty(launched: Launch, names: list[str], fault: Callable[[tuple[Tensor, ...]], None]) -> Launch:
     """A launch whose results suffer `fault` in the plans of these names."""
 
-    def run(*arguments: object) -> tuple[Tensor, ...]:
-        results = launched(*arguments)
+    def run(*arguments: object, near: bool) -> tuple[Tensor, ...]:
+        results = launched(*arguments, near=near)
         plan = arguments[-1]
         assert isinstance(plan, Plan)
         if plan.name in names:
@@ -75,8 +76,13 @@ def faulty(launched: Launch, names: list[str], fault: Callable[[tuple[Tensor, ..
 
 
 def lose_a_token(results: tuple[Tensor, ...]) -> None:
-    """One token of 128 is wrong in the first result."""
-    results[0][0, 1, 3, 5] += 1.0
+    """One token of 128 has another's row in the first result."""
+    results[0][0, 1, 3, 5] = results[0][0, 0, 3, 5]
+
+
+def add_a_thousandth(results: tuple[Tensor, ...]) -> None:
+    """What is nothing in bf16, and a fault in float32."""
+    results[0].mul_(1.001)
 
 
 def no_number(results: tuple[Tensor, ...]) -> None:
@@ -114,7 +120,7 @@ def test_the_fastest_plan_runs_where_it_is_right(caplog: pytest.LogCaptureFixtur
 def test_rounding_is_no_fault_however_small_windows_are(size: Triple, window: Triple, dtype: torch.dtype) -> None:
     """With windows of one token plain torch has no error at all, so twice as much is none either."""
     windows = Windows.cut(size, window, (0, 0, 0), (False, False, False))
-    kind = Kind(windows, 128, dtype, True, torch.device("cpu"))
+    kind = Kind(windows, 128, dtype, torch.device("cpu"), tma=True)
     for plan_of in (forward_plan, backward_plan):
         assert plan_of(kind) == kind.plans[0]
 
@@ -152,6 +158,8 @@ def test_where_no_plan_is_right_plain_torch_gives_results_and_gradients(
         monkeypatch.setattr(launch, name, faulty(getattr(launch, name), NAMES, lose_a_token))
     inputs = [t.requires_grad_() for t in torch.randn(3, 1, *WINDOWS.size, 2, 128).half()]
     weights = torch.randn(1, *WINDOWS.size, 2, 128).half(), torch.randn(1, 2, *WINDOWS.size)
+    monkeypatch.setenv(backend.VARIABLE, "auto")
+    monkeypatch.setattr(backend, "runs_triton", lambda *_: True)
     launched = backend.launches.copy()
     ours = window_attention_with_lse(*inputs, **WINDOWS.told)
     plain = (
@@ -164,13 +172,34 @@ def test_where_no_plan_is_right_plain_torch_gives_results_and_gradients(
     for a, b in zip(*gradients, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-2, atol=1e-2)
     assert backend.launches == launched
-    assert sum("runs in plain torch, which is slower: no plan is right" in r.getMessage() for r in caplog.records) == 2
+    told = [record.getMessage() for record in caplog.records]
+    assert sum("runs in plain torch, which is slower: no plan of its kernels is right" in line for line in told) == 2
+
+
+def test_where_no_plan_is_right_and_triton_is_demanded_there_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(launch, "forward", faulty(launch.forward, NAMES, lose_a_token))
+    with pytest.raises(KernelChoiceError, match="window attention cannot run in Triton: no plan of its kernels"):
+        window_attention_with_lse(*torch.randn(3, 1, *WINDOWS.size, 2, 128).half(), **WINDOWS.told)
+
+
+@pytest.mark.parametrize("case", [{"far": True}, {"lse_grad": True}], ids=str)
+def test_what_compiles_to_other_code_is_another_kind(case: dict[str, bool]) -> None:
+    kind = replace(KIND, **case)
+    assert kind != KIND
+    assert backward_plan(kind) == KIND.plans[0]
+
+
+def test_autocast_changes_nothing_of_what_is_right(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Within it plain torch would be as inexact as bf16, and so much would be allowed."""
+    monkeypatch.setattr(launch, "forward", faulty(launch.forward, ["gathered"], add_a_thousandth))
+    with torch.autocast("cpu", torch.bfloat16), pytest.raises(KernelChoiceError, match="no plan of its kernels"):
+        window_attention_with_lse(*torch.randn(3, 1, *WINDOWS.size, 2, 128), **WINDOWS.told)
 
 
 def test_what_is_captured_as_a_cuda_graph_must_have_run_before(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(proof, "DOUBTED", ("cuda",))
     monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: True)
-    kind = Kind(WINDOWS, 128, torch.float16, True, torch.device("cuda", 0))
+    kind = Kind(WINDOWS, 128, torch.float16, torch.device("cuda", 0), tma=True)
     with pytest.raises(KernelChoiceError, match=r"has not run on this GPU yet.*call it once before the capture"):
         forward_plan(kind)
 

@@ -21,8 +21,8 @@ def attend(dtype, dim, size, window, shift, wrap, name="gathered"):
     q, k, v = torch.empty(2, *size, 3, 4, dim, dtype=dtype).unbind(4)
     windows = Windows.cut(size, window, shift, (wrap,) * 3)
     (plan,) = (p for p in plans(windows, head_dim=dim, itemsize=dtype.itemsize, tma=True) if p.name == name)
-    out, lse = launch.forward(q, k, v, windows, plan)
-    launch.backward(out, lse, q, k, v, out, lse, windows, plan)
+    out, lse = launch.forward(q, k, v, windows, plan, near=True)
+    launch.backward(out, lse, q, k, v, out, lse, windows, plan, near=True)
 """
 LARGE = "(16, 32, 32), (8, 16, 16), (4, 8, 8), True"
 CALLS = {

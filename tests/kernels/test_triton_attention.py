@@ -53,6 +53,8 @@ GATHERED = {
     "shifted, wrapped": Case((4, 3, 4), (2, 3, 2), (1, 2, 1), (True, True, True), FULL),
     "wrapped along columns only": Case((2, 3, 6), (2, 2, 3), (0, 1, 2), (False, False, True), HALF),
     "a window of several blocks": Case((3, 5, 5), (8, 8, 8), (0, 0, 0), NO_WRAP, FULL, dim=64),
+    "a block more than whole ones, ragged": Case((3, 5, 10), (3, 5, 5), (0, 0, 2), NO_WRAP, HALF),
+    "a block more than whole ones, shifted, wrapped": Case((3, 5, 10), (3, 5, 5), (1, 2, 3), (True,) * 3, BRAIN),
     "axes of one token": Case((1, 7, 1), (2, 3, 2), (0, 2, 0), NO_WRAP, BRAIN),
 }
 CASES = {**BOXES, **GATHERED}
@@ -118,14 +120,14 @@ IN_BOXES, IN_SMALL_BOXES, GATHERING = plans(
 )
 
 
-def planned(plan: Plan) -> list[Tensor]:
+def planned(plan: Plan, *, near: bool = True) -> list[Tensor]:
     """Results and gradients of heads of 128 under a plan."""
     from eddyline_kernels.attention import launch
 
     windows = Windows.cut(HEADS_OF_128.size, **HEADS_OF_128.cut)
     q, k, v = draw(HEADS_OF_128)
-    out, lse = launch.forward(q, k, v, windows, plan)
-    return [out, lse, *launch.backward(v, None, q, k, v, out, lse, windows, plan)]
+    out, lse = launch.forward(q, k, v, windows, plan, near=near)
+    return [out, lse, *launch.backward(v, None, q, k, v, out, lse, windows, plan, near=near)]
 
 
 @pytest.fixture(scope="module")
@@ -152,12 +154,8 @@ def test_kernels_divide_exactly_by_one_multiplication(divisor: int, numbers: lis
 
 
 @pytest.mark.parametrize("plan", [IN_BOXES, GATHERING], ids=lambda plan: plan.name)
-def test_addresses_of_64_bits_give_the_same_bits(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
-    from eddyline_kernels.attention import launch
-
-    narrow = planned(plan)
-    monkeypatch.setattr(launch, "_near", lambda *tensors: False)
-    for a, b in zip(planned(plan), narrow, strict=True):
+def test_addresses_of_64_bits_give_the_same_bits(plan: Plan) -> None:
+    for a, b in zip(planned(plan, near=False), planned(plan), strict=True):
         assert torch.equal(a, b)
 
 
@@ -165,14 +163,24 @@ def test_only_tensors_of_more_than_two_thousand_million_numbers_a_batch_row_need
     from eddyline_kernels.attention import launch
 
     def near(*size: int) -> bool:
-        return launch._near(torch.empty(size, device="meta"))
+        return launch.near(torch.empty(size, device="meta"))
 
     assert near(2**20, 16, 32, 32, 24, 128)  # of batch rows there may be any number
     assert near(1, 2, 2**10, 2**10, 1, 2**10)
     assert not near(1, 2, 2**10, 2**10, 1, 2**10 + 1)
 
 
-def test_strides_that_no_descriptor_can_describe_are_gathered() -> None:
+def test_a_gradient_that_is_contiguous_and_not_aligned_is_read_all_the_same() -> None:
+    case = BOXES["boxes, one window of two"]
+    inputs = [t.detach().requires_grad_() for t in draw(case)]
+    out = window_attention(*inputs, **case.cut)
+    joined = torch.cat([torch.zeros(3, dtype=case.dtype), out.flatten()])
+    aligned = torch.autograd.grad(out.square().sum(), inputs, retain_graph=True)
+    for a, b in zip(torch.autograd.grad(joined.square().sum(), inputs), aligned, strict=True):
+        assert torch.equal(a, b)
+
+
+def test_tensors_that_lie_otherwise_than_those_that_plans_are_proven_on_are_copied() -> None:
     case = BOXES["boxes, one window of two"]
     plain = window_attention(*draw(case), **case.cut)
     strided = [torch.stack([t, torch.full_like(t, 7.0)], dim=-1)[..., 0] for t in draw(case)]
@@ -235,6 +243,7 @@ def test_a_second_gradient_is_refused_with_the_shape() -> None:
     [
         ({"dtype": torch.float64}, "bfloat16, float16 and float32 only"),
         ({"dim": 48}, "head dimensions 32, 64, 128 only"),
+        ({"size": (1, 1, 50_000), "window": (1, 1, 50_000)}, "a window of 1 x 1 x 50000 tokens is too large"),
     ],
 )
 def test_what_has_no_kernel_is_refused_when_triton_is_demanded(change: dict[str, object], message: str) -> None:
@@ -244,4 +253,4 @@ def test_what_has_no_kernel_is_refused_when_triton_is_demanded(change: dict[str,
         )
     )
     with pytest.raises(errors.KernelChoiceError, match=message):
-        window_attention(q, k, v, window=(1, 2, 2))
+        window_attention(q, k, v, window=q.shape[1:4])

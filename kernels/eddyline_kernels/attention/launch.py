@@ -22,13 +22,16 @@ def forward(
     v: Float[Tensor, "B F Y X H D"],
     windows: Windows,
     plan: Plan,
+    *,
+    near: bool,
 ) -> tuple[Float[Tensor, "B F Y X H D"], Float[Tensor, "B H F Y X"]]:
     """The weighted means, contiguous, and the natural log-sum-exp of the scores in float32.
 
     Args:
-        q, k, v: one shape, dtype and device, any strides.
+        q, k, v: one shape, dtype and device, `readable`.
         windows: how the volume is cut.
         plan: the blocks to work in, one of `plans`.
+        near: whether addresses of 32 bits are enough, see `near`.
     """
     out = torch.empty(q.shape, dtype=q.dtype, device=q.device)
     lse = torch.empty(_statistics_shape(q), dtype=torch.float32, device=q.device)
@@ -40,7 +43,7 @@ def forward(
         lse,
         *(t.stride() for t in (q, k, v, out)),
         **_arguments(windows, plan, blocks, blocks.queries, blocks.query_box, q),
-        NEAR=_near(q, k, v, out),
+        NEAR=near,
     )
     return out, lse
 
@@ -55,15 +58,17 @@ def backward(
     lse: Float[Tensor, "B H F Y X"],
     windows: Windows,
     plan: Plan,
+    *,
+    near: bool,
 ) -> tuple[Float[Tensor, "B F Y X H D"], Float[Tensor, "B F Y X H D"], Float[Tensor, "B F Y X H D"]]:
-    """Gradients of queries, keys and values, contiguous; `grad` and `lse_grad` are those of what `forward` returned."""
+    """Gradients of queries, keys and values, contiguous; `grad`, readable, and `lse_grad` are those of what `forward`
+    returned."""
     if not tma_reads(grad):
-        grad = grad.contiguous()
+        grad = grad.clone(memory_format=torch.contiguous_format)
     lists = (q.shape[0], q.shape[4], prod(windows.counts), windows.tokens)
     listed = [torch.empty(lists, dtype=torch.float32, device=q.device) for _ in range(2)]
     dq, dk, dv = (torch.empty(q.shape, dtype=q.dtype, device=q.device) for _ in range(3))
     strides = [t.stride() for t in (q, k, v, out, grad)]
-    near = _near(q, k, v, out, grad)
 
     blocks = plan.dq
     dq_kernel[_grid(windows, plan, blocks.queries, blocks.query_box, q)](
@@ -97,17 +102,23 @@ def backward(
     return dq, dk, dv
 
 
+def readable(t: Float[Tensor, "B F Y X H D"]) -> Float[Tensor, "B F Y X H D"]:
+    """The tensor, or a copy of it where it lies otherwise than what kernels are proven on: unaligned, or with numbers
+    of a head apart."""
+    *outer, last = t.stride()
+    if last == 1 and t.data_ptr() % 16 == 0 and all(stride % 16 == 0 for stride in outer):
+        return t
+    return t.clone(memory_format=torch.contiguous_format)
+
+
 def tma_reads(t: Float[Tensor, "B F Y X H D"]) -> bool:
-    """Whether a descriptor over [B*F, Y, X, H, D] can describe a tensor: batch and frames must be one axis."""
-    per_row, per_frame, *_, last = strides = t.stride()
-    if last != 1 or t.data_ptr() % 16 or (t.shape[0] != 1 and per_row != t.shape[1] * per_frame):
-        return False
-    granule = 16 // t.element_size()
-    return all(stride > 0 and stride % granule == 0 for stride in strides[:-1])
+    """Whether a descriptor over [B*F, Y, X, H, D] can describe a readable tensor: batch and frames must be one axis."""
+    per_row, per_frame, *_ = strides = t.stride()
+    return min(strides) > 0 and (t.shape[0] == 1 or per_row == t.shape[1] * per_frame)
 
 
-def _near(*tensors: Float[Tensor, "B F Y X H D"]) -> bool:
-    """Whether 32 bits can tell what lies between the first and the last number of each head of a batch row."""
+def near(*tensors: Float[Tensor, "B F Y X H D"]) -> bool:
+    """Whether 32 bits can tell how far the numbers of a head of a batch row lie from the first of them."""
     for t in tensors:
         _, frames, rows, columns, _, dim = t.shape
         _, per_frame, per_row, per_column, _, last = t.stride()

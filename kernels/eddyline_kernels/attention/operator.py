@@ -5,6 +5,7 @@ The Triton side is an operator of `torch.library` with a fake and an autograd im
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from math import prod
 from typing import TYPE_CHECKING, Any
 
@@ -35,7 +36,8 @@ def window_attention(
     """Softmax attention, scaled by 1/sqrt(D), inside 3-D windows (StreamDiT, arXiv 2507.03745, sec. 3.3).
 
     Reference frames are the first frames of F. On a GPU this runs in Triton for head dimensions 32, 64 and 128 in bf16,
-    fp16 and fp32, and otherwise in plain torch; see `eddyline_kernels.backend`.
+    fp16 and fp32, and otherwise, and where no plan of its kernels is right, in plain torch; see
+    `eddyline_kernels.backend` and `proof`.
 
     Args:
         q, k, v: queries, keys and values in raster order, any strides (a packed QKV needs no split), one floating dtype
@@ -50,7 +52,8 @@ def window_attention(
     Raises:
         KernelInputError: shapes, dtypes or devices differ, there are not six axes, a window is not positive, a shift
             lies outside its window, or a wrapped axis is not divisible by its window; a ValueError.
-        KernelChoiceError: the environment asks for Triton, and it cannot run.
+        KernelChoiceError: the environment asks for Triton, and it cannot run; or the first call of its kind on a GPU is
+            being captured as a CUDA graph.
     """
     check_tensors(q, k, v)
     if backend.runs_triton("window attention", q.device, _obstacle(q, window)):
@@ -104,13 +107,16 @@ def triton_window_attention(
     windows = _windows(q, window, shift, wrap)
     if q.numel() == 0:
         return torch.empty(q.shape, dtype=q.dtype, device=q.device), _empty_statistics(q)
-    with torch.cuda.device_of(q):
-        plan = proof.forward_plan(_kind(windows, q, k, v))
+    with torch.cuda.device_of(q), torch.autocast(q.device.type, enabled=False):
+        q, k, v = (launch.readable(t) for t in (q, k, v))
+        kind = _kind(windows, q, k, v)
+        plan = proof.forward_plan(kind)
         if plan is None:
+            backend.fall_back("window attention", proof.NONE_IS_RIGHT)
             lse = reference.window_log_sum_exp(q, k, **windows.told)
             return reference.window_attention(q, k, v, **windows.told).contiguous(), lse.contiguous()
         backend.launches["window_attention"] += 1
-        return launch.forward(q, k, v, windows, plan)
+        return launch.forward(q, k, v, windows, plan, near=not kind.far)
 
 
 @torch.library.custom_op("eddyline::window_attention_backward", mutates_args=())
@@ -131,12 +137,15 @@ def _triton_backward(
     windows = _windows(q, window, shift, wrap)
     if q.numel() == 0:
         return _like(q), _like(q), _like(q)
-    with torch.cuda.device_of(q):
-        plan = proof.backward_plan(_kind(windows, q, k, v))
+    with torch.cuda.device_of(q), torch.autocast(q.device.type, enabled=False):
+        grad, q, k, v = (launch.readable(t) for t in (grad, q, k, v))
+        kind = replace(_kind(windows, q, k, v, grad), lse_grad=lse_grad is not None)
+        plan = proof.backward_plan(kind)
         if plan is None:
+            backend.fall_back("window attention, backward,", proof.NONE_IS_RIGHT)
             return reference.window_gradients(grad, lse_grad, q, k, v, **windows.told)
         backend.launches["window_attention_backward"] += 1
-        return launch.backward(grad, lse_grad, q, k, v, out, lse, windows, plan)
+        return launch.backward(grad, lse_grad, q, k, v, out, lse, windows, plan, near=not kind.far)
 
 
 @triton_window_attention.register_fake
@@ -184,14 +193,15 @@ def _windows(q: Tensor, window: Sequence[int], shift: Sequence[int], wrap: Seque
     return Windows.cut((frames, height, width), (wf, wy, wx), (sf, sy, sx), (rf, ry, rx))
 
 
-def _kind(windows: Windows, *tensors: Tensor) -> "Kind":
+def _kind(windows: Windows, q: Tensor, k: Tensor, v: Tensor, grad: Tensor | None = None) -> "Kind":
     """What the plans of a call depend on; Triton's interpreter can do what the newest GPU can."""
-    from eddyline_kernels.attention.launch import tma_reads
+    from eddyline_kernels.attention import launch
     from eddyline_kernels.attention.proof import Kind
 
-    q = tensors[0]
     able = not q.is_cuda or torch.cuda.get_device_capability(q.device) >= TMA_CAPABILITY
-    return Kind(windows, q.shape[-1], q.dtype, able and all(map(tma_reads, tensors)), q.device)
+    tma = able and all(launch.tma_reads(t) for t in (q, k, v))
+    far = not launch.near(q, k, v, *(() if grad is None else (grad,)))
+    return Kind(windows, q.shape[-1], q.dtype, q.device, tma=tma, far=far)
 
 
 def _like(q: Tensor) -> Tensor:

@@ -157,7 +157,7 @@ def _tokens(block, walk, WRAP: tl.constexpr, BOX: tl.constexpr, BLOCK: tl.conste
 
 @triton.jit
 def _rows(source, place, strides, batch, head, D: tl.constexpr, NEAR: tl.constexpr):
-    """Pointers to the D numbers of each token; addresses within a batch row are 32 bits wide (NEAR) or 64."""
+    """Pointers to the D numbers of each token; addresses within a head of a batch row are 32 bits wide (NEAR) or 64."""
     kind: tl.constexpr = tl.int32 if NEAR else tl.int64
     base = source + batch.to(tl.int64) * strides[0] + head.to(tl.int64) * strides[4]
     rows = place[0].to(kind) * strides[1] + place[1].to(kind) * strides[2] + place[2].to(kind) * strides[3]
@@ -315,8 +315,8 @@ def dq_kernel(
     delta = sum(out * grad) - lse_grad, both in lists of windows whose boxes of LISTED_BOX lie one after the other.
 
     With weights p = exp(s - lse): ds = p (grad v' - delta), dq = ds k / sqrt(D).
-    Grid: blocks of queries, H, B. `q`, `k`, `v`, `grad` are descriptors (BOX) or pointers; `dq` lies as `out` does;
-    `lse_grad` is None where nothing was made of the log-sum-exp.
+    Grid: blocks of queries, H, B. `k`, `v` are descriptors (BOX) or pointers, and so are `q`, `grad` (OWN_BOX); `dq`
+    lies as `out` does; `lse_grad` is None where nothing was made of the log-sum-exp.
     """
     head, batch = tl.program_id(1), tl.program_id(2)
     start, length, own = _own_block(tl.program_id(0), size, window, shift, counts, WRAP, BOX, Q_BOX)
@@ -394,7 +394,8 @@ def dkdv_kernel(
     """Gradients of keys and values: dv = p' grad, dk = ds' q / sqrt(D), with p and ds as in `dq_kernel`.
 
     Grid: blocks of keys, H, B; being in one window is symmetric, so a block of keys finds its queries as a block of
-    queries finds its keys. `sums_listed` and `deltas_listed` are of `dq_kernel`, in lists whose boxes are Q_BOX. `dk`
+    queries finds its keys. `q`, `grad` are descriptors (BOX) or pointers, and so are `k`, `v` (OWN_BOX).
+    `sums_listed` and `deltas_listed` are of `dq_kernel`, in lists whose boxes are Q_BOX. `dk`
     and `dv` lie as the output does.
     """
     head, batch = tl.program_id(1), tl.program_id(2)

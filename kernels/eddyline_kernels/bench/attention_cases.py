@@ -113,13 +113,13 @@ def planned_attention(volume: Volume, plan: Plan) -> Callable[[Tensor, Tensor, T
     def forth(q: Tensor, k: Tensor, v: Tensor) -> Tensors:
         from eddyline_kernels.attention import launch
 
-        return launch.forward(q, k, v, volume.windows, plan)
+        return launch.forward(q, k, v, volume.windows, plan, near=True)
 
     def back(grads: Tensors, inputs: Tensors, results: Tensors) -> Tensors:
         from eddyline_kernels.attention import launch
 
         q, k, v, out, lse = *inputs, *results
-        return launch.backward(grads[0], None, q, k, v, out, lse, volume.windows, plan)
+        return launch.backward(grads[0], None, q, k, v, out, lse, volume.windows, plan, near=True)
 
     return lambda q, k, v: planned(forth, back)(q, k, v)[:1]
 

@@ -15,7 +15,8 @@ FP8_LEAST_SCALE = tl.constexpr(formats.FP8_LEAST_SCALE)
 
 @triton.jit
 def quantise_rows_kernel(x, out, row_scale, W: tl.constexpr, BLOCK: tl.constexpr, GELU: tl.constexpr):
-    """out = x / unit as e4m3 with a unit of each row by which its largest number becomes 448; after GELU if asked for.
+    """out = x * (1 / unit) as e4m3 with a unit of each row by which its largest number becomes 448; after GELU if asked
+    for.
 
     Grid: rows, which are contiguous. GELU is the one with tanh: x / (1 + exp(-2 sqrt(2 / pi) (x + 0.044715 x^3))).
     """
