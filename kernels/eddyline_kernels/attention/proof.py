@@ -105,7 +105,7 @@ def _fault(trial: _Trial, plan: Plan) -> str | None:
     try:
         results = trial.run(plan)
     except (TritonError, RuntimeError) as error:  # it does not compile for this GPU, or does not fit it
-        if "out of memory" in str(error):
+        if isinstance(error, torch.OutOfMemoryError) or "out of memory" in str(error):
             raise
         return f"{type(error).__name__}: {error}"
     return fault(results, trial.exact, trial.allowed)
