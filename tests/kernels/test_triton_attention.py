@@ -168,6 +168,8 @@ def test_only_tensors_of_more_than_two_thousand_million_numbers_a_batch_row_need
     assert near(2**20, 16, 32, 32, 24, 128)  # of batch rows there may be any number
     assert near(1, 2, 2**10, 2**10, 1, 2**10)
     assert not near(1, 2, 2**10, 2**10, 1, 2**10 + 1)
+    heads_apart = torch.empty((1, 4, 1, 2**10, 2**10, 2**10), device="meta").movedim(1, 4)
+    assert not launch.near(heads_apart), "its results have heads side by side"
 
 
 def test_a_gradient_that_is_contiguous_and_not_aligned_is_read_all_the_same() -> None:

@@ -118,12 +118,14 @@ def tma_reads(t: Float[Tensor, "B F Y X H D"]) -> bool:
 
 
 def near(*tensors: Float[Tensor, "B F Y X H D"]) -> bool:
-    """Whether 32 bits can tell how far the numbers of a head of a batch row lie from the first of them."""
+    """Whether 32 bits can tell how far the numbers of a head of a batch row lie from the first of them, in the tensors
+    and in results, which are contiguous."""
     for t in tensors:
-        _, frames, rows, columns, _, dim = t.shape
+        _, frames, rows, columns, heads, dim = t.shape
         _, per_frame, per_row, per_column, _, last = t.stride()
         reach = (frames - 1) * per_frame + (rows - 1) * per_row + (columns - 1) * per_column + (dim - 1) * last
-        if reach >= 2**31:
+        written = (frames * rows * columns - 1) * heads * dim + dim - 1
+        if max(reach, written) >= 2**31:
             return False
     return True
 

@@ -64,6 +64,12 @@ def window_gradients(
 
     With weights p: dv = p' grad, ds = p (grad v' - sum(p grad v') + lse_grad), dq = ds k / sqrt(D) and
     dk = ds' q / sqrt(D).
+
+    Returns:
+        the gradients of q, k and v, contiguous, in their dtype.
+
+    Raises:
+        KernelInputError: as `window_attention`.
     """
     check_tensors(q, k, v)
     extra = torch.zeros_like(grad[..., :1]) if lse_grad is None else lse_grad.permute(0, 2, 3, 4, 1)[..., None]
