@@ -14,6 +14,8 @@ The variable is read at every call; `torch.compile` reads it once, when it trace
 import logging
 import os
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
@@ -67,6 +69,20 @@ def fall_back(operator: str, obstacle: str) -> None:
             f"{VARIABLE}=triton, but {operator} cannot run in Triton: {obstacle}; unset {VARIABLE} to use plain torch"
         )
     _warn_once(f"{operator} runs in plain torch, which is slower: {obstacle}")
+
+
+@contextmanager
+def chosen(choice: str) -> Iterator[None]:
+    """Within it the environment variable says `choice`, for the whole process; then what it said before."""
+    before = os.environ.get(VARIABLE)
+    os.environ[VARIABLE] = choice
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[VARIABLE]
+        else:
+            os.environ[VARIABLE] = before
 
 
 # what torch.compiler.assume_constant_result does, without the seconds that importing the compiler takes

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -65,6 +66,23 @@ def test_a_gpu_runs_triton_when_it_multiplies_bf16(
 def test_the_variable_forces_plain_torch_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(backend.VARIABLE, "reference")
     assert not backend.runs_triton("attention", GPU)
+
+
+@pytest.mark.parametrize("before", [None, "triton"])
+def test_a_choice_for_a_while_is_taken_back_also_after_an_error(
+    monkeypatch: pytest.MonkeyPatch, before: str | None
+) -> None:
+    if before is not None:
+        monkeypatch.setenv(backend.VARIABLE, before)
+
+    def within() -> None:
+        with backend.chosen("reference"):
+            assert not backend.runs_triton("attention", GPU)
+            raise KeyError(backend.VARIABLE)
+
+    with pytest.raises(KeyError):
+        within()
+    assert os.environ.get(backend.VARIABLE) == before
 
 
 def test_triton_that_is_demanded_and_cannot_run_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from eddyline_kernels import backend
-from eddyline_runtime import config
+from eddyline_runtime import config, weights
+from eddyline_runtime.bench import exactness
 from eddyline_runtime.model.streamdit import Conditioning, StreamDiT
 
 FRAMES = 3
@@ -47,3 +48,21 @@ def test_every_block_of_the_network_launches_the_kernel_and_answers_as_on_plain_
         plain = model(latents, tau, words)
     assert plain.std() > 0.01
     torch.testing.assert_close(ours, plain, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.usefixtures("interpreter")
+def test_what_the_engine_calls_goes_through_the_kernels_and_is_as_exact_as_plain_torch(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    card = weights.tiny_card()
+    profiles = {"short": config.Profile(partition=config.Partition(num_chunks=2, chunk_frames=2))}
+    model = replace(card.model, width=64)  # heads that the kernels take
+    card = replace(card, model=model, profiles=profiles, default_profile="short")
+    monkeypatch.setitem(weights._UNTRAINED, "tiny", lambda: card)
+    world = weights.load_world("tiny", random_weights=True, dtype=torch.float32)
+    found = exactness.compare(world, world, profiles)
+    assert found["right"]
+    assert found["launches"]["window_attention"] == len(exactness.ROWS) * card.model.depth
+    for row in found["velocities"]:
+        assert 0 < row["ours"] < 1e-5
+        assert row["ours"] != row["plain"], "float64 tells the kernels and plain torch apart"

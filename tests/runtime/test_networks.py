@@ -6,6 +6,7 @@ it anew, which a change of the network, the noise or the sampler needs and nothi
 
 from __future__ import annotations
 
+import copy
 import json
 import logging
 import subprocess
@@ -80,10 +81,22 @@ def fast(tiny: World, cache: Path) -> World:
     return fitted(tiny, cache=cache, choice="auto")
 
 
-@pytest.fixture(params=["torch", pytest.param("openvino", marks=needs_openvino)])
+@pytest.fixture(scope="module")
+def on_gpu(tiny: World) -> World:
+    """The tiny world on a GPU, where norms and modulation are the Triton kernels and calls are CUDA graphs."""
+    return replace(tiny, model=copy.deepcopy(tiny.model).cuda(), codec=copy.deepcopy(tiny.codec).cuda())
+
+
+@pytest.fixture(
+    params=[
+        "tiny",
+        pytest.param("fast", marks=needs_openvino),
+        pytest.param("on_gpu", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")),
+    ]
+)
 def world(request: pytest.FixtureRequest) -> World:
-    found: World = request.getfixturevalue("tiny" if request.param == "torch" else "fast")
-    assert computed_by(found) == f"{request.param} float32"
+    found: World = request.getfixturevalue(request.param)
+    assert computed_by(found) == ("openvino float32" if request.param == "fast" else "torch float32")
     return found
 
 

@@ -2,17 +2,18 @@
 
 `stream` is what one game sees through the real socket, `npcs` what one with many viewpoints sees, `views` what more
 views cost, `model` what the networks alone take, `networks` plain torch against OpenVINO, `saves` what snapshots cost.
-Each prints a table; `--json` writes the same numbers. Seconds, milliseconds or microseconds: the suffix says which.
+`exactness` says whether a device computes the networks right, `gpu` does all that needs a GPU. Each prints a table;
+`--json` writes the same numbers. Seconds, milliseconds or microseconds: the suffix says which.
 """
 
 import argparse
 import importlib
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from eddyline_runtime.arguments import positive
+from eddyline_runtime.bench import numbers
 
 _WHAT = {
     "stream": "one view as a game sees it, through the real socket",
@@ -21,6 +22,7 @@ _WHAT = {
     "model": "the networks alone, in batches of one view and more; memory is counted first",
     "networks": "plain torch against OpenVINO, by turns in one process",
     "saves": "taking snapshots and going on from them: time, size, memory",
+    "exactness": "how far a device's networks are off, against plain torch in a wider precision; status 1 if too far",
 }
 
 
@@ -35,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         bench.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, ...")
         bench.add_argument("--threads", type=positive, help="CPU threads of the model")
     for name, bench in benches.items():
-        default = "all of them" if name == "views" else "the world's own"
+        default = "all of them" if name in ("views", "exactness") else "the world's own"
         bench.add_argument("--profile", help=f"smooth, responsive, fine or another (default: {default})")
     benches["stream"].add_argument("--seconds", type=float, default=40.0, help="of paced stream to watch")
     benches["npcs"].add_argument("--views", type=positive, default=4, help="viewpoints (default: 4)")
@@ -52,19 +54,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         benches[name].add_argument(
             "--linears", choices=("plain", "fp8"), default="plain", help="fp8: large matrix products in FP8, row by row"
         )
+    about = "all that needs a GPU, one part after the other: exactness, models, kernels, the socket"
+    gpu = commands.add_parser("gpu", help=about, description=about)
+    gpu.add_argument(
+        "--out", type=Path, default=Path("bench"), metavar="FOLDER", help="for gpu.json and each part's file"
+    )
+    gpu.add_argument("--only", default="", metavar="TEXT", help="parts whose names have this in them")
+    gpu.add_argument("--minutes", type=float, default=8.5, help="after so long no further part is begun")
+    gpu.set_defaults(json=None)
     benches["saves"].add_argument("--count", type=positive, default=1000, help="snapshots taken and gone on from")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Measure, print, write."""
+    """Measure, print, write; status 1 where the bench says that something is wrong."""
     bench: Any = importlib.import_module(f"eddyline_runtime.bench.{arguments.what}")
     measure: Callable[[argparse.Namespace], dict[str, Any]] = bench.measure
     results = measure(arguments)
     for line in bench.table(results):
         print(line)
     if arguments.json is not None:
-        arguments.json.write_text(json.dumps(results, indent=2) + "\n")
-    return 0
+        numbers.write(arguments.json, results)
+    return 0 if results.get("right", True) else 1
 
 
 def _counts(text: str) -> tuple[int, ...]:

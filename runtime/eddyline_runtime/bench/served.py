@@ -18,7 +18,12 @@ _PACKAGES = ("eddyline", "torch", "numpy", "safetensors")
 
 
 def load(arguments: argparse.Namespace) -> World:
-    """The world that `arguments` name, as `serve` would load it.
+    """The world that `arguments` name, as `serve` would load it; raises as `load_plain`."""
+    return fitted(load_plain(arguments), cache=cache_folder())
+
+
+def load_plain(arguments: argparse.Namespace) -> World:
+    """The same in plain torch, before it is fitted to the machine.
 
     Raises:
         ConfigError: there is no such device or profile.
@@ -28,8 +33,7 @@ def load(arguments: argparse.Namespace) -> World:
         raise ConfigError(f"there is no GPU for --device {arguments.device}; use --device cpu")
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
-    plain = load_world(arguments.model, device=arguments.device, random_weights=arguments.random_weights)
-    world = fitted(plain, cache=cache_folder())
+    world = load_world(arguments.model, device=arguments.device, random_weights=arguments.random_weights)
     if arguments.profile is not None and arguments.profile not in world.card.profiles:
         known = ", ".join(sorted(world.card.profiles))
         raise ConfigError(f"profile {arguments.profile!r} is unknown; {world.card.name} has {known}")

@@ -52,13 +52,26 @@ def relative(given: Float[Tensor, "*shape"], expected: Float[Tensor, "*shape"]) 
 
 def fixed_call(world: World, partition: Partition, rows: int) -> tuple[Tensor, Tensor, Conditioning]:
     """What a first micro step calls StreamDiT with, of `rows` views of noise that differ in words, keys and strides."""
-    frames = partition.buffer_frames
     parameter = next(world.model.parameters())
     device = parameter.device
     texts = TextCache(
         world.text_encoder, capacity=len(TEXTS), device=device, dtype=parameter.dtype, refine=world.model.refine
     )
-    words = [
+    latents, tau = fixed_inputs(world, partition, rows)
+    return latents.to(device), tau.to(device), conditioning(fixed_rows(world, partition, rows), texts, device=device)
+
+
+def fixed_inputs(
+    world: World, partition: Partition, rows: int
+) -> tuple[Float[Tensor, "B F C Y X"], Float[Tensor, "B F"]]:
+    """The latents and taus of `fixed_call`, on the host."""
+    return noise(world, rows, partition.buffer_frames, seed=0), tick_tau(partition, 0)[None].expand(rows, -1)
+
+
+def fixed_rows(world: World, partition: Partition, rows: int) -> list[RowWords]:
+    """The words, keys and strides of `fixed_call`."""
+    frames = partition.buffer_frames
+    return [
         RowWords(
             texts=tuple(TEXTS[(row + (2 * frame >= frames)) % len(TEXTS)] for frame in range(frames)),
             actions=tuple(float(row == action) for action in range(world.card.model.action_dim)),
@@ -66,8 +79,6 @@ def fixed_call(world: World, partition: Partition, rows: int) -> tuple[Tensor, T
         )
         for row in range(rows)
     ]
-    tau = tick_tau(partition, 0)[None].expand(rows, -1).to(device)
-    return noise(world, rows, frames, seed=0).to(device), tau, conditioning(words, texts, device=device)
 
 
 def noise(world: World, rows: int, frames: int, seed: int) -> Float[Tensor, "B F C Y X"]:

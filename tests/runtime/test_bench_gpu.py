@@ -1,0 +1,153 @@
+"""All that needs a GPU in one command: parts in processes of their own, what each left behind, and what it is worth."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from eddyline_runtime import bench
+from eddyline_runtime.bench import gpu
+from eddyline_runtime.bench.gpu import PARTS, Part, outcomes, run_parts
+from eddyline_runtime.cli import main
+
+WRITES = "import json, sys; json.dump({'said': sys.argv[1]}, open(sys.argv[-1], 'w')); "
+
+
+def part(name: str, code: str, *, limit_s: float = 60.0) -> Part:
+    return Part(name=name, arguments=("-c", code, name), limit_s=limit_s)
+
+
+def test_a_part_that_fails_or_hangs_costs_no_other_and_all_are_told(tmp_path: Path) -> None:
+    parts = [
+        part("good", WRITES),
+        part("red", WRITES + "sys.exit(1)"),
+        part("broken", "import sys; sys.exit(2)"),
+        part("stuck", "import time; time.sleep(600)", limit_s=0.5),
+        part("last", WRITES),
+    ]
+    results = run_parts(parts, tmp_path, minutes=5)
+    states = {ran["name"]: (ran["state"], ran["found"]) for ran in results["parts"]}
+    assert states == {
+        "good": ("done", {"said": "good"}),
+        "red": ("wrong", {"said": "red"}),
+        "broken": ("failed", None),
+        "stuck": ("ended", None),
+        "last": ("done", {"said": "last"}),
+    }
+    assert not results["right"]
+    assert json.loads((tmp_path / "gpu.json").read_text())["parts"] == results["parts"]
+
+
+def test_what_a_part_started_ends_with_it_when_it_hangs(tmp_path: Path) -> None:
+    child = tmp_path / "child"
+    code = (
+        "import subprocess, sys, time; "
+        f"p = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)']); "
+        f"open({str(child)!r}, 'w').write(str(p.pid)); time.sleep(600)"
+    )
+    (ran,) = run_parts([part("stuck", code, limit_s=5.0)], tmp_path, minutes=5)["parts"]
+    assert ran["state"] == "ended"
+    state = Path(f"/proc/{child.read_text()}/stat")
+    assert not state.exists() or state.read_text().rpartition(")")[2].split()[0] == "Z"
+
+
+def test_after_its_minutes_nothing_new_is_begun_and_files_of_a_run_before_are_not_taken_for_new(tmp_path: Path) -> None:
+    (tmp_path / "late.json").write_text('{"said": "long ago"}')
+    now = iter([0.0, 0.0, 61.0, 61.0])
+    results = run_parts([part("first", WRITES), part("late", WRITES)], tmp_path, minutes=1, clock=lambda: next(now))
+    assert [(ran["name"], ran["state"], ran["found"]) for ran in results["parts"]] == [
+        ("first", "done", {"said": "first"}),
+        ("late", "skipped", None),
+    ]
+    run_parts([part("late", "")], tmp_path, minutes=1)
+    assert not (tmp_path / "late.json").exists()
+
+
+def exactness(right: bool) -> dict[str, Any]:
+    return {"right": right}
+
+
+def model(*frames_per_s: float, denoised: float = 1.25) -> dict[str, Any]:
+    return {
+        "batches": [
+            {
+                "frames_per_s": made,
+                "denoised_frames_per_s": denoised * made,
+                "real_time_factor": made / (number + 1) / 16,
+            }
+            for number, made in enumerate(frames_per_s)
+        ]
+    }
+
+
+FOUND: dict[str, dict[str, Any] | None] = {
+    "exactness_4b": exactness(True),
+    "exactness_diorama": exactness(True),
+    "model_4b": model(32.0),
+    "model_4b_fp8": model(40.0),
+    "model_diorama": model(100, 200, 290, 380, 450, 500, 550, 600),
+    "stream_4b_fp8": {"real_time_factor": 2.8125},
+}
+
+
+def values(found: dict[str, dict[str, Any] | None]) -> list[float | None]:
+    return [outcome.value for outcome in outcomes(found)]
+
+
+def test_a_tick_is_counted_without_decoding_and_the_socket_against_it() -> None:
+    assert values(FOUND) == [40.0, 50.0, pytest.approx(0.9), 6.0]
+    assert [outcome.met for outcome in outcomes(FOUND)] == [True] * 4
+
+
+@pytest.mark.parametrize("wrong", [exactness(False), None])
+def test_speeds_of_networks_that_were_not_found_right_are_not_counted(wrong: dict[str, Any] | None) -> None:
+    assert values({**FOUND, "exactness_4b": wrong}) == [None, None, None, 6.0]
+    assert values({**FOUND, "exactness_diorama": wrong}) == [40.0, 50.0, pytest.approx(0.9), None]
+
+
+def test_what_was_not_measured_has_no_value() -> None:
+    assert values({}) == [None] * 4
+    refused = {"batches": [*model(100.0)["batches"], {"views": 2, "refused": "too large"}]}
+    assert values({**FOUND, "model_diorama": refused})[3] is None
+
+
+def test_every_part_of_the_runtime_is_a_bench_that_takes_what_it_is_told() -> None:
+    parser = argparse.ArgumentParser()
+    bench.add_arguments(parser)
+    for each in PARTS:
+        if each.into == "--json":
+            module, name, verb, *rest = each.arguments
+            assert (module, name, verb) == ("-m", "eddyline_runtime.cli", "bench")
+            assert parser.parse_args([*rest, each.into, "numbers.json"]).device == "cuda"
+    assert len({each.name for each in PARTS}) == len(PARTS)
+
+
+def test_the_kernels_benchmark_takes_what_it_is_told_and_its_goals_are_among_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    (kernels,) = (each for each in PARTS if each.name == "kernels")
+    quick = Part(name="kernels", arguments=(*kernels.arguments, "--only", "none"), into=kernels.into, limit_s=100)
+    results = run_parts([quick], tmp_path, minutes=1)
+    assert results["parts"][0]["state"] == "done"
+    cases = [entry["goal"]["case"] for entry in results["goals"]]
+    assert "window attention, shifted, wrapped" in cases
+    assert "diorama, 8 views as one batch" in cases
+    shown = "\n".join(gpu.table(results))
+    assert shown.count("not measured") == len(cases)
+
+
+def test_without_a_gpu_or_such_a_part_it_ends_with_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(gpu.torch.cuda, "is_available", lambda: False)
+    assert main(["bench", "gpu"]) == 2
+    assert "there is no GPU here" in capsys.readouterr().err
+    assert main(["bench", "gpu", "--only", "nothing"]) == 2
+    assert "there are exactness_diorama, " in capsys.readouterr().err
+    assert not os.path.exists("bench/gpu.json")  # noqa: PTH110

@@ -1,0 +1,79 @@
+"""Whether a device computes the networks right: as they are, and with a fault in them.
+
+Through the Triton kernels: `tests/kernels/test_model_on_triton.py`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from eddyline_runtime import config
+from eddyline_runtime.bench import exactness
+from eddyline_runtime.cli import main
+from eddyline_runtime.weights import World
+
+PROFILES = {"short": config.Profile(partition=config.Partition(num_chunks=2, chunk_frames=2))}
+
+
+def test_networks_that_answer_otherwise_are_wrong_and_so_is_the_status(
+    tiny: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Off(torch.nn.Module):
+        """Answers a hundredth too much."""
+
+        def __init__(self, model: torch.nn.Module) -> None:
+            super().__init__()
+            self.inner, self.refine, self.project = model, model.refine, model.project
+
+        def forward(self, *call: Any) -> Tensor:
+            answer: Tensor = self.inner(*call)
+            return answer * 1.01
+
+    monkeypatch.setattr(exactness, "fitted", lambda world, cache: replace(world, model=Off(world.model)))
+    file = tmp_path / "numbers.json"
+    assert main(["bench", "exactness", "--model", "tiny", "--random-weights", "--json", str(file)]) == 1
+    found = json.loads(file.read_text())
+    assert not found["right"]
+    assert not any(row["right"] for row in found["velocities"])
+    assert capsys.readouterr().out.count("WRONG") == 2 * len(tiny.card.profiles)
+
+
+@pytest.mark.parametrize(
+    "networks",
+    ["torch", pytest.param("openvino", marks=pytest.mark.skipif(find_spec("openvino") is None, reason="no OpenVINO"))],
+)
+def test_this_machine_computes_the_tiny_world_right(networks: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EDDYLINE_NETWORKS", networks)
+    arguments = argparse.Namespace(model="tiny", random_weights=True, device="cpu", threads=None, profile="smooth")
+    found = exactness.measure(arguments)
+    assert found["right"]
+    assert found["networks"].split()[0] == networks
+    assert [row["views"] for row in found["velocities"]] == list(exactness.ROWS)
+    assert found["frames_grey_levels"] <= exactness.GREY_LEVELS
+
+
+def test_frames_that_are_off_by_more_than_a_grey_level_are_wrong(tiny: World) -> None:
+    decode: Callable[..., Any] = tiny.codec.decode
+
+    class Brighter:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(tiny.codec, name)
+
+        def decode(self, *call: Any) -> Any:
+            pixels, state = decode(*call)
+            return pixels + 4 / 127.5, state
+
+    found = exactness.compare(replace(tiny, codec=Brighter()), tiny, PROFILES)
+    assert all(row["right"] for row in found["velocities"])
+    assert 3 < found["frames_grey_levels"] <= 4
+    assert not found["right"]
