@@ -136,6 +136,12 @@ def test_counts_of_views_take_turns_tick_by_tick(monkeypatch):
     assert ticked == [3, 1, 1, 3] * 2
 
 
+def test_numbers_that_cannot_be_written_are_said_in_one_line(tmp_path, capsys):
+    file = tmp_path / "nowhere" / "numbers.json"
+    assert main(["bench", "views", "--views", "1", "--rounds", "1", "--json", str(file), *TINY]) == 2
+    assert "cannot be written (No such file or directory)" in capsys.readouterr().err
+
+
 def test_the_bench_of_saves_counts_what_it_was_asked_for_and_names_the_machine(tmp_path):
     file = tmp_path / "saves.json"
     assert main(["bench", "saves", "--profile", "responsive", "--count", "3", "--json", str(file), *TINY]) == 0

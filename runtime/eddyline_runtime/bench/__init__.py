@@ -8,12 +8,13 @@ views cost, `model` what the networks alone take, `networks` plain torch against
 
 import argparse
 import importlib
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from eddyline_runtime.arguments import positive
-from eddyline_runtime.bench import numbers
+from eddyline_runtime.files import write_whole
 
 _WHAT = {
     "stream": "one view as a game sees it, through the real socket",
@@ -73,7 +74,7 @@ def run(arguments: argparse.Namespace) -> int:
     for line in bench.table(results):
         print(line)
     if arguments.json is not None:
-        numbers.write(arguments.json, results)
+        write_whole(arguments.json, json.dumps(results, indent=2) + "\n")
     return 0 if results.get("right", True) else 1
 
 

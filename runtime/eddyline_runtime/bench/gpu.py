@@ -22,8 +22,8 @@ import torch
 from eddyline.errors import ConfigError
 from eddyline_kernels.bench.goals import GOALS, Goal, Outcome
 from eddyline_kernels.bench.record import goals_table
-from eddyline_runtime.bench import numbers
 from eddyline_runtime.bench.served import here
+from eddyline_runtime.files import write_whole
 
 KERNELS_MINUTES = 4.5
 RUNTIME = ("-m", "eddyline_runtime.cli", "bench")
@@ -113,7 +113,7 @@ def run_parts(
         state = _run(part, folder, file)
         found = json.loads(file.read_text()) if file.exists() else None
         done.append(Ran(name=part.name, state=state, took_s=clock() - begin_s, found=found))
-        numbers.write(folder / "gpu.json", _told(done))
+        write_whole(folder / "gpu.json", json.dumps(_told(done), indent=2) + "\n")
     return _told(done)
 
 

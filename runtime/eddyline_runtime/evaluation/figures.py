@@ -4,7 +4,6 @@ The file is JSON; its keys are the fields below, so `adherence.place.value`, `st
 `rivals.fifo.adherence.hero.n`. Parts that were not measured are absent.
 """
 
-from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 import msgspec
 
 from eddyline.errors import OptionError
+from eddyline_runtime.files import write_whole
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,25 +102,6 @@ def write_evaluation(evaluation: Evaluation, path: Path) -> None:
         OptionError: the file cannot be written; what was there before is untouched.
     """
     write_whole(path, to_json(evaluation))
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a text beside `path`, then give it that name.
-
-    Raises:
-        OptionError: it cannot be written; what was there before is untouched.
-    """
-    part = path.with_name(path.name + ".part")
-    try:
-        part.write_text(text, encoding="utf-8")
-        part.replace(path)
-    except OSError as error:
-        with suppress(OSError):  # where it could not be made, there is nothing to take back
-            part.unlink()
-        raise OptionError(
-            f"{path} cannot be written ({error.strerror}); name a file in a folder that may be written, on a disk "
-            "with room"
-        ) from error
 
 
 def read_evaluation(path: Path) -> Evaluation:

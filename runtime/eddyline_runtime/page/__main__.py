@@ -7,7 +7,7 @@ from pathlib import Path
 
 from eddyline.errors import OptionError
 from eddyline_runtime import page
-from eddyline_runtime.evaluation.figures import write_whole
+from eddyline_runtime.files import write_whole
 from eddyline_runtime.page.marks import with_tables
 
 
