@@ -182,6 +182,16 @@ def test_a_setting_that_is_the_best_and_the_cheapest_is_told_once_as_both(folder
     assert [name for name in shown if "`" in name] == ["... `fifo-n1-plain`, best and fewest calls of 2 settings"]
 
 
+def test_what_two_processors_rounded_otherwise_is_one_figure_and_the_file_before_counts(folder: Path) -> None:
+    before = table("rivals", folder), table("words", folder)
+    rounded = replace(figure(0.9, ceiling=0.99), value=0.9 * (1 + 1e-10))
+    again = replace(RIVALS, adherence={"prop": rounded}, rivals={OWN: way(20 * (1 + 1e-10), 2, n=240)})
+    write_evaluation(again, folder / "evaluation_smooth_rivals_again.json")
+    assert (table("rivals", folder), table("words", folder)) == before
+    kept = read_measured(folder)
+    assert kept.profiles["smooth"].adherence["prop"].value == 0.9
+
+
 def test_a_rival_that_two_profiles_tell_differently_on_as_many_scenes_is_refused(folder: Path) -> None:
     other = replace(RIVALS, profile="responsive", rivals={OWN: way(70, 4), "fifo": way(61, 32)})
     write_evaluation(other, folder / "evaluation_responsive_rivals.json")

@@ -1,9 +1,12 @@
 """What was measured of one world: files of evaluations, put together where they agree."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from eddyline.errors import OptionError
 from eddyline_runtime.evaluation.figures import Evaluation, Figure, RivalEvaluation, read_evaluation
@@ -11,6 +14,8 @@ from eddyline_runtime.evaluation.measures import GROUPS, MOTION, figures_of
 from eddyline_runtime.evaluation.samples import OWN
 
 PROFILES = ("smooth", "responsive", "fine")
+ROUNDING = 1e-6
+"""By so much of itself a figure may differ between two files; no table shows that many digits."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +34,8 @@ class Measured:
 
 
 def read_measured(folder: Path) -> Measured:
-    """Read `evaluation_PROFILE.json` and `evaluation_PROFILE_*.json`; parts that are in two files must not differ.
+    """Read `evaluation_PROFILE.json` and `evaluation_PROFILE_*.json`; parts that are in two files must not differ by
+    more than the last digits of a sum, which other processors round otherwise. The file before counts.
 
     Raises:
         OptionError: a file is no evaluation, of another profile than its name says or of another world than the first,
@@ -48,8 +54,8 @@ def read_measured(folder: Path) -> Measured:
             for way, rival in found.rivals.items():
                 same = ways.setdefault(_scenes(rival), {})
                 key = profile_way(name) if way == OWN else way
-                _refuse_twice([f"rivals.{way}"] if same.get(key, rival) != rival else [], file)
-                same[key] = rival
+                before = same.setdefault(key, rival)
+                _refuse_twice([] if _alike(before, rival) else [f"rivals.{way}"], file)
             found = replace(found, rivals={})
             profiles[name] = _merged(profiles[name], found, file) if name in profiles else found
     if not profiles:
@@ -71,14 +77,28 @@ def _merged(first: Evaluation, second: Evaluation, file: Path) -> Evaluation:
     merged: dict[str, Any] = {}
     for name in GROUPS:
         old, new = getattr(first, name), getattr(second, name)
-        twice = [f"{name}.{key}" for key in old.keys() & new.keys() if old[key] != new[key]]
-        merged[name] = {**old, **new}
-        _refuse_twice(twice, file)
+        _refuse_twice([f"{name}.{key}" for key in old.keys() & new.keys() if not _alike(old[key], new[key])], file)
+        merged[name] = {**new, **old}
     for name in MOTION:
         old, new = getattr(first, name), getattr(second, name)
+        _refuse_twice([name] if None not in (old, new) and not _alike(old, new) else [], file)
         merged[name] = new if old is None else old
-        _refuse_twice([name] if None not in (old, new) and old != new else [], file)
     return replace(first, **merged)
+
+
+def _alike(one: Figure | RivalEvaluation, other: Figure | RivalEvaluation) -> bool:
+    """Whether two files tell the same, up to the rounding of sums."""
+    return _same(msgspec.to_builtins(one), msgspec.to_builtins(other))
+
+
+def _same(one: Any, other: Any) -> bool:
+    if isinstance(one, float) and isinstance(other, float):
+        return math.isclose(one, other, rel_tol=ROUNDING, abs_tol=ROUNDING)
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(_same(one[key], other[key]) for key in one)
+    if isinstance(one, (list, tuple)) and isinstance(other, (list, tuple)):
+        return len(one) == len(other) and all(map(_same, one, other))
+    return bool(one == other)
 
 
 def _refuse_twice(keys: Sequence[str], file: Path) -> None:
