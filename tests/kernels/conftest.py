@@ -13,6 +13,11 @@ from torch import Tensor
 
 from eddyline_kernels import backend
 
+GUARD = 256
+"""Numbers before and after a tensor; a multiple of 16, so that it begins where a tensor of its own would."""
+GUARD_NUMBER = 96.0
+"""Has the same bits wherever it is read; e4m3 has it too."""
+
 
 @pytest.fixture(scope="module")
 def interpreter() -> Iterator[None]:
@@ -27,16 +32,31 @@ def interpreter() -> Iterator[None]:
 
 
 @pytest.fixture
-def nan_scratch(monkeypatch: pytest.MonkeyPatch) -> None:
-    """New tensors hold NaN instead of whatever was there, so that what a kernel forgets to write shows."""
+def nan_scratch(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """New tensors hold NaN instead of whatever was there, so that what a kernel forgets to write shows, and there are
+    numbers around them that no kernel may touch."""
+    made: list[Tensor] = []
     for name in ("empty", "empty_like"):
-        monkeypatch.setattr(torch, name, _filled(getattr(torch, name)))
+        monkeypatch.setattr(torch, name, _guarded(getattr(torch, name), made))
+    yield
+    assert made, "nothing was made"
+    for whole in made:
+        assert (whole[:GUARD] == GUARD_NUMBER).all(), "something was written before a tensor"
+        assert (whole[-GUARD:] == GUARD_NUMBER).all(), "something was written after a tensor"
 
 
-def _filled(make: Any) -> Any:
+def _guarded(make: Any, kept: list[Tensor]) -> Any:
+    """As `make`; what is around the tensors that it made is added to `kept`."""
+
     def made(*args: Any, **options: Any) -> Tensor:
         tensor: Tensor = make(*args, **options)
-        return tensor.fill_(float("nan")) if tensor.is_floating_point() else tensor
+        if not tensor.is_floating_point() or tensor.is_meta:
+            return tensor
+        numbers = tensor.numel()
+        whole = torch.full((numbers + 2 * GUARD,), float("nan"), dtype=tensor.dtype, device=tensor.device)
+        whole[:GUARD] = whole[GUARD + numbers :] = GUARD_NUMBER
+        kept.append(whole)
+        return whole.as_strided(tensor.shape, tensor.stride(), GUARD)
 
     return made
 

@@ -8,6 +8,9 @@ import pytest
 from tests.kernels.clobber import overwritten
 from tests.kernels.hopper import SHARED_LIMIT, Kernel, compiled
 
+from eddyline_kernels.attention.geometry import Windows
+from eddyline_kernels.attention.plan import Plan, plans
+
 # compiling takes more than half a minute on two cores
 pytestmark = pytest.mark.timeout(900)
 
@@ -49,14 +52,14 @@ STACK_LIMITS = {
     ("gathered 32, fp32, 128", "dkdv_kernel"): 450,
     ("gathered 32, fp32, 64", "dkdv_kernel"): 48,  # Triton 3.7; 3.6 has 0
 }
-OWN_BLOCK_GATHERED = {
-    ("boxes of 64, bf16, 128", "forward_kernel"),
-    ("boxes of 64, bf16, 128", "dq_kernel"),
-    ("boxes of 64, bf16, 128", "dkdv_kernel"),
-    ("boxes of 128, bf16, 128", "forward_kernel"),
-    ("boxes of 128, bf16, 128", "dkdv_kernel"),
-}
-"""Kernels in boxes that gather the block a program owns."""
+
+
+def plan_of(call: str) -> Plan:
+    """The plan of a call in boxes."""
+    name, _, dim = call.split(", ")[:3]
+    windows = Windows.cut((16, 32, 32), (8, 16, 16), (4, 8, 8), (True,) * 3)
+    (plan,) = (p for p in plans(windows, head_dim=int(dim), itemsize=2, tma=True) if p.name == name)
+    return plan
 
 
 @pytest.fixture(scope="module")
@@ -84,11 +87,11 @@ def test_no_register_is_overwritten_while_a_product_needs_it(kernels: list[Kerne
 
 
 def test_boxes_go_by_tma_from_memory_to_the_tensor_cores(kernels: list[Kernel]) -> None:
-    own = {"forward_kernel": 1, "dq_kernel": 2, "dkdv_kernel": 2}
+    own = {"forward_kernel": 1, "dq_kernel": 2, "dkdv_kernel": 2}  # boxes that a program's own block takes
     for kernel in kernels:
         if kernel.call.startswith("boxes"):
-            gathered = (kernel.call, kernel.name) in OWN_BLOCK_GATHERED
-            assert kernel.count("UTMALDG.5D") >= 2 + (0 if gathered else own[kernel.name]), kernel
+            boxed = getattr(plan_of(kernel.call), kernel.name.removesuffix("_kernel")).own_box
+            assert kernel.count("UTMALDG.5D") >= 2 + (own[kernel.name] if boxed else 0), kernel
             assert kernel.count("HGMMA") > 0, kernel
             assert kernel.count("HMMA") == 0, kernel
 

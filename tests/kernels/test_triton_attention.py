@@ -15,6 +15,7 @@ from eddyline_kernels import backend, errors
 from eddyline_kernels.attention import operator, reference, window_attention, window_attention_with_lse
 from eddyline_kernels.attention.geometry import Windows
 from eddyline_kernels.attention.plan import LARGEST_PRODUCT, Plan, plans
+from eddyline_kernels.exactness import error
 
 pytestmark = pytest.mark.usefixtures("interpreter")
 NO_WRAP = (False, False, False)
@@ -70,10 +71,6 @@ def draw(case: Case) -> tuple[Tensor, Tensor, Tensor]:
 
 def weights_like(t: Tensor) -> Tensor:
     return torch.randn(t.shape, generator=torch.Generator().manual_seed(1)).to(t.dtype)
-
-
-def error(value: Tensor, exact: Tensor) -> float:
-    return float((value.detach().double() - exact.detach()).norm())
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())

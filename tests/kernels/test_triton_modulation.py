@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from eddyline_kernels import backend, errors
+from eddyline_kernels.exactness import error
 from eddyline_kernels.modulation import norm_rotate, reference, residual_norm, residual_norm_fp8
 from eddyline_kernels.modulation.norm_operator import triton_residual_norm, triton_residual_norm_fp8
 from eddyline_kernels.modulation.rotary_operator import triton_norm_rotate
@@ -77,10 +78,6 @@ def differentiated(
 
 def doubled(given: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name: t.detach().double().requires_grad_(t.requires_grad) for name, t in given.items()}
-
-
-def error(value: Tensor, exact: Tensor) -> float:
-    return float((value.detach().double() - exact.detach()).norm())
 
 
 def check_against_float64(

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from torch.nn.attention.flex_attention import create_block_mask, flex_attention
 
 from eddyline_kernels.attention import reference, window_attention
-from eddyline_kernels.attention.geometry import Cut, Triple, Windows, Wrap
+from eddyline_kernels.attention.geometry import Triple, Windows, Wrap
 from eddyline_kernels.attention.plan import Plan, plans
 from eddyline_kernels.bench.contest import Case, Method, Tensors
 from eddyline_kernels.bench.place import Place
@@ -34,11 +34,6 @@ class Volume:
     wrap: Wrap = (False, False, False)
     heads: int
     dim: int
-
-    @property
-    def cut(self) -> Cut:
-        """What `window_attention` is told of it."""
-        return {"window": self.window, "shift": self.shift, "wrap": self.wrap}
 
     @property
     def windows(self) -> Windows:
@@ -73,10 +68,10 @@ def attention_case(
         return packed.unbind(4)
 
     def plain(q: Tensor, k: Tensor, v: Tensor) -> Tensors:
-        return (reference.window_attention(q, k, v, **volume.cut),)
+        return (reference.window_attention(q, k, v, **volume.windows.told),)
 
     def triton(q: Tensor, k: Tensor, v: Tensor) -> Tensors:
-        return (window_attention(q, k, v, **volume.cut),)
+        return (window_attention(q, k, v, **volume.windows.told),)
 
     operator = "window_attention_backward" if backward else "window_attention"
     return Case(
