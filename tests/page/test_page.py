@@ -236,7 +236,10 @@ def test_a_page_that_cannot_be_filled_is_refused(folder: Path, page: str, told: 
 @pytest.mark.parametrize(
     ("changed", "told"),
     [
-        (replace(SMOOTH, adherence={"prop": figure(0.8)}), "tells adherence.prop differently"),
+        (
+            replace(SMOOTH, adherence={"prop": figure(0.8)}),
+            r"smooth_again.json tells adherence.prop differently from .*/evaluation_smooth.json; keep one",
+        ),
         (replace(DRIFT, flicker=figure(9.0)), "tells flicker differently"),
         (RESPONSIVE, "is of the profile responsive"),
         (replace(DRIFT, world="another"), "is of the world another, others of a world; keep those of one"),

@@ -1,7 +1,7 @@
 """What was measured of one world: files of evaluations, put together where they agree."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -43,6 +43,13 @@ def read_measured(folder: Path) -> Measured:
     """
     profiles: dict[str, Evaluation] = {}
     ways: dict[int, dict[str, RivalEvaluation]] = {}
+    told: dict[tuple[str, str], tuple[Figure | RivalEvaluation, Path]] = {}
+
+    def agree(what: tuple[str, str], value: Figure | RivalEvaluation, file: Path) -> None:
+        before, earlier = told.setdefault(what, (value, file))
+        if not _alike(before, value):
+            raise OptionError(f"{file} tells {what[1]} differently from {earlier}; keep one of them")
+
     for name in PROFILES:
         for file in sorted(folder.glob(f"evaluation_{name}*.json")):
             found = read_evaluation(file)
@@ -52,12 +59,13 @@ def read_measured(folder: Path) -> Measured:
             if found.world != first.world:
                 raise OptionError(f"{file} is of the world {found.world}, others of {first.world}; keep those of one")
             for way, rival in found.rivals.items():
-                same = ways.setdefault(_scenes(rival), {})
-                key = profile_way(name) if way == OWN else way
-                before = same.setdefault(key, rival)
-                _refuse_twice([] if _alike(before, rival) else [f"rivals.{way}"], file)
+                key, scenes = profile_way(name) if way == OWN else way, _scenes(rival)
+                agree((f"{key}, {scenes} scenes", f"rivals.{way}"), rival, file)
+                ways.setdefault(scenes, {}).setdefault(key, rival)
             found = replace(found, rivals={})
-            profiles[name] = _merged(profiles[name], found, file) if name in profiles else found
+            for key, figure in figures_of(found).items():
+                agree((name, key), figure, file)
+            profiles[name] = _merged(profiles[name], found) if name in profiles else found
     if not profiles:
         raise OptionError(f"{folder} holds no evaluation_PROFILE.json; write them there with evaluate --json")
     return Measured(profiles, ways)
@@ -72,17 +80,12 @@ def _scenes(way: RivalEvaluation) -> int:
     return max((figure.n for figure in figures_of(way).values()), default=0)
 
 
-def _merged(first: Evaluation, second: Evaluation, file: Path) -> Evaluation:
+def _merged(first: Evaluation, second: Evaluation) -> Evaluation:
     """Both files' figures as one evaluation's, made as the first was."""
-    merged: dict[str, Any] = {}
-    for name in GROUPS:
-        old, new = getattr(first, name), getattr(second, name)
-        _refuse_twice([f"{name}.{key}" for key in old.keys() & new.keys() if not _alike(old[key], new[key])], file)
-        merged[name] = {**new, **old}
+    merged: dict[str, Any] = {name: {**getattr(second, name), **getattr(first, name)} for name in GROUPS}
     for name in MOTION:
-        old, new = getattr(first, name), getattr(second, name)
-        _refuse_twice([name] if None not in (old, new) and not _alike(old, new) else [], file)
-        merged[name] = new if old is None else old
+        figure = getattr(first, name)
+        merged[name] = getattr(second, name) if figure is None else figure
     return replace(first, **merged)
 
 
@@ -99,8 +102,3 @@ def _same(one: Any, other: Any) -> bool:
     if isinstance(one, (list, tuple)) and isinstance(other, (list, tuple)):
         return len(one) == len(other) and all(map(_same, one, other))
     return bool(one == other)
-
-
-def _refuse_twice(keys: Sequence[str], file: Path) -> None:
-    if keys:
-        raise OptionError(f"{file} tells {min(keys)} differently from a file before it; keep one of them")
