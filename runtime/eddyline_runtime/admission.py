@@ -116,7 +116,8 @@ def capacity(wanted: Demand, costs: Mapping[Any, BatchCosts], *, max_load: float
 
 def told(refusal: Refusal, *, profile: str, fps: float) -> str:
     """A refusal in words. `fps` is the world's rate."""
-    wanted = refusal.wanted
+    wanted, capacity = refusal.wanted, refusal.capacity
+    fit = f"{capacity} such views fit" if capacity > 1 else "one such view fits"
     if refusal.stride is None:
         cure = "close one first"
     else:
@@ -124,6 +125,6 @@ def told(refusal: Refusal, *, profile: str, fps: float) -> str:
     return (
         f"another view of profile {profile!r} at {fps / wanted.stride:g} frames a second would make those that are "
         f"open late: a chunk of it takes {refusal.cost_s:.3f} s to make and lasts {wanted.chunk_s:.3f} s, "
-        f"{refusal.capacity} such views fit in real time here, and those that are open take {refusal.load:.0%} of the "
+        f"{fit} in real time here, and those that are open take {refusal.load:.0%} of the "
         f"time; {cure}"
     )

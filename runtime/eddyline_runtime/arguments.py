@@ -1,6 +1,7 @@
 """What the command lines of the runtime take as values."""
 
 import argparse
+import math
 
 
 def positive(text: str) -> int:
@@ -8,4 +9,12 @@ def positive(text: str) -> int:
     number = int(text)
     if number < 1:
         raise argparse.ArgumentTypeError(f"{number} is below 1")
+    return number
+
+
+def seconds(text: str) -> float:
+    """A time above 0, in seconds; argparse tells the user when it is none."""
+    number = float(text)
+    if not 0 < number < math.inf:
+        raise argparse.ArgumentTypeError(f"{text} is no time above 0 s")
     return number

@@ -1,6 +1,6 @@
 """`eddyline-runtime`: serve a world, train one, teach it words, evaluate one, measure one, play a journal again.
 
-Heavy imports happen in the command that needs them, so that `--help` and mistakes answer at once.
+Heavy imports happen in the command that needs them, so that this help and mistakes answer at once.
 """
 
 import argparse
@@ -19,6 +19,7 @@ from eddyline.errors import ConfigError, EddylineError
 from eddyline.install import install_hint
 from eddyline_runtime.address import check_endpoint, check_free
 from eddyline_runtime.arguments import positive
+from eddyline_runtime.release import release
 
 MISTAKE = 2
 """Exit status after a mistake that was told in one line."""
@@ -43,13 +44,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="eddyline-runtime", description=__doc__)
+    parser.add_argument("--version", action="version", version=f"eddyline-runtime {release()}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     serve = commands.add_parser("serve", help="dream a world for games on this machine")
     _add_model(serve)
     serve.add_argument(
-        "--bind", default="tcp://127.0.0.1:7860", metavar="ENDPOINT", help="loopback only; port 0: any free"
+        "--bind",
+        default="tcp://127.0.0.1:7860",
+        metavar="ENDPOINT",
+        help="loopback only; port 0: any free (default: %(default)s)",
     )
-    serve.add_argument("--profile", help="the profile of views that name none")
+    serve.add_argument("--profile", help="the profile of views that name none (default: the world's own)")
     serve.add_argument(
         "--linears", choices=("plain", "fp8"), default="plain", help="fp8: large matrix products in FP8, on a GPU"
     )
@@ -57,7 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument(
         "--journal", metavar="FILE", help="write down all that is asked and made, for eddyline-runtime replay"
     )
-    serve.add_argument("--max-views", type=positive, help="views open at once")
+    serve.add_argument("--max-views", type=positive, help="views open at once (default: 16)")
     serve.add_argument(
         "--max-load",
         type=_share,
@@ -107,9 +112,9 @@ def _told_what_to_install(extra: str) -> Iterator[None]:
 
 
 def _add_model(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--model", default="diorama", help="a world's name, or its folder")
+    parser.add_argument("--model", default="diorama", help="a world's name, or its folder (default: %(default)s)")
     parser.add_argument("--random-weights", action="store_true", help="seeded noise instead of weights (to measure)")
-    parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, ...")
+    parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, ... (default: %(default)s)")
     parser.add_argument("--threads", type=positive, help="CPU threads of the model; all cores by default")
 
 
@@ -151,7 +156,7 @@ def _serve_until_stopped(given: argparse.Namespace) -> None:
         from eddyline_runtime.networks.fp8 import check_fp8, quantise_world
         from eddyline_runtime.precision import default_dtype
         from eddyline_runtime.server import Server
-        from eddyline_runtime.weights import load_world
+        from eddyline_runtime.weights import card_of, load_world
 
     if given.threads:
         torch.set_num_threads(given.threads)
@@ -161,18 +166,15 @@ def _serve_until_stopped(given: argparse.Namespace) -> None:
         device = torch.device(given.device)
         capability = torch.cuda.get_device_capability(device) if device.type == "cuda" else None
         check_fp8(device, default_dtype(given.device), capability=capability)
+    own_profile = card_of(given.model).profile_name(given.profile)
     _say(progress=0.3, doing="loading the model")
     world = load_world(given.model, device=given.device, random_weights=given.random_weights)
     _say(progress=0.5, doing="fitting the networks to this processor")
     world = fitted(world, cache=cache_folder())
-    if given.profile is not None:
-        if given.profile not in world.card.profiles:
-            known = ", ".join(sorted(world.card.profiles))
-            raise ConfigError(f"profile {given.profile!r} is unknown; {world.card.name} has {known}")
-        world = replace(world, card=replace(world.card, default_profile=given.profile))
+    world = replace(world, card=replace(world.card, default_profile=own_profile))
     said_of_fp8: dict[str, float] = {}
     if given.linears == "fp8":
-        partition = world.card.profiles[world.card.default_profile].partition
+        partition = world.card.profiles[own_profile].partition
         said_of_fp8 = {"fp8_error": quantise_world(world, partition)}
     engine_config = EngineConfig(paced=not given.unpaced)
     if given.max_views:

@@ -6,6 +6,16 @@ from pathlib import Path
 from eddyline.errors import OptionError
 
 
+def check_folder(path: Path) -> None:
+    """Check that a file may be written later, so that nobody works for hours first.
+
+    Raises:
+        OptionError: there is no folder to write it into.
+    """
+    if not path.parent.is_dir():
+        raise OptionError(f"{path} cannot be written: there is no folder {path.parent}; make it or name another")
+
+
 def write_whole(path: Path, text: str) -> None:
     """Write a text beside `path`, then give it that name.
 

@@ -96,7 +96,10 @@ def _told(reader: JournalReader, world: World, counts: Counts, difference: Diffe
         if other:
             lines.append(f"frames are the same bit for bit on one build only, and this is another one: {other}")
         return lines
-    lines.append(f"identical: all {counts.frames} frames of {len(counts.views)} views, in {counts.chunks} chunks")
+    views = len(counts.views)
+    lines.append(
+        f"identical: all {counts.frames} frames of {views} view{'s' * (views != 1)}, in {counts.chunks} chunks"
+    )
     if other:
         lines.append(f"though this is another build: {other}")
     if reader.left_out_bytes:

@@ -84,6 +84,17 @@ class WorldCard:
         hashes = [self.sha256.get(name) for name in ("codec.safetensors", "streamdit.safetensors")]
         return hashlib.sha256(msgspec.json.encode([self.model, self.codec, hashes])).hexdigest()
 
+    def profile_name(self, asked: str | None) -> str:
+        """The name of the profile that is asked for, or of the world's own.
+
+        Raises:
+            ConfigError: the world has no such profile.
+        """
+        if asked and asked not in self.profiles:
+            known = ", ".join(sorted(self.profiles))
+            raise ConfigError(f"profile {asked!r} is unknown; {self.name} has {known}")
+        return asked or self.default_profile
+
     def chunk_frames(self, profile: Profile) -> int:
         """Frames of a chunk."""
         return profile.partition.chunk_frames * self.codec.frames_per_latent

@@ -98,6 +98,11 @@ def test_the_bench_of_npcs_tells_who_was_let_in_what_each_view_showed_and_what_c
 
 def test_a_world_that_is_not_there_ends_the_bench_with_one_line(capsys):
     assert main(["bench", "stream", "--model", "nowhere"]) == 2
+    assert "no world called 'nowhere'" in capsys.readouterr().err
+
+
+def test_a_runtime_that_ends_before_it_is_ready_ends_the_bench_with_one_line(capsys):
+    assert main(["bench", "stream", "--model", "tiny"]) == 2
     assert "before it was ready" in capsys.readouterr().err
 
 
@@ -138,8 +143,10 @@ def test_counts_of_views_take_turns_tick_by_tick(monkeypatch):
 
 def test_numbers_that_cannot_be_written_are_said_in_one_line(tmp_path, capsys):
     file = tmp_path / "nowhere" / "numbers.json"
-    assert main(["bench", "views", "--views", "1", "--rounds", "1", "--json", str(file), *TINY]) == 2
-    assert "cannot be written (No such file or directory)" in capsys.readouterr().err
+    assert main(["bench", "views", "--json", str(file), *TINY]) == 2
+    printed = capsys.readouterr()
+    assert f"cannot be written: there is no folder {file.parent}" in printed.err
+    assert not printed.out, "nothing was measured before"
 
 
 def test_the_bench_of_saves_counts_what_it_was_asked_for_and_names_the_machine(tmp_path):
@@ -171,10 +178,19 @@ def test_two_hundred_snapshots_and_restored_views_leave_nothing_behind():
     assert len(sizes) == 1
 
 
-@pytest.mark.parametrize("arguments", [["--views", "0"], ["--views", "1,x"], ["--rounds", "0"]])
-def test_counts_that_are_none_are_refused_before_anything_is_loaded(arguments):
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["views", "--views", "0"],
+        ["views", "--views", "1,x"],
+        ["views", "--rounds", "0"],
+        ["stream", "--seconds", "0"],
+        ["npcs", "--seconds", "nan"],
+    ],
+)
+def test_counts_and_times_that_are_none_are_refused_before_anything_is_loaded(arguments):
     with pytest.raises(SystemExit) as ended:
-        main(["bench", "views", *arguments])
+        main(["bench", *arguments])
     assert ended.value.code == 2
 
 

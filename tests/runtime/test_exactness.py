@@ -45,7 +45,7 @@ def test_networks_that_answer_otherwise_are_wrong_and_so_is_the_status(
     found = json.loads(file.read_text())
     assert not found["right"]
     assert not any(row["right"] for row in found["velocities"])
-    assert capsys.readouterr().out.count("WRONG") == 2 * len(tiny.card.profiles)
+    assert capsys.readouterr().out.count("WRONG") == 2 * len(tiny.card.profiles), "its frames are right"
 
 
 @pytest.mark.parametrize(

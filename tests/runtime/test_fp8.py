@@ -101,7 +101,7 @@ def test_a_journal_of_networks_in_fp8_is_played_again_in_fp8(
     session.end()
     assert cli.main(["replay", str(session.path), "--verify"]) == 0
     said = capsys.readouterr().out
-    assert "identical: all 16 frames of 1 views, in 2 chunks" in said
+    assert "identical: all 16 frames of 1 view, in 2 chunks" in said
     assert "another build" not in said
 
 

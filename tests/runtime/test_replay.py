@@ -150,7 +150,7 @@ def test_the_film_of_a_journal_has_the_frames_that_were_made_under_the_words_the
     status = cli.main(["replay", str(session.path), "--verify", "--video", str(tmp_path / "out.mp4")])
     assert status == 0, capsys.readouterr()
     said = capsys.readouterr().out
-    assert "identical: all 80 frames of 1 views, in 10 chunks" in said
+    assert "identical: all 80 frames of 1 view, in 10 chunks" in said
     assert "why the journal ends: the test ended" in said
     frames, subtitles = film_of(tmp_path / "out.mp4")
     assert frames == 80

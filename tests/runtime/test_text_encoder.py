@@ -74,6 +74,15 @@ def test_minilm_loads_offline_and_keeps_the_contract(minilm: MiniLMTextEncoder) 
     assert not encoded.states.requires_grad
 
 
+def test_minilm_is_loaded_without_a_word_and_transformers_speaks_as_before(capfd: pytest.CaptureFixture[str]) -> None:
+    from transformers.utils import logging
+
+    before = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    MiniLMTextEncoder()
+    assert capfd.readouterr() == ("", "")
+    assert (logging.get_verbosity(), logging.is_progress_bar_enabled()) == before
+
+
 def test_tokens_are_counted_as_they_are_encoded(minilm: MiniLMTextEncoder) -> None:
     check_count(ByteTextEncoder(dim=32, max_tokens=24))
     check_count(minilm)

@@ -13,8 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from eddyline_runtime.arguments import positive
-from eddyline_runtime.files import write_whole
+from eddyline_runtime.arguments import positive, seconds
+from eddyline_runtime.files import check_folder, write_whole
 
 _WHAT = {
     "stream": "one view as a game sees it, through the real socket",
@@ -33,24 +33,34 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     benches = {name: commands.add_parser(name, help=about, description=about) for name, about in _WHAT.items()}
     for bench in benches.values():
         bench.add_argument("--json", type=Path, metavar="FILE", help="write the numbers there")
-        bench.add_argument("--model", default="diorama", help="a world's name, or its folder")
+        bench.add_argument("--model", default="diorama", help="a world's name, or its folder (default: %(default)s)")
         bench.add_argument("--random-weights", action="store_true", help="seeded noise instead of weights")
-        bench.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, ...")
-        bench.add_argument("--threads", type=positive, help="CPU threads of the model")
+        bench.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, ... (default: %(default)s)")
+        bench.add_argument("--threads", type=positive, help="CPU threads of the model (default: all cores)")
     for name, bench in benches.items():
         default = "all of them" if name in ("views", "exactness") else "the world's own"
         bench.add_argument("--profile", help=f"smooth, responsive, fine or another (default: {default})")
-    benches["stream"].add_argument("--seconds", type=float, default=40.0, help="of paced stream to watch")
-    benches["npcs"].add_argument("--views", type=positive, default=4, help="viewpoints (default: 4)")
-    benches["npcs"].add_argument("--stride", type=int, choices=(1, 2, 4), default=4, help="of each (default: 4)")
-    benches["npcs"].add_argument("--seconds", type=float, default=20.0, help="to watch them")
+    benches["stream"].add_argument(
+        "--seconds", type=seconds, default=40.0, help="of paced stream to watch (default: %(default)g)"
+    )
+    benches["npcs"].add_argument("--views", type=positive, default=4, help="viewpoints (default: %(default)s)")
+    benches["npcs"].add_argument(
+        "--stride", type=int, choices=(1, 2, 4), default=4, help="of each (default: %(default)s)"
+    )
+    benches["npcs"].add_argument("--seconds", type=seconds, default=20.0, help="to watch them (default: %(default)g)")
     benches["views"].add_argument(
         "--views", type=_counts, default=(1, 2, 4, 8), metavar="N,N,...", help="how many (default: 1,2,4,8)"
     )
-    benches["views"].add_argument("--rounds", type=positive, default=15, help="ticks of each count, in turns")
-    benches["networks"].add_argument("--rounds", type=positive, default=30, help="turns of each")
-    benches["model"].add_argument("--views", type=positive, default=8, help="batches of 1 to so many (default: 8)")
-    benches["model"].add_argument("--ticks", type=positive, default=10, help="timed ticks of each batch")
+    benches["views"].add_argument(
+        "--rounds", type=positive, default=15, help="ticks of each count, in turns (default: %(default)s)"
+    )
+    benches["networks"].add_argument("--rounds", type=positive, default=30, help="turns of each (default: %(default)s)")
+    benches["model"].add_argument(
+        "--views", type=positive, default=8, help="batches of 1 to so many (default: %(default)s)"
+    )
+    benches["model"].add_argument(
+        "--ticks", type=positive, default=10, help="timed ticks of each batch (default: %(default)s)"
+    )
     for name in ("model", "stream"):
         benches[name].add_argument(
             "--linears", choices=("plain", "fp8"), default="plain", help="fp8: large matrix products in FP8, row by row"
@@ -58,16 +68,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     about = "all that needs a GPU, one part after the other: exactness, models, kernels, the socket"
     gpu = commands.add_parser("gpu", help=about, description=about)
     gpu.add_argument(
-        "--out", type=Path, default=Path("bench"), metavar="FOLDER", help="for gpu.json and each part's file"
+        "--out",
+        type=Path,
+        default=Path("bench"),
+        metavar="FOLDER",
+        help="for gpu.json and each part's file (default: %(default)s)",
     )
-    gpu.add_argument("--only", default="", metavar="TEXT", help="parts whose names have this in them")
-    gpu.add_argument("--minutes", type=float, default=8.5, help="after so long no further part is begun")
+    gpu.add_argument(
+        "--only", default="", metavar="TEXT", help="parts whose names have this in them; one that none has lists them"
+    )
+    gpu.add_argument(
+        "--minutes", type=float, default=8.5, help="after so long no further part is begun (default: %(default)s)"
+    )
     gpu.set_defaults(json=None)
-    benches["saves"].add_argument("--count", type=positive, default=1000, help="snapshots taken and gone on from")
+    benches["saves"].add_argument(
+        "--count", type=positive, default=1000, help="snapshots taken and gone on from (default: %(default)s)"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Measure, print, write; status 1 where the bench says that something is wrong."""
+    if arguments.json is not None:
+        check_folder(arguments.json)
     bench: Any = importlib.import_module(f"eddyline_runtime.bench.{arguments.what}")
     measure: Callable[[argparse.Namespace], dict[str, Any]] = bench.measure
     results = measure(arguments)

@@ -84,14 +84,13 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
 
     Raises:
         ConfigError: there is no GPU, or no part has such a name.
+        OptionError: the folder cannot be written.
     """
     parts = [part for part in PARTS if arguments.only in part.name]
     if not parts:
         raise ConfigError(f"no part has {arguments.only!r} in its name; there are {', '.join(p.name for p in PARTS)}")
     if not torch.cuda.is_available():
-        raise ConfigError(
-            "there is no GPU here, and all of this needs one; what runs on a processor is in other benches"
-        )
+        raise ConfigError("there is no GPU here, and all of this needs one; bench model, stream and views run without")
     return run_parts(parts, arguments.out, minutes=arguments.minutes)
 
 

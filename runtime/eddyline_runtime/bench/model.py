@@ -74,7 +74,7 @@ def measure_world(
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise ConfigError(f"there is no GPU for --device {device}; use --device cpu")
     card = card_of(name)
-    chosen = _profile(card, profile)
+    chosen = card.profiles[card.profile_name(profile)]
     dtype, place = default_dtype(device), torch.device(device)
     available = (free or free_bytes)(place)
     counted = [_count(card, chosen, place, dtype, number + 1) for number in range(views)]
@@ -179,13 +179,6 @@ def free_bytes(device: torch.device) -> int | None:
     except OSError:
         return None
     return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable")), None)
-
-
-def _profile(card: WorldCard, name: str | None) -> Profile:
-    name = name or card.default_profile
-    if name not in card.profiles:
-        raise ConfigError(f"profile {name!r} is unknown; {card.name} has {', '.join(sorted(card.profiles))}")
-    return card.profiles[name]
 
 
 def _count(card: WorldCard, profile: Profile, device: torch.device, dtype: torch.dtype, views: int) -> DreamMemory:

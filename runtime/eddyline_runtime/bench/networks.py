@@ -17,7 +17,7 @@ from eddyline_runtime.model.codec import DecoderState
 from eddyline_runtime.networks.choice import computed_by, fitted
 from eddyline_runtime.networks.difference import fixed_call, noise
 from eddyline_runtime.networks.folder import cache_folder
-from eddyline_runtime.weights import World, load_world
+from eddyline_runtime.weights import World, card_of, load_world
 
 VIEWS = (1, 2, 8)
 """Rows of a batch that are measured: one view, one under an event, eight views."""
@@ -36,10 +36,8 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
         raise ConfigError(f"networks are compared on the CPU, not on {arguments.device}; use --device cpu")
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
+    profile, rounds = card_of(arguments.model).profile_name(arguments.profile), arguments.rounds
     plain = load_world(arguments.model, random_weights=arguments.random_weights)
-    profile, rounds = arguments.profile or plain.card.default_profile, arguments.rounds
-    if profile not in plain.card.profiles:
-        raise ConfigError(f"profile {profile!r} is unknown; {plain.card.name} has {', '.join(plain.card.profiles)}")
     fast = fitted(plain, cache=cache_folder(), choice="openvino")
     found: dict[str, Any] = {"plain": computed_by(plain), "fast": computed_by(fast), "rounds": rounds}
     for rows in VIEWS:

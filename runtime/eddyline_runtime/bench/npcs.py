@@ -28,7 +28,8 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
 
     Raises:
         LaunchError: a runtime or the client ended before its time; its last words say why.
-        ConfigError: the views were watched for too short a time.
+        WeightsError: there is no such world.
+        ConfigError: there is no such profile, or the views were watched for too short a time.
     """
     views, stride, seconds = arguments.views, arguments.stride, arguments.seconds
     serve = [*serve_arguments(arguments), "--max-views", str(views)]

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from eddyline.errors import LaunchError
+from eddyline_runtime.weights import card_of
 
 STOP_S = 10.0
 CLIENT_S = 1200.0
@@ -17,7 +18,13 @@ itself is stuck."""
 
 
 def serve_arguments(arguments: argparse.Namespace) -> list[str]:
-    """What `serve` is told about the world, of what a benchmark was told."""
+    """What `serve` is told about the world, of what a benchmark was told.
+
+    Raises:
+        ConfigError: there is no such profile.
+        WeightsError: there is no such world.
+    """
+    card_of(arguments.model).profile_name(arguments.profile)
     serve = ["--model", arguments.model, "--device", arguments.device]
     serve += ["--profile", arguments.profile] if arguments.profile else []
     serve += ["--random-weights"] if arguments.random_weights else []

@@ -54,7 +54,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
         WeightsError: there is no such world, or it is damaged.
     """
     world = load(arguments)
-    profile = arguments.profile or world.card.default_profile
+    profile = world.card.profile_name(arguments.profile)
     standing = standing_view(world, profile)
     saves: list[Save] = []
     with tqdm(total=WARM_UP + arguments.count, desc="bench", unit="snapshot", disable=None) as progress:

@@ -12,7 +12,7 @@ from eddyline_runtime.engine import Engine
 from eddyline_runtime.machine import processor, versions
 from eddyline_runtime.networks.choice import computed_by, fitted
 from eddyline_runtime.networks.folder import cache_folder
-from eddyline_runtime.weights import World, load_world
+from eddyline_runtime.weights import World, card_of, load_world
 
 _PACKAGES = ("eddyline", "torch", "numpy", "safetensors")
 
@@ -33,11 +33,8 @@ def load_plain(arguments: argparse.Namespace) -> World:
         raise ConfigError(f"there is no GPU for --device {arguments.device}; use --device cpu")
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
-    world = load_world(arguments.model, device=arguments.device, random_weights=arguments.random_weights)
-    if arguments.profile is not None and arguments.profile not in world.card.profiles:
-        known = ", ".join(sorted(world.card.profiles))
-        raise ConfigError(f"profile {arguments.profile!r} is unknown; {world.card.name} has {known}")
-    return world
+    card_of(arguments.model).profile_name(arguments.profile)
+    return load_world(arguments.model, device=arguments.device, random_weights=arguments.random_weights)
 
 
 def surroundings(arguments: argparse.Namespace, world: World) -> dict[str, Any]:

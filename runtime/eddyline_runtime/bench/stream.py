@@ -43,7 +43,8 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
 
     Raises:
         LaunchError: a runtime or the client ended before its time; its last words say why.
-        ConfigError: the stream was watched for too short a time.
+        ConfigError: there is no such profile, or the stream was watched for too short a time.
+        WeightsError: there is no such world.
     """
     serve = [*serve_arguments(arguments), "--linears", arguments.linears]
     unpaced_s = max(3.0, arguments.seconds / 4)
@@ -72,7 +73,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
         found[name] = {f"p{share}": percentile(values, share) for share in PERCENTILES.get(name, (50, 95))}
     return {
         **{name: found[name] for name in ORDER},
-        "profile": arguments.profile or card_of(arguments.model).default_profile,
+        "profile": card_of(arguments.model).profile_name(arguments.profile),
         "world": arguments.model,
         "device": arguments.device,
         "threads": arguments.threads,

@@ -31,7 +31,7 @@ from eddyline_runtime.evaluation.samples import OWN, Sample
 from eddyline_runtime.evaluation.sheets import contact_sheet
 from eddyline_runtime.networks.choice import fitted
 from eddyline_runtime.networks.folder import cache_folder
-from eddyline_runtime.weights import World, load_world
+from eddyline_runtime.weights import World, card_of, load_world
 
 SIDES = {"ArrowLeft": -1, "ArrowRight": 1}
 """Which way each key goes along the picture's width."""
@@ -272,8 +272,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--json", type=Path, help="write what was found there")
     parser.add_argument("--sheet", type=Path, help="write a contact sheet of the first presses there, a PNG")
     given = parser.parse_args(arguments)
+    profile = card_of(given.model).profile_name(given.profile)
     world, recording = fitted(load_world(given.model), cache=cache_folder()), Recording(given.recording)
-    profile = given.profile or world.card.default_profile
     clip, frame, *box = given.hero
     picture = recording[clip].frames[frame : frame + 1]
     hero = cut_hero([recorded.frames for recorded in recording][:16], (box[0], box[1], box[2], box[3]), picture)

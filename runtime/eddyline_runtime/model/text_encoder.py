@@ -4,7 +4,8 @@ Shapes: N texts, L tokens (one padded length), K channels.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -101,8 +102,9 @@ class MiniLMTextEncoder:
             from transformers import AutoTokenizer, BertModel  # slow to import: only where text is really encoded
         except ImportError as error:
             raise WeightsError(f"transformers does not import ({error}); run: {install_hint('runtime')}") from error
-        self._tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-        self._model = BertModel.from_pretrained(folder, add_pooling_layer=False, local_files_only=True).eval()
+        with _quiet():  # it would report the pooling layer, which is in the file and not used
+            self._tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+            self._model = BertModel.from_pretrained(folder, add_pooling_layer=False, local_files_only=True).eval()
 
     @torch.inference_mode()
     def encode(self, texts: Sequence[str]) -> EncodedText:
@@ -123,6 +125,22 @@ class MiniLMTextEncoder:
         mask = tokens["attention_mask"].bool()
         missing = self.max_tokens - states.shape[1]
         return F.pad(states * mask[..., None], (0, 0, 0, missing)), F.pad(mask, (0, missing))
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Within it transformers tells errors only, and draws no progress bars; then it does as before."""
+    from transformers.utils import logging
+
+    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()
 
 
 def _minilm_folder() -> Path:
