@@ -14,7 +14,7 @@ from eddyline_runtime.networks.choice import computed_by, fitted
 from eddyline_runtime.networks.folder import cache_folder
 from eddyline_runtime.weights import World, card_of, load_world
 
-_PACKAGES = ("eddyline", "torch", "numpy", "safetensors")
+_PACKAGES = ("eddyline", "torch", "triton", "openvino", "numpy", "safetensors")
 
 
 def load(arguments: argparse.Namespace) -> World:
