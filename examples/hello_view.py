@@ -4,8 +4,8 @@ import pygame
 
 import eddyline.pygame
 
-screen = pygame.display.set_mode((800, 480), pygame.RESIZABLE)
-with eddyline.launch(wait=False) as runtime:
+screen = eddyline.pygame.open_window((800, 480), pygame.RESIZABLE)
+with eddyline.launch(profile="responsive", wait=False) as runtime:
     view = runtime.open_view("a red fox walks right in a forest by day", seed=7)
     while not any(event.type == pygame.QUIT for event in pygame.event.get()):
         view.act(eddyline.pygame.held_keys())

@@ -30,12 +30,11 @@ SIGHT = 200.0
 def main() -> None:
     """Open a window and turn until it is closed."""
     pygame.init()
-    screen, clock, x = pygame.display.set_mode((960, 300)), pygame.time.Clock(), 480.0
+    screen, clock, x = eddyline.pygame.open_window((960, 300)), pygame.time.Clock(), 480.0
     font, told = pygame.font.Font(None, 18), dict(zip(NPCS, NPCS, strict=True))
-    with eddyline.launch() as runtime:
+    with eddyline.launch(wait=False) as runtime:
         views = {view.name: view for view in runtime.open_views(PLANS)}
-        director = Director(RULES, phrases=runtime.world.phrases if runtime.world else (), observers=NPCS)
-        running = True
+        director, running = None, True
         while running:
             events = pygame.event.get()
             running = all(event.type != pygame.QUIT for event in events)
@@ -46,7 +45,10 @@ def main() -> None:
             x = min(960.0, max(0.0, x + step))
             happened += [GameEvent("steps", x)] if step else []
             observers = [Observer(name, at, sight=SIGHT) for name, at in NPCS.items()]
-            for line in director.direct(happened, observers, now_s=pygame.time.get_ticks() / 1000):
+            if director is None and runtime.world is not None:
+                director = Director(RULES, phrases=runtime.world.phrases, observers=NPCS)
+            now_s = pygame.time.get_ticks() / 1000
+            for line in director.direct(happened, observers, now_s=now_s) if director else ():
                 views[line.observer].event(line.text, hold_s=line.hold_s)
                 told[line.observer] = f"{line.observer}: {line.text}"
             screen.fill((24, 26, 32))

@@ -24,9 +24,9 @@ PROMPTS = itertools.cycle(
 def main() -> None:
     """Open a window and turn until it is closed."""
     pygame.init()
-    screen = pygame.display.set_mode((960, 576), pygame.RESIZABLE)
+    screen = eddyline.pygame.open_window((960, 576), pygame.RESIZABLE)
     clock = pygame.time.Clock()
-    with eddyline.launch(wait=False) as runtime:
+    with eddyline.launch(profile="responsive", wait=False) as runtime:
         view = runtime.open_view("a red fox walks right in a forest by day", seed=7)
         running = True
         while running:

@@ -17,10 +17,10 @@ SAVED = Path(tempfile.gettempdir()) / "what_if.eddyline"
 def main() -> None:
     """Open a window and turn until it is closed."""
     pygame.init()
-    screen, clock = pygame.display.set_mode((640, 780)), pygame.time.Clock()
+    screen, clock = eddyline.pygame.open_window((640, 780)), pygame.time.Clock()
     hint = pygame.font.Font(None, 24).render("F branches off what is above, where it rains", True, (150, 157, 170))
     places = pygame.Rect(0, 0, 640, 384), pygame.Rect(0, 396, 640, 384)
-    with eddyline.launch() as runtime:
+    with eddyline.launch(profile="responsive", wait=False) as runtime:
         view, branch = runtime.open_view("a yellow fox in a meadow by day", seed=5), None
         while True:
             for event in pygame.event.get():

@@ -21,6 +21,8 @@ from pathlib import Path
 
 import pygame
 
+import eddyline.pygame
+from eddyline.errors import EddylineError
 from eddyline.recording import Recorder
 
 from . import vocabulary
@@ -76,7 +78,7 @@ def play(record_into: Path | None = None) -> None:
     """Open the window and play until it is closed; record when a folder is given."""
     pygame.init()
     pygame.display.set_caption("Diorama")
-    screen = pygame.display.set_mode((WIDTH * ZOOM, HEIGHT * ZOOM + CAPTION_HEIGHT))
+    screen = eddyline.pygame.open_window((WIDTH * ZOOM, HEIGHT * ZOOM + CAPTION_HEIGHT))
     font = pygame.font.Font(None, 26)
     clock, renderer, narrator = pygame.time.Clock(), Renderer(), Narrator(random.Random())
     world = begin(State(prop="lit torch"))
@@ -126,7 +128,10 @@ def main(arguments: list[str] | None = None) -> None:
     )
     parser.add_argument("--record", type=Path, metavar="FOLDER", help="record what is played into FOLDER")
     given = parser.parse_args(arguments)
-    play(given.record)
+    try:
+        play(given.record)
+    except EddylineError as error:
+        parser.exit(1, f"{parser.prog}: {error}\n")
 
 
 if __name__ == "__main__":

@@ -5,14 +5,16 @@ from __future__ import annotations
 import argparse
 import importlib.metadata
 import importlib.util
-import math
 import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from eddyline.errors import EddylineError
 from eddyline.install import install_hint
+
+_N = TypeVar("_N", int, float)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -48,8 +50,12 @@ def _parser() -> argparse.ArgumentParser:
     play.add_argument("--seed", type=_seed, default=0, help="the same seed and words give the same stream (default: 0)")
     play.add_argument("--out", type=Path, default=Path("out"), help="folder for films and pictures (default: out)")
     play.add_argument("--headless", action="store_true", help="do as without a display")
-    play.add_argument("--seconds", type=_seconds, default=20.0, help="of video to play without a display (default: 20)")
-
+    play.add_argument(
+        "--seconds",
+        type=_seconds,
+        default=20.0,
+        help="of video to play without a display: as many steps of the script as have 2.5 s each (default: 20, all 8)",
+    )
     play.add_argument("--journal", type=Path, metavar="FILE", help="write down all that happens, for eddyline replay")
 
     replay = verbs.add_parser("replay", help="play a journal again: compare its frames, or film them")
@@ -94,26 +100,42 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _seed(text: str) -> int:
-    seed = int(text)
-    if not 0 <= seed < 2**63:
-        raise argparse.ArgumentTypeError("give a whole number from 0 to 2**63 - 1")
+    seed = _number(int, text)
+    if seed is None or not 0 <= seed < 2**63:
+        raise argparse.ArgumentTypeError(f"{text!r}; give a whole number from 0 to 2**63 - 1")
     return seed
 
 
 def _seconds(text: str) -> float:
-    seconds = float(text)
-    if not (math.isfinite(seconds) and 0 < seconds <= 3600):
-        raise argparse.ArgumentTypeError("give seconds, over 0 and up to 3600")
+    seconds = _number(float, text)
+    if seconds is None or not 0 < seconds <= 3600:
+        raise argparse.ArgumentTypeError(f"{text!r}; give seconds, over 0 and up to 3600")
     return seconds
 
 
 def _player(text: str) -> int | None:
-    return None if text == "none" else _seed(text)
+    if text == "none":
+        return None
+    try:
+        return _seed(text)
+    except argparse.ArgumentTypeError as error:
+        raise argparse.ArgumentTypeError(f"{error}, or none to play yourself") from None
 
 
 def _size(text: str) -> tuple[int, int]:
-    width, height = text.split("x")
-    return int(width), int(height)
+    width, _, height = text.partition("x")
+    across, down = _number(int, width), _number(int, height)
+    if across is None or down is None:
+        raise argparse.ArgumentTypeError(f"{text!r}; give width and height in pixels, such as 128x96")
+    return across, down
+
+
+def _number(kind: Callable[[str], _N], text: str) -> _N | None:
+    """What a text says as a number; None when it is none: argparse would name the function in its place."""
+    try:
+        return kind(text)
+    except ValueError:
+        return None
 
 
 def _play(options: argparse.Namespace) -> int:
@@ -148,8 +170,11 @@ def _play(options: argparse.Namespace) -> int:
 
 
 def _replay(options: argparse.Namespace) -> int:
+    from eddyline.film_files import film_path
     from eddyline.launch import run_command
 
+    if options.video is not None:
+        film_path(options.video)
     arguments = ["replay", str(options.file)]
     for name in ("video", "view", "model"):
         value = getattr(options, name)

@@ -140,6 +140,11 @@ class Runtime:
         Raises SnapshotError when it is cut, too large or something else, OptionError or ClosedError.
         """
         self._check_open()
+        if not isinstance(data, bytes | bytearray | memoryview):
+            raise OptionError(
+                f"a snapshot of type {type(data).__name__}; give its bytes: Snapshot.data, or Path(...).read_bytes() "
+                "of a file of Snapshot.save()"
+            )
         if len(data) > protocol.MAX_PAYLOAD_BYTES:
             raise SnapshotError(
                 f"these {len(data)} bytes are over the limit of {protocol.MAX_PAYLOAD_BYTES} for a snapshot; give a "

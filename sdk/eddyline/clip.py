@@ -16,10 +16,10 @@ import os
 import queue
 import threading
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from eddyline.errors import FilmError, OptionError
+from eddyline.errors import FilmError
+from eddyline.film_files import film_path
 from eddyline.frames import Frame
 from eddyline.install import install_hint
 
@@ -41,9 +41,7 @@ class Clip:
         Raises FilmError where PyAV is missing, OptionError where `path` is no name of an mp4."""
         if importlib.util.find_spec("av") is None:
             raise FilmError(f"recording a view needs PyAV (av); run: {install_hint('video')}")
-        self.path = Path(path)
-        if self.path.suffix != ".mp4" or self.path.is_dir():
-            raise OptionError(f"a view cannot be recorded into {self.path}; give the name of a file that ends in .mp4")
+        self.path = film_path(path)
         self.view = view
         self.state: ClipState = "recording"
         self.reason = ""
@@ -58,7 +56,7 @@ class Clip:
         self._thread.start()
 
     def offer(self, frame: Frame) -> None:
-        """A frame is shown. Never waits. Called by the view only."""
+        """A frame is shown. Never waits. Internal: called by the view."""
         try:
             self._waiting.put_nowait(frame)
         except queue.Full:

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from eddyline.display import asked_driver, why_no_display, why_no_window
 from eddyline.install import checkout, install_hint
 
 PURPOSES = {
@@ -41,7 +42,7 @@ class Finding:
 
 
 def examine() -> list[Finding]:
-    """Look at the machine. Imports nothing that is slow, opens nothing."""
+    """Look at the machine. Imports nothing that is slow; another process opens the display, and closes it."""
     findings = [
         Finding(
             "python", f"{platform.python_version()} on {platform.platform(terse=True)}", sys.version_info >= (3, 11)
@@ -128,23 +129,11 @@ def find_processor() -> Finding:
 
 
 def find_display(environment: Mapping[str, str], platform_name: str) -> Finding:
-    """Whether a window can be hoped for."""
-    reason = why_no_display(environment, platform_name)
+    """Whether a window can be opened: tried by another process, where pygame is there to try it."""
+    untried = importlib.util.find_spec("pygame") is None
+    why_none = why_no_display if untried else why_no_window
+    reason = why_none(environment, platform_name)
     if reason is not None:
         return Finding("display", reason, False, cure="eddyline play films a script instead of opening a window")
-    display = environment.get("WAYLAND_DISPLAY") or environment.get("DISPLAY")
-    return Finding("display", display or environment.get("SDL_VIDEODRIVER") or "the desktop's", True)
-
-
-def why_no_display(environment: Mapping[str, str], platform_name: str) -> str | None:
-    """Why no window can be opened, from the environment alone; None when it is worth trying."""
-    driver = environment.get("SDL_VIDEODRIVER", "")
-    if driver in ("dummy", "offscreen"):
-        return f"SDL_VIDEODRIVER is {driver}"
-    if (
-        platform_name == "linux"
-        and not driver
-        and not (environment.get("DISPLAY") or environment.get("WAYLAND_DISPLAY"))
-    ):
-        return "neither DISPLAY nor WAYLAND_DISPLAY is set"
-    return None
+    named = environment.get("WAYLAND_DISPLAY") or environment.get("DISPLAY") or asked_driver(environment)
+    return Finding("display", (named or "the desktop's") + (", not tried: no pygame" if untried else ""), True)

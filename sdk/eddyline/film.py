@@ -6,7 +6,6 @@ import contextlib
 import os
 from collections.abc import Sequence
 from fractions import Fraction
-from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -17,7 +16,7 @@ from av.stream import Stream
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
-from eddyline.errors import FilmError
+from eddyline.film_files import film_path, unwritable
 
 FILM_HEIGHT_PX = 384
 """Small frames are enlarged to about this height, by a whole number, so that video players show them well."""
@@ -35,11 +34,11 @@ class Film:
 
     path: where the finished film goes; until then it is `NAME.part.mp4` beside it. fps: frames a second, above 0.
 
-    Raises FilmError when the file cannot be written.
+    Raises OptionError when `path` does not name an mp4, FilmError when the file cannot be written.
     """
 
     def __init__(self, path: str | os.PathLike[str], *, fps: float) -> None:
-        self.path = Path(path)
+        self.path = film_path(path)
         self.frames = 0
         """Frames written, repeats included."""
         self._fps = Fraction(fps).limit_denominator(1001)
@@ -54,7 +53,7 @@ class Film:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._container = av.open(str(self._part), "w", format="mp4")
         except (OSError, av.error.FFmpegError) as error:
-            raise _unwritable(self.path, error) from error
+            raise unwritable(self.path, error, folder=self.path.parent) from error
 
     def add(self, pixels: NDArray[np.uint8], *, epoch: int, index: int, words: str = "") -> None:
         """Add a frame, uint8 [height, width, 3], RGB, and the words that are its subtitle.
@@ -98,7 +97,7 @@ class Film:
             else:
                 self._part.unlink(missing_ok=True)
         except (OSError, av.error.FFmpegError) as error:
-            raise _unwritable(self.path, error) from error
+            raise unwritable(self.path, error, folder=self.path.parent) from error
 
     def __enter__(self) -> Film:
         return self
@@ -146,7 +145,7 @@ class Film:
         try:
             self._container.mux(packets)
         except (OSError, av.error.FFmpegError) as error:
-            raise _unwritable(self.path, error) from error
+            raise unwritable(self.path, error, folder=self.path.parent) from error
 
     def _encode(self, picture: av.VideoFrame | None) -> None:
         assert picture is not None
@@ -155,7 +154,3 @@ class Film:
         picture.time_base = 1 / self._fps
         self._mux(self._stream.encode(picture))
         self.frames += 1
-
-
-def _unwritable(path: Path, error: Exception) -> FilmError:
-    return FilmError(f"{path}: cannot be written ({error}); free space or choose another folder (eddyline play: --out)")

@@ -60,15 +60,15 @@ class Writer:
             ground.blit(text, (12, 8 + LINE_PX * number))
         screen.blit(ground, block)
 
-    def write(
-        self, screen: pygame.Surface, text: str, colour: Colour, *, width: int | None = None, **place: tuple[int, int]
-    ) -> pygame.Rect:
-        """Write one small line at a place that pygame.Rect names (`topleft=`); at most `width` pixels of it show."""
+    def write(self, screen: pygame.Surface, text: str, colour: Colour, **place: tuple[int, int]) -> pygame.Rect:
+        """Write one small line at a place that pygame.Rect names (`topleft=`)."""
         rendered = self.render(text, SMALL_PX, colour)
-        rect = rendered.get_rect(**place)
-        part = None if width is None else pygame.Rect(0, 0, max(width, 0), rect.height)
-        screen.blit(rendered, rect, part)
-        return rect
+        return screen.blit(rendered, rendered.get_rect(**place))
+
+    def fitting(self, hints: Sequence[str], width: int) -> str:
+        """As many of the first hints, whole, as fit beside each other into so many pixels, as one small line."""
+        lines = ["   ".join(hints[:count]) for count in range(len(hints) + 1)]
+        return max((line for line in lines if self._fonts[SMALL_PX].size(line)[0] <= width), key=len, default="")
 
     def render(self, text: str, size: int, colour: Colour) -> pygame.Surface:
         """One line of text as a surface; what ends a line or a string elsewhere becomes a space."""

@@ -46,17 +46,19 @@ def held_state(
     """
     if isinstance(keys, str):
         raise KeyNameError(f"keys={keys!r} is one string; give a list of key names, such as [{keys!r}]")
+    if not isinstance(keys, Iterable):
+        raise KeyNameError(f"keys={keys!r}; give a list of key names, such as ['ArrowLeft'], or [] when none is held")
     pairs: Iterable[tuple[str, float]]
     pairs = keys.items() if isinstance(keys, Mapping) else ((name, 1.0) for name in keys)
     state: dict[str, float] = {}
     for name, value in pairs:
-        if not (name in KEY_CODES or (_may_be_named(name) if action_names is None else name in action_names)):
+        if not (isinstance(name, str) and (name in KEY_CODES or _is_action(name, action_names))):
             raise KeyNameError(
                 f"{name!r} is not a key; use the W3C names of KeyboardEvent.code, such as 'KeyA', 'ArrowLeft', 'Space'"
                 + (f", or an action of this world: {', '.join(action_names)}" if action_names else "")
             )
         try:
-            axis = float(value)
+            axis = math.nan if isinstance(value, str | bytes | bytearray) else float(value)  # float() reads text, too
         except (TypeError, ValueError):
             axis = math.nan
         if not -1.0 <= axis <= 1.0:
@@ -68,5 +70,5 @@ def held_state(
     return state
 
 
-def _may_be_named(name: object) -> bool:
-    return isinstance(name, str) and re.fullmatch(KEY_NAME_PATTERN, name) is not None
+def _is_action(name: str, action_names: Collection[str] | None) -> bool:
+    return re.fullmatch(KEY_NAME_PATTERN, name) is not None if action_names is None else name in action_names

@@ -176,9 +176,12 @@ class _Launcher:
             self._thread.join()
 
     def last_words(self) -> str:
-        """The last lines that the child wrote."""
-        lines = "\n".join(f"    {line}" for line in tuple(self._lines))
-        return f"its last lines:\n{lines}" if lines else "it wrote nothing"
+        """The last lines that the child wrote, without those that repeat the error it told."""
+        told = [line for line in self._error.splitlines() if line.strip()]
+        lines = [f"    {line}" for line in tuple(self._lines) if not any(line.endswith(part) for part in told)]
+        if not lines:
+            return "" if told else "it wrote nothing"
+        return "its last lines:\n" + "\n".join(lines)
 
     def _run(self) -> None:
         backoff_s = FIRST_BACKOFF_S
@@ -190,12 +193,10 @@ class _Launcher:
             if time.monotonic() - started_s > GOOD_RUN_S:
                 self._restarts_left, backoff_s = self._restarts, FIRST_BACKOFF_S
             self._link.set_endpoint(None, f"the runtime stopped: {reason}")
-            if not self._was_ready:
-                self._link.give_up(LaunchError(f"the runtime could not be started: {reason}; {self.last_words()}"))
-                return
-            if self._restarts_left == 0:
-                message = f"the runtime stopped ({reason}) and has been started again often enough; {self.last_words()}"
-                self._link.give_up(LaunchError(message))
+            if not self._was_ready or self._restarts_left == 0:
+                again = f"the runtime stopped ({reason}) and has been started again often enough"
+                message = again if self._was_ready else f"the runtime could not be started: {reason}"
+                self._link.give_up(LaunchError("; ".join(filter(None, (message, self.last_words())))))
                 return
             self._restarts_left -= 1
             self._link.note(RuntimeStopped(reason, tuple(self._lines)[-5:], self._restarts_left))

@@ -264,10 +264,11 @@ class Link:
                     raise self.gone
                 left_s = deadline_s - self.clock()
                 if left_s <= 0:
-                    reason = self._transport.last_reason
+                    reason, endpoint = self._transport.last_reason, self._transport.endpoint
                     raise ConnectTimeoutError(
-                        f"no runtime answered within {timeout_s:g} s{f' ({reason})' if reason else ''}; is "
-                        "it running, on this port, and done loading? `eddyline-runtime serve --bind "
+                        f"no runtime answered{f' at {endpoint}' if endpoint else ''} within {timeout_s:g} s"
+                        f"{f' ({reason})' if reason else ''}; is it running, on this port, and done loading? "
+                        "`eddyline-runtime serve --bind "
                         "tcp://127.0.0.1:7860` starts one, eddyline.launch() starts and finds its own"
                     )
                 self._changed.wait(min(left_s, 0.1))

@@ -9,10 +9,13 @@ from collections.abc import Callable
 import pygame
 
 from eddyline.client import Runtime, connect
-from eddyline.doctor import why_no_display
-from eddyline.errors import DisplayError, EddylineError, OptionError
+from eddyline.display import why_no_display
+from eddyline.errors import DisplayError, EddylineError, JournalError, OptionError
+from eddyline.film_files import check_folder
 from eddyline.launch import launch
+from eddyline.pygame import open_window
 from eddyline.reel import film_script, summary
+from eddyline.view import check_text
 from eddyline.window import PANEL_PX, PICTURE_PX, PlayOptions, Window
 
 CONNECT_S = 20.0
@@ -21,13 +24,15 @@ CONNECT_S = 20.0
 def play(options: PlayOptions, *, say: Callable[[str], None] = print) -> int:
     """Play until the window is closed, or without a display film a script. Returns the exit status.
 
-    Raises EddylineError when the runtime cannot be started or reached, or a file not be written.
+    Raises EddylineError when the runtime cannot be started or reached, or a file not be written; what can be told from
+    the options alone, before anything is loaded.
     """
+    check(options)
     reason = "--headless was given" if options.headless else None
     screen: pygame.Surface | None = None
     if reason is None:
         try:
-            screen = open_window()
+            screen = _open_window()
         except DisplayError as error:
             reason = str(error)
     if screen is None:
@@ -55,19 +60,27 @@ def play(options: PlayOptions, *, say: Callable[[str], None] = print) -> int:
     return 0
 
 
-def open_window() -> pygame.Surface:
-    """Open the window. No sound is asked for, so none can be missing. Raises DisplayError, with the reason."""
+def check(options: PlayOptions) -> None:
+    """Raise TextError, OptionError, JournalError or FilmError for options that come to nothing later; write nothing."""
+    if options.prompt is not None:
+        check_text(options.prompt)
+    if options.journal is not None:
+        if options.endpoint is not None:
+            raise OptionError(
+                "a runtime that is already there writes its own journal: start it by eddyline-runtime serve --journal"
+            )
+        if options.journal.exists():
+            raise JournalError(f"{options.journal} is there already; name another file, or remove it")
+    check_folder(options.out)
+
+
+def _open_window() -> pygame.Surface:
+    """Open the window. Raises DisplayError, with the reason."""
     reason = why_no_display(os.environ, sys.platform)
     if reason is not None:
         raise DisplayError(reason)
-    try:
-        pygame.display.init()
-        pygame.font.init()
-        width, height = PICTURE_PX
-        screen = pygame.display.set_mode((width, height + PANEL_PX), pygame.RESIZABLE)
-    except pygame.error as error:
-        pygame.quit()
-        raise DisplayError(f"the display does not open: {error}") from error
+    width, height = PICTURE_PX
+    screen = open_window((width, height + PANEL_PX), pygame.RESIZABLE)
     pygame.display.set_caption("Eddyline")
     pygame.key.set_repeat(400, 40)
     return screen
@@ -75,10 +88,6 @@ def open_window() -> pygame.Surface:
 
 def _runtime(options: PlayOptions) -> Runtime:
     if options.endpoint is not None:
-        if options.journal is not None:
-            raise OptionError(
-                "a runtime that is already there writes its own journal: start it by eddyline-runtime serve --journal"
-            )
         return connect(options.endpoint, timeout_s=CONNECT_S)
     return launch(
         options.model,

@@ -1,4 +1,4 @@
-"""The two lines that every pygame game needs: `draw(view, screen, rect)` and `held_keys()`.
+"""The two lines that every pygame game needs: `draw(view, screen, rect)` and `held_keys()`; and `open_window(size)`.
 
     view.act(eddyline.pygame.held_keys())
     eddyline.pygame.draw(view, screen, screen.get_rect())
@@ -8,6 +8,7 @@ Works with pygame and with pygame-ce; both are imported as `pygame`. Call it fro
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,8 +18,11 @@ import numpy as np
 import pygame
 from numpy.typing import NDArray
 
+from eddyline.display import why_unseen
+from eddyline.errors import DisplayError
 from eddyline.frames import Frame
-from eddyline.view import View
+from eddyline.notes import Progress
+from eddyline.view import View, ViewState
 
 BACKGROUND = (12, 13, 17)
 _TRACK, _BAR, _TEXT, _ALARM = (36, 40, 49), (122, 168, 214), (150, 157, 170), (224, 122, 110)
@@ -47,6 +51,26 @@ CODES: dict[int, str] = {
 """SDL's scancodes (the usage ids of USB keyboards) and the W3C `event.code` names of the same physical keys."""
 
 
+def open_window(size: tuple[int, int], flags: int = 0) -> pygame.Surface:
+    """Open a window as `pygame.display.set_mode(size, flags)` does, and make sure that it can be seen.
+
+    Where no display opens, SDL falls back to a driver that shows nothing, and says nothing of it; whoever wants that
+    sets `SDL_VIDEODRIVER=dummy`. No sound is asked for, so none can be missing.
+
+    Raises DisplayError, with the reason.
+    """
+    try:
+        pygame.display.init()
+        pygame.font.init()
+        reason = why_unseen(pygame.display.get_driver(), os.environ)
+        if reason is None:
+            return pygame.display.set_mode(size, flags)
+    except pygame.error as error:
+        reason = f"the display does not open: {error}"
+    pygame.display.quit()
+    raise DisplayError(f"{reason}; for a window, set DISPLAY to one that opens")
+
+
 def held_keys() -> list[str]:
     """The keys that are held down now, as W3C `event.code` names ("KeyA", "ArrowLeft"): what `View.act` takes.
 
@@ -66,8 +90,8 @@ def draw(view: View, screen: pygame.Surface, rect: pygame.Rect) -> Frame | None:
     """Draw the frame that is due into `rect` of `screen`: as large as fits, in its own proportions, centred.
 
     What is left of `rect` is filled with near-black. Returns the frame; None before the first one, when a quiet
-    placeholder with the progress of the start is drawn. When the runtime closed the view, why is written there, or over
-    its last frame. Never waits, and never changes what lies outside `rect`.
+    placeholder says what is awaited, with the progress of the start. When the runtime closed the view, why is written
+    there, or over its last frame. Never waits, and never changes what lies outside `rect`.
     """
     frame = view.frame()
     reason = view.closed_reason
@@ -77,8 +101,8 @@ def draw(view: View, screen: pygame.Surface, rect: pygame.Rect) -> Frame | None:
                 screen.fill(BACKGROUND, rect)
                 _draw_end(screen, rect, reason, most_lines=max(1, rect.height // _FONT_PX))
                 return None
-            progress = view.progress
-            draw_placeholder(screen, rect, fraction=progress.fraction, doing=progress.doing)
+            awaited = awaited_of(view.progress, view.state)
+            draw_placeholder(screen, rect, fraction=awaited.fraction, doing=awaited.doing)
             return None
         height, width = frame.pixels.shape[:2]
         area = fit(width, height, rect)
@@ -122,6 +146,14 @@ def _scaled_frame(view: View, frame: Frame, size: tuple[int, int], screen: pygam
         surface = pygame.transform.smoothscale(surface_of(frame.pixels), size).convert(screen)
         kept = _scaled[view] = _Scaled(frame.order, surface)
     return kept.surface
+
+
+def awaited_of(start: Progress, state: ViewState) -> Progress:
+    """What a view without a frame waits for: the start of its runtime, and once that is there, its opening scene, of
+    which nobody knows how far it is."""
+    if start.fraction < 1.0 and state in ("opening", "lost"):
+        return start
+    return Progress(0.0, "connecting again" if state == "lost" else "dreaming the first frames")
 
 
 def draw_placeholder(screen: pygame.Surface, rect: pygame.Rect, *, fraction: float, doing: str) -> None:

@@ -80,7 +80,8 @@ class Receipt:
 
     @property
     def state(self) -> ReceiptState:
-        """Where it stands; see the drawing at the top of this module."""
+        """Where it stands: "sent", "accepted" by the runtime, then "applied" to frames; or ended before that, for a
+        `reason`: "rejected", "superseded" by newer words, "cancelled"."""
         return self._facts.state
 
     @property
@@ -136,7 +137,7 @@ class Receipt:
             self._cancel(self)
 
     def update(self, update: ReceiptUpdate) -> bool:
-        """Take in what the runtime says. Returns whether that changed anything. Called by the socket thread only."""
+        """Internal: the socket thread takes in what the runtime says. Returns whether that changed anything."""
         merged = merge_receipt(self._facts, update)
         changed = merged != self._facts
         self._facts = merged
@@ -148,4 +149,5 @@ class Receipt:
         if facts.first_influenced_frame is not None:
             dates = f", epoch {facts.epoch}, frames {facts.first_influenced_frame} and {facts.first_full_frame}"
         reason = f", {facts.reason}" if facts.reason else ""
-        return f"<Receipt {self.id}: {self.kind} {self.text[:40]!r} {facts.state}{dates}{reason}>"
+        said = f" {self.text[:40]!r}" if self.text else ""
+        return f"<Receipt {self.id}: {self.kind}{said} {facts.state}{dates}{reason}>"

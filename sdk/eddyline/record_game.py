@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 import pygame
 
-from eddyline.doctor import why_no_display
+from eddyline.display import why_no_window
 from eddyline.errors import DisplayError, KeyNameError, OptionError, RecordingError
 from eddyline.game_camera import SIDE_STEP_PX, Camera, Caption, Enough, Shooting
 from eddyline.game_program import GameProgram, environment, find_game, modules_from_here
@@ -101,7 +101,7 @@ def record_game(options: RecordOptions, *, say: Callable[[str], None] = print) -
     """
     _check_folder(options.out, add=options.add)
     by_robot = options.robot_seed is not None
-    if not by_robot and (reason := why_no_display(os.environ, sys.platform)) is not None:
+    if not by_robot and (reason := why_no_window(os.environ, sys.platform)) is not None:
         raise DisplayError(f"{reason}, so nobody can play; let a robot do it: --play 0")
     camera = Camera(_shooting(options), say=say)
     with ExitStack() as stack:

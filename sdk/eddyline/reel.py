@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -21,6 +22,8 @@ PATIENCE_S = 180.0
 """Without a new frame for this long, the runtime is given up."""
 POLL_S = 0.004
 """Pause between two looks for a new frame: far shorter than a frame, and the processor is left to the runtime."""
+STEP_S = 2.5
+"""What a step of a script lasts at least: words need some 1.5 s until they show fully, and then a moment to be seen."""
 LATE_S = 0.2
 """When the film jumped over the moment of a step by more than this, all that follows is put off by as much."""
 
@@ -62,14 +65,22 @@ class Reel:
     receipts: tuple[Receipt, ...]
 
 
-def script_for(world: World, *, seconds: float) -> list[ScriptLine]:
-    """A script of prompts and events for a world, spread evenly over `seconds`; other worlds than the embedded one get
-    their own phrases as prompts."""
+def steps_that_fit(seconds: float) -> int:
+    """How many steps of a script have STEP_S each within so many seconds; one at least."""
+    return max(1, int(seconds / STEP_S))
+
+
+def script_for(world: World, *, seconds: float, opening: str | None = None) -> list[ScriptLine]:
+    """A script of prompts and events for a world, as many as fit, spread evenly over `seconds`; other worlds than the
+    embedded one get their own phrases as prompts. `opening` takes the place of the first words."""
     words: Sequence[tuple[Literal["prompt", "event"], str]] = DIORAMA_SCRIPT
     if world.model != "diorama":
         phrases = world.phrases or ("a quiet landscape", "a storm comes up")
         stride = max(1, len(phrases) // len(DIORAMA_SCRIPT))
         words = [("prompt", phrase) for phrase in phrases[::stride][: len(DIORAMA_SCRIPT)]]
+    if opening is not None:
+        words = [("prompt", opening), *words[1:]]
+    words = words[: steps_that_fit(seconds)]
     return [ScriptLine(number * seconds / len(words), kind, text) for number, (kind, text) in enumerate(words)]
 
 
@@ -103,16 +114,16 @@ def film_script(
 ) -> Reel:
     """Send a script to a new view while `seconds` of video play; write `eddyline-play.mp4` and `.png` into `out`.
 
-    `opening` takes the place of the script's first words.
-    Each picture of the contact sheet is the last frame before the next words show, with the words in force on it.
+    `script`: its first words are the prompt that the view is opened with; without one, what fits into `seconds`,
+    beginning with `opening` where that is given. Each picture of the contact sheet is the last frame before the next
+    words show, with the words in force on it. Stopped by Ctrl+C, it finishes the film and says so.
+
     Raises FilmError when the files cannot be written, and the runtime's error when it stops for good.
     """
     began_s = clock()
     world = wait_for_world(runtime, say=say, sleep=sleep)
     ready_s = clock() - began_s
-    steps = list(script) if script is not None else script_for(world, seconds=seconds)
-    if opening is not None:
-        steps[0] = replace(steps[0], text=opening)
+    steps = list(script) if script is not None else script_for(world, seconds=seconds, opening=opening)
     pictures: list[SheetPicture] = []
     receipts: list[Receipt] = []
     shown_s: list[float] = []
@@ -122,6 +133,7 @@ def film_script(
     with (
         runtime.open_view(steps[0].text, seed=seed, profile=profile) as view,
         Film(out / "eddyline-play.mp4", fps=world.fps) as film,
+        _told_when_stopped(film, say),
     ):
         say(f"  0.0 s  prompt: {steps[0].text}")
         waiting = steps[1:]
@@ -202,6 +214,18 @@ def describe(receipt: Receipt) -> str:
     if receipt.reason:
         parts.append(receipt.reason)
     return ", ".join(parts)
+
+
+@contextmanager
+def _told_when_stopped(film: Film, say: Callable[[str], None]) -> Iterator[None]:
+    """Within it, Ctrl+C finishes the film, and where it is, is said."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        film.close()
+        if film.frames:
+            say(f"the film ends here: its {film.frames} frames are in {film.path}")
+        raise
 
 
 def _picture(frame: Frame, at_s: float) -> SheetPicture:

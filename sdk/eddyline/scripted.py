@@ -92,6 +92,7 @@ class ScriptedView:
         self.fps = fps
         self.epoch = opening.epoch
         self.name = opening.name
+        self.profile = opening.profile
         self.shared = False
         self.owner = Seat(opening.view, opening.credits)
         self.seats = [self.owner]

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from eddyline.errors import FilmError
+from eddyline.film_files import unwritable
 
 _PAPER, _INK, _FAINT = (20, 22, 28), (226, 229, 235), (140, 147, 160)
 
@@ -70,9 +70,7 @@ def save_sheet(sheet: Image.Image, path: str | os.PathLike[str]) -> None:
         file.parent.mkdir(parents=True, exist_ok=True)
         sheet.save(file, format="PNG", optimize=True)
     except OSError as error:
-        raise FilmError(
-            f"{file}: cannot be written ({error}); free space or choose another folder (eddyline play: --out)"
-        ) from error
+        raise unwritable(file, error, folder=file.parent) from error
 
 
 def _caption(picture: SheetPicture, characters: int) -> list[tuple[str, tuple[int, int, int]]]:

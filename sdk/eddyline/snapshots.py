@@ -59,11 +59,11 @@ class Snapshot:
             part.unlink(missing_ok=True)
 
     def take(self, data: bytes) -> None:
-        """The file came. Called by the socket thread only."""
+        """The file came. Internal: called by the socket thread."""
         self.data, self.state = data, "taken"
 
     def fail(self, reason: str) -> None:
-        """It will not come. Called by the socket thread only."""
+        """It will not come. Internal: called by the socket thread."""
         self.reason, self.state = reason, "failed"
 
     def __repr__(self) -> str:

@@ -45,6 +45,8 @@ _Kind = TypeVar("_Kind", bound=Note)
 TURN_MS = 2
 MAX_VIEWS = 8
 
+PROFILES = ("smooth", "responsive", "fine")
+"""As the embedded world calls its own; they make no difference here."""
 PHRASES = ("a red room", "a green meadow", "a blue night", "thunder and lightning")
 """What the world of a scripted runtime knows, unless it is given other phrases."""
 
@@ -428,8 +430,8 @@ class ScriptedRuntime:
                 height=self.height,
                 width=self.width,
                 action_names=self.action_names,
-                profiles=(protocol.ProfileInfo(name="smooth", chunk_frames=self.chunk_frames),),
-                default_profile="smooth",
+                profiles=tuple(protocol.ProfileInfo(name=name, chunk_frames=self.chunk_frames) for name in PROFILES),
+                default_profile=PROFILES[0],
                 phrases=self.phrases,
                 max_views=MAX_VIEWS,
                 views=tuple(client.views),
@@ -473,8 +475,8 @@ class ScriptedRuntime:
     def _open_view(self, client: _Client, message: protocol.OpenView) -> None:
         view, _ = client.views.get(message.view, (None, None))
         if view is None:
-            if message.profile not in ("", "smooth"):
-                text = f"profile {message.profile!r} is not known; there is 'smooth'"
+            if message.profile not in ("", *PROFILES):
+                text = f"profile {message.profile!r} is not known; there are {', '.join(PROFILES)}"
                 error = protocol.ErrorMessage(code="unknown_profile", message=text, view=message.view)
             elif self._open_views() >= MAX_VIEWS:
                 text = f"{MAX_VIEWS} views are open, and no more are served"
@@ -505,7 +507,7 @@ class ScriptedRuntime:
             protocol.ViewOpened(
                 view=view_id,
                 epoch=view.epoch,
-                profile="smooth",
+                profile=view.profile or PROFILES[0],
                 fps=view.fps,
                 chunk_frames=self.chunk_frames,
                 height=self.height,

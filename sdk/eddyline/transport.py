@@ -80,7 +80,7 @@ def check_endpoint(endpoint: str) -> str:
 
     Raises EndpointError unless it is `tcp://HOST:PORT`, and KeysNeededError unless HOST is this machine.
     """
-    address = addresses.parse(endpoint)
+    address = addresses.parse(endpoint) if isinstance(endpoint, str) else None
     if address is None or address[1] == 0:
         raise EndpointError(f"{endpoint!r} is not an endpoint; give tcp://HOST:PORT, such as tcp://127.0.0.1:7860")
     host, port = address
@@ -115,7 +115,8 @@ class Transport:
         turn it was in began then."""
         self._handler = handler
         self._hello = hello
-        self._endpoint = endpoint
+        self.endpoint = endpoint
+        """Where the runtime is, or is looked for; None while that is not known."""
         self._clock = clock
         self._commands: deque[tuple[Callable[..., None], tuple[object, ...]]] = deque()
         self._waker = Waker()
@@ -196,8 +197,8 @@ class Transport:
 
     def _turn(self) -> None:
         now_s = self._clock()
-        if self._socket is None and self._endpoint is not None and not self._refused and now_s >= self._retry_s:
-            self._open_socket(self._endpoint)
+        if self._socket is None and self.endpoint is not None and not self._refused and now_s >= self._retry_s:
+            self._open_socket(self.endpoint)
         poller = zmq.Poller()
         poller.register(self._waker.fileno(), zmq.POLLIN)
         if self._socket is not None and self._monitor is not None:
@@ -219,7 +220,7 @@ class Transport:
 
     def _next_duty_s(self, now_s: float) -> float:
         if self._socket is None:
-            return self._retry_s if self._endpoint is not None and not self._refused else now_s + 60.0
+            return self._retry_s if self.endpoint is not None and not self._refused else now_s + 60.0
         if self._welcome is None:
             return self._hello_s + HANDSHAKE_S
         return min(self._next_ping_s, self._heard_s + self._welcome.silence_s)
@@ -306,7 +307,7 @@ class Transport:
             # `zmq.utils.monitor` would parse this too, but imports asyncio.
             (event,) = struct.unpack_from("=H", self._monitor.recv_multipart()[0])
             if event & _HANDSHAKE_FAILURES:
-                self.last_reason = f"what answers at {self._endpoint} does not speak ZeroMQ"
+                self.last_reason = f"what answers at {self.endpoint} does not speak ZeroMQ"
             elif event == zmq.EVENT_DISCONNECTED:
                 self._lose("the runtime hung up")
 
@@ -345,7 +346,7 @@ class Transport:
     def _move(self, endpoint: str | None, reason: str) -> None:
         if self._socket is not None:
             self._lose(reason)
-        self._endpoint = endpoint
+        self.endpoint = endpoint
         self._retry_s, self._backoff_s = self._clock(), FIRST_BACKOFF_S
 
     def _stop(self) -> None:

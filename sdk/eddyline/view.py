@@ -84,7 +84,7 @@ class ViewStatus:
 def check_text(text: str) -> str:
     """Return `text`. Raises TextError when it is empty or over MAX_TEXT_BYTES of UTF-8. Any script is fine."""
     if not isinstance(text, str):
-        raise TextError(f"the text is a {type(text).__name__}; give a str")
+        raise TextError(f"the text is of type {type(text).__name__}; give a str")
     if not text or text.isspace():
         raise TextError("the text is empty; say in words what is to be seen")
     if len(text) <= MAX_TEXT_BYTES:
@@ -473,7 +473,7 @@ class View:
     # ---- the socket thread
 
     def receive_opened(self, message: protocol.ViewOpened) -> None:
-        """The runtime opened the view, for the first time or again."""
+        """Internal: the runtime opened the view, for the first time or again."""
         self._rate = message.fps
         self._newest = max(self._newest, (message.epoch, -1))
         self._status = None
@@ -481,11 +481,12 @@ class View:
         self._opened = True
 
     def receive_epoch(self, epoch: int) -> None:
-        """Words were applied in this epoch; when it is a new one, its frames count from 0, though none has come yet."""
+        """Internal: words were applied in this epoch; when it is a new one, its frames count from 0, though none has
+        come yet."""
         self._newest = max(self._newest, (epoch, -1))
 
     def receive_frame(self, frame: Frame, dropped: int, credit_left: int) -> None:
-        """A frame came; `credit_left` frames are still granted after it."""
+        """Internal: a frame came; `credit_left` frames are still granted after it."""
         delay_s = delay_at(self._playout, frame.received_s)
         late = frame.received_s - frame.due_s > delay_s
         if self._starved_until_s is None or not late:
@@ -502,17 +503,17 @@ class View:
         self._inbox.append(frame)
 
     def receive_shared(self, shared: bool) -> None:
-        """Its owner shares the view, or does not: then keys that were held are let go."""
+        """Internal: its owner shares the view, or does not: then keys that were held are let go."""
         self._shared = shared
         if not shared:
             self._held = {}
 
     def receive_status(self, message: protocol.StatusUpdate) -> None:
-        """The runtime says how the view does."""
+        """Internal: the runtime says how the view does."""
         self._status = message
 
     def receive_closed(self, error: EddylineError) -> None:
-        """The view is over."""
+        """Internal: the view is over."""
         self._error = error
 
     # ---- inside

@@ -68,10 +68,18 @@ REWIND_S = 5.0
 SAVED_SCALE = 4
 """Saved pictures are enlarged this many times."""
 KEYS_TYPING = (
-    "Enter event   Shift+Enter prompt   Ctrl+Enter new scene   Tab complete   F1 overlay   Ctrl+Z back   "
-    "Ctrl+R record   Esc keys"
+    "Enter event",
+    "Shift+Enter prompt",
+    "Ctrl+Enter new scene",
+    "Esc keys",
+    "Tab complete",
+    "Ctrl+Z back",
+    "Ctrl+R film",
+    "F1 overlay",
+    "F12 picture",
 )
-KEYS_PLAYING = "arrows and letters act   R record   F1 overlay   F12 picture   Enter type"
+KEYS_PLAYING = ("arrows and letters act", "Enter type", "R film", "F1 overlay", "F12 picture")
+"""What the keys do with the text line and without it, the most important first: as many are shown as there is room."""
 ARROWS = frozenset(("ArrowLeft", "ArrowRight", "ArrowUp", "ArrowDown"))
 
 
@@ -346,7 +354,8 @@ class Window:
         status, colour = self._status()
         status_left = self._writer.write(self.screen, status, colour, topright=(right, panel.top + 87)).left
         keys = KEYS_TYPING if self.line.has_focus else KEYS_PLAYING
-        self._writer.write(self.screen, keys, FAINT, topleft=(left, panel.top + 87), width=status_left - 20 - left)
+        fitting = self._writer.fitting(keys, status_left - 20 - left)
+        self._writer.write(self.screen, fitting, FAINT, topleft=(left, panel.top + 87))
 
     def _draw_chips(self, left: int, right: int, top: int) -> None:
         self.chips = []

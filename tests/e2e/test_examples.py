@@ -78,3 +78,28 @@ def test_an_example_runs_until_its_window_is_closed(
     )
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) == restored
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere DISPLAY names no display")
+@pytest.mark.parametrize(
+    "example",
+    [["examples/hello_view.py"], ["examples/npc_views.py"], ["-m", "examples.diorama"]],
+    ids=["hello_view", "npc_views", "diorama"],
+)
+@pytest.mark.parametrize("display", ["", ":98765"], ids=["none", "stale"])
+def test_an_example_without_a_display_ends_at_once_and_its_last_line_says_what_to_do(
+    example: list[str], display: str
+) -> None:
+    hidden = ("SDL_VIDEODRIVER", "SDL_VIDEO_DRIVER", "WAYLAND_DISPLAY")
+    environment = {name: value for name, value in os.environ.items() if name not in hidden} | {"DISPLAY": display}
+    done = subprocess.run(
+        [sys.executable, *example],
+        cwd=EXAMPLES.parent,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].endswith("; for a window, set DISPLAY to one that opens")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import importlib.util
 import io
+import re
 import signal
 import subprocess
 import sys
@@ -19,15 +21,16 @@ from PIL import Image
 
 import eddyline
 from eddyline import cli, protocol, testing
-from eddyline.doctor import why_no_display
-from eddyline.errors import DisplayError, FilmError
+from eddyline.errors import FilmError, OptionError
 from eddyline.film import Film
+from eddyline.film_files import unwritable
+from eddyline.hud import SMALL_PX, TEXT, Writer
 from eddyline.install import install_hint
-from eddyline.play import open_window, play
-from eddyline.reel import DIORAMA_SCRIPT, ScriptLine, film_script, script_for
+from eddyline.play import play
+from eddyline.reel import DIORAMA_SCRIPT, STEP_S, ScriptLine, film_script, script_for, steps_that_fit
 from eddyline.sheet import SheetPicture, contact_sheet, save_sheet
 from eddyline.testing import ScriptedRuntime
-from eddyline.window import PANEL_PX, PlayOptions, Window
+from eddyline.window import KEYS_PLAYING, KEYS_TYPING, PANEL_PX, PlayOptions, Window
 
 HEIGHT, WIDTH = 24, 40
 PATIENCE_S = 60.0
@@ -206,6 +209,21 @@ def test_the_overlay_is_shown_and_hidden_by_f1(window: Window) -> None:
     assert tuple(window.screen.get_at((18, 18)))[:3] != shown
 
 
+@pytest.mark.parametrize("keys", [KEYS_TYPING, KEYS_PLAYING])
+def test_what_the_keys_do_is_said_in_whole_words_however_wide_the_window_is(
+    window: Window, keys: tuple[str, ...]
+) -> None:
+    writer = Writer()
+    shown = [writer.fitting(keys, width) for width in range(0, 1200, 10)]
+    assert shown[0] == ""
+    assert shown[-1] == "   ".join(keys)
+    assert set(shown) <= {"   ".join(keys[:count]) for count in range(len(keys) + 1)}
+    assert all(
+        writer.render(text, SMALL_PX, TEXT).get_width() <= 10 * place for place, text in enumerate(shown) if text
+    )
+    assert "Esc keys" in writer.fitting(KEYS_TYPING, 800), "how to leave the line is told in the window's own width"
+
+
 def test_a_key_held_down_toggles_once(window: Window) -> None:
     window.turn([key(pygame.K_F1), key(pygame.K_F1), key(pygame.K_F1)])
     assert window.overlay
@@ -293,20 +311,41 @@ def test_without_a_display_a_script_is_filmed_with_its_words(scripted: ScriptedR
         assert sheet.width > 3 * 320
 
 
+EMBEDDED = eddyline.World(
+    model="diorama",
+    fps=16.0,
+    height=96,
+    width=160,
+    action_names=(),
+    phrases=(),
+    profiles={},
+    default_profile="",
+    max_views=1,
+    runtime="",
+)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "steps"), [(0.5, 1), (2.4, 1), (5.0, 2), (6.0, 2), (7.5, 3), (19.9, 7), (60.0, 24)]
+)
+def test_a_step_of_a_script_has_time_to_show_its_words(seconds: float, steps: int) -> None:
+    assert steps_that_fit(seconds) == steps
+    assert steps == 1 or seconds / steps >= STEP_S
+
+
+def test_a_short_script_is_the_first_steps_of_the_long_one_and_begins_with_the_prompt_that_was_given() -> None:
+    steps = script_for(EMBEDDED, seconds=6.0)
+    assert [(step.at_s, step.kind, step.text) for step in steps] == [
+        (0.0, *DIORAMA_SCRIPT[0]),
+        (3.0, *DIORAMA_SCRIPT[1]),
+    ]
+    own = script_for(EMBEDDED, seconds=6.0, opening="a white room")
+    assert [(step.at_s, step.text) for step in own] == [(0.0, "a white room"), (3.0, DIORAMA_SCRIPT[1][1])]
+    assert [step.text for step in script_for(EMBEDDED, seconds=1.0, opening="a white room")] == ["a white room"]
+
+
 def test_the_script_of_the_embedded_world_fills_the_time_evenly() -> None:
-    world = eddyline.World(
-        model="diorama",
-        fps=16.0,
-        height=96,
-        width=160,
-        action_names=(),
-        phrases=(),
-        profiles={},
-        default_profile="",
-        max_views=1,
-        runtime="",
-    )
-    steps = script_for(world, seconds=20)
+    steps = script_for(EMBEDDED, seconds=20)
     assert [(step.kind, step.text) for step in steps] == list(DIORAMA_SCRIPT)
     assert [step.at_s for step in steps] == [number * 2.5 for number in range(8)]
     assert {step.kind for step in steps} == {"prompt", "event"}
@@ -329,12 +368,30 @@ def test_play_says_that_there_is_no_display_and_films_instead(
 
 
 def test_play_dreams_with_the_real_runtime(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    status = cli.main(["play", "--model", "tiny", "--random-weights", "--out", str(tmp_path), "--seconds", "2"])
+    status = cli.main(["play", "--model", "tiny", "--random-weights", "--out", str(tmp_path), "--seconds", "5"])
     assert status == 0
-    assert "'night falls': applied" in capsys.readouterr().out
+    assert re.search(r"prompt '.*': applied", capsys.readouterr().out)
     frames = frames_of(tmp_path / "eddyline-play.mp4")
-    assert len(frames) >= 32
+    assert len(frames) >= 80
     assert any((frame != frames[0]).any() for frame in frames)
+
+
+def test_a_film_that_is_stopped_by_control_c_is_whole_and_said_to_be_there(
+    scripted: ScriptedRuntime, tmp_path: Path
+) -> None:
+    said: list[str] = []
+
+    def say(line: str) -> None:
+        said.append(line)
+        if "green meadow" in line:
+            raise KeyboardInterrupt
+
+    steps = [ScriptLine(0.0, "prompt", "a red room"), ScriptLine(0.5, "prompt", "a green meadow")]
+    with eddyline.connect(scripted.endpoint, timeout_s=PATIENCE_S) as runtime, pytest.raises(KeyboardInterrupt):
+        film_script(runtime, out=tmp_path, seconds=60.0, script=steps, say=say)
+    (film,) = tmp_path.iterdir()
+    assert said[-1] == f"the film ends here: its {len(frames_of(film))} frames are in {film}"
+    assert film.name == "eddyline-play.mp4"
 
 
 def test_play_launches_stops_and_explains_a_runtime_that_cannot_start(
@@ -346,13 +403,33 @@ def test_play_launches_stops_and_explains_a_runtime_that_cannot_start(
     assert "the weights are cut; install eddyline again" in capsys.readouterr().err
 
 
-def test_an_output_folder_that_cannot_be_made_is_refused_by_name(
-    scripted: ScriptedRuntime, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (["--out", "file"], r"file is a file, not a folder\); choose another folder \(eddyline play: --out\)"),
+        (["--out", "file/deeper"], r"file is a file, not a folder\); choose another folder \(eddyline play: --out\)"),
+        (["--journal", "file"], "file is there already; name another file, or remove it"),
+        (["--prompt", ""], "the text is empty"),
+        pytest.param(
+            ["--out", "/proc/nope"],
+            r"/proc does not take it: .*\); choose another folder",
+            marks=pytest.mark.skipif(sys.platform != "linux", reason="a folder that takes no file"),
+        ),
+    ],
+)
+def test_what_cannot_be_is_refused_before_anything_is_loaded(
+    options: list[str], told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "file").write_text("")
-    status = cli.main(["play", "--endpoint", scripted.endpoint, "--out", str(tmp_path / "file"), "--seconds", "1"])
-    assert status == 1
-    assert "--out" in capsys.readouterr().err
+    started: list[str] = []
+    monkeypatch.setattr("eddyline.play.launch", lambda model, **_: started.append(model))
+    assert cli.main(["play", *options]) == 1
+    printed = capsys.readouterr()
+    assert re.search(told, printed.err)
+    assert "space" not in printed.err
+    assert (printed.out, started) == ("", [])
+    assert [file.name for file in tmp_path.iterdir()] == ["file"], "nothing is left behind"
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="sends SIGINT to a process")
@@ -383,30 +460,16 @@ def test_control_c_stops_play_and_its_runtime(tmp_path: Path) -> None:
 # ---- displays
 
 
-@pytest.mark.parametrize(
-    ("environment", "platform", "reason"),
-    [
-        ({}, "linux", "neither DISPLAY nor WAYLAND_DISPLAY"),
-        ({"DISPLAY": ""}, "linux", "neither DISPLAY nor WAYLAND_DISPLAY"),
-        ({"DISPLAY": ":0"}, "linux", None),
-        ({"WAYLAND_DISPLAY": "wayland-0"}, "linux", None),
-        ({"DISPLAY": ":0", "SDL_VIDEODRIVER": "dummy"}, "linux", "dummy"),
-        ({"SDL_VIDEODRIVER": "offscreen"}, "darwin", "offscreen"),
-        ({}, "darwin", None),
-        ({}, "win32", None),
-    ],
-)
-def test_whether_there_is_a_display_is_read_from_the_environment(
-    environment: dict[str, str], platform: str, reason: str | None
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere DISPLAY names no display")
+def test_play_films_where_the_display_does_not_open_as_where_there_is_none(
+    scripted: ScriptedRuntime, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    found = why_no_display(environment, platform)
-    assert found is None if reason is None else found is not None and reason in found
-
-
-def test_a_display_that_does_not_answer_is_no_display(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SDL_VIDEODRIVER", "nosuchdriver")
-    with pytest.raises(DisplayError, match="does not open"):
-        open_window()
+    for name in ("SDL_VIDEODRIVER", "WAYLAND_DISPLAY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("DISPLAY", ":98765")
+    assert cli.main(["play", "--endpoint", scripted.endpoint, "--out", str(tmp_path), "--seconds", "0.5"]) == 0
+    assert re.match(r"no window \(the display .*does not open", capsys.readouterr().out)
+    assert len(frames_of(tmp_path / "eddyline-play.mp4")) >= 15
 
 
 def test_no_sound_device_does_not_matter(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -431,6 +494,21 @@ def test_a_film_keeps_its_time_over_gaps_repeats_and_cuts(tmp_path: Path) -> Non
     assert levels == [0, 0, 0, 0, 1, 0, 1]
     with av.open(str(tmp_path / "film.mp4")) as container:
         assert container.streams.video[0].average_rate == 16
+
+
+@pytest.mark.parametrize("name", ["out.avi", "out", "folder.mp4"])
+def test_a_film_is_an_mp4_by_its_name_too(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "folder.mp4").mkdir()
+    with pytest.raises(OptionError, match=r"give the name of a file that ends in \.mp4"):
+        Film(tmp_path / name, fps=16)
+    assert cli.main(["replay", str(tmp_path / "no.journal"), "--video", str(tmp_path / name)]) == 1
+    assert "ends in .mp4" in capsys.readouterr().err
+    assert [file.name for file in tmp_path.iterdir()] == ["folder.mp4"]
+
+
+def test_that_a_disk_is_full_is_told_as_such(tmp_path: Path) -> None:
+    error = unwritable(tmp_path / "film.mp4", OSError(errno.ENOSPC, "No space left on device"), folder=tmp_path)
+    assert str(error).endswith("No space left on device); free space, or choose another folder (eddyline play: --out)")
 
 
 def test_a_film_without_frames_leaves_no_file(tmp_path: Path) -> None:
@@ -472,7 +550,7 @@ def test_ping_says_who_answers(scripted: ScriptedRuntime, capsys: pytest.Capture
 
 def test_ping_says_that_nobody_answers(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["ping", "tcp://127.0.0.1:9", "--timeout", "0.3"]) == 1
-    assert "no runtime answered" in capsys.readouterr().err
+    assert "no runtime answered at tcp://127.0.0.1:9 within 0.3 s" in capsys.readouterr().err
     assert cli.main(["ping", "not an endpoint"]) == 1
 
 
@@ -492,6 +570,24 @@ def test_wrong_arguments_are_refused_with_the_usage(arguments: list[str], capsys
         cli.main(arguments)
     assert stopped.value.code == 2
     assert "usage: eddyline" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["play", "--seconds", "soon"], "'soon'; give seconds, over 0 and up to 3600"),
+        (["play", "--seed", "x"], "'x'; give a whole number from 0 to 2**63 - 1"),
+        (["record", "out", "--play", "x", "game"], "'x'; give a whole number from 0 to 2**63 - 1, or none"),
+        (["record", "out", "--size", "128", "game"], "'128'; give width and height in pixels, such as 128x96"),
+        (["record", "out", "--size", "1x2x3", "game"], "'1x2x3'; give width and height in pixels"),
+    ],
+)
+def test_a_wrong_value_is_refused_with_what_was_expected(
+    arguments: list[str], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        cli.main(arguments)
+    assert told in capsys.readouterr().err
 
 
 def test_a_missing_extra_is_named_with_the_command_that_brings_it(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -91,13 +92,13 @@ def test_a_frame_in_the_past_is_refused_and_the_newest_one_is_named(view: View) 
         view.event("rain", at=frame.index)
 
 
-@pytest.mark.parametrize("keys", [["Left"], ["a"], ["keya"], {"Left": 1.0}, "KeyA", [7], [""]])
+@pytest.mark.parametrize("keys", [["Left"], ["a"], ["keya"], {"Left": 1.0}, "KeyA", [7], [""], [["KeyA"]], None, 7])
 def test_a_key_that_is_none_is_refused(view: View, keys: Any) -> None:
     with pytest.raises(KeyNameError):
         view.act(keys)
 
 
-@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, 1.01, -2, "full", None])
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, 1.01, -2, "full", "1", b"1", None])
 def test_an_axis_that_is_no_number_between_minus_one_and_one_is_refused(view: View, value: Any) -> None:
     with pytest.raises(AxisError, match="ArrowLeft"):
         view.act({"ArrowLeft": value})
@@ -175,6 +176,22 @@ def test_a_closed_runtime_opens_no_views(scripted: ScriptedRuntime) -> None:
 def test_an_endpoint_that_is_none_is_refused(endpoint: str) -> None:
     with pytest.raises(EndpointError, match="tcp://HOST:PORT"):
         eddyline.connect(endpoint)
+
+
+def test_an_endpoint_that_is_no_text_is_refused_as_one() -> None:
+    with pytest.raises(EndpointError, match="7860 is not an endpoint; give tcp://HOST:PORT"):
+        eddyline.connect(7860)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("data", ["a.eddyline", Path("a.eddyline"), None])
+def test_a_snapshot_that_is_no_bytes_is_refused_and_said_how_to_read(runtime: eddyline.Runtime, data: Any) -> None:
+    with pytest.raises(OptionError, match=rf"type {type(data).__name__}; give its bytes: .*read_bytes\(\)"):
+        runtime.restore_view(data)
+
+
+def test_a_text_of_another_type_is_refused_with_its_type(view: View) -> None:
+    with pytest.raises(TextError, match="the text is of type int; give a str"):
+        view.event(7)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("host", ["192.168.0.7", "gpu-box", "0.0.0.0", "[2001:db8::1]", "8.8.8.8"])

@@ -81,6 +81,19 @@ def test_a_child_that_dies_at_the_start_is_a_launch_error_with_its_last_lines() 
     assert "line 5\n" not in str(caught.value)
 
 
+def test_what_a_child_says_on_both_its_outputs_is_told_once_and_the_rest_of_its_lines_after_it() -> None:
+    error = "no world called 'nope';\nuse 'diorama'"
+    program = (
+        f"import json, sys; print(json.dumps(dict(error={error!r}))); print({('runtime: ' + error)!r}, file=sys.stderr)"
+    )
+    with pytest.raises(LaunchError) as alone:
+        eddyline.launch(command=[sys.executable, "-c", program])
+    assert str(alone.value) == f"the runtime could not be started: {error}"
+    with pytest.raises(LaunchError) as with_more:
+        eddyline.launch(command=[sys.executable, "-c", f"print('an old driver'); {program}"])
+    assert str(with_more.value) == f"the runtime could not be started: {error}; its last lines:\n    an old driver"
+
+
 def test_a_program_that_is_not_there_is_a_launch_error() -> None:
     with pytest.raises(LaunchError, match="no-such-program"):
         eddyline.launch(command=["no-such-program"])

@@ -14,7 +14,9 @@ import eddyline
 import eddyline.pygame as eddyline_pygame
 from eddyline import protocol, testing
 from eddyline.keys import KEY_CODES
+from eddyline.notes import Progress
 from eddyline.testing import ScriptedRuntime
+from eddyline.view import ViewState
 
 RED = (200, 40, 40)
 PATIENCE_S = 60.0
@@ -83,6 +85,23 @@ def test_before_the_first_frame_a_placeholder_is_drawn(screen: pygame.Surface) -
         assert eddyline_pygame.draw(view, screen, pygame.Rect(0, 0, 200, 120)) is None
         assert colour_at(screen, (5, 5)) == eddyline_pygame.BACKGROUND
         assert colour_at(screen, (300, 5)) == (1, 2, 3)
+
+
+@pytest.mark.parametrize(
+    ("start", "state", "shown"),
+    [
+        (Progress(0.4, "loading"), "opening", Progress(0.4, "loading")),
+        (Progress(0.4, "loading"), "lost", Progress(0.4, "loading")),
+        (Progress(1.0, "ready"), "opening", Progress(0.0, "dreaming the first frames")),
+        (Progress(1.0, "ready"), "live", Progress(0.0, "dreaming the first frames")),
+        (Progress(0.0, ""), "live", Progress(0.0, "dreaming the first frames")),
+        (Progress(1.0, "ready"), "lost", Progress(0.0, "connecting again")),
+    ],
+)
+def test_before_the_first_frame_it_is_said_what_is_awaited_and_no_bar_is_full(
+    start: Progress, state: ViewState, shown: Progress
+) -> None:
+    assert eddyline_pygame.awaited_of(start, state) == shown
 
 
 def test_why_a_view_is_over_is_drawn_before_the_first_frame_and_over_the_last_one(screen: pygame.Surface) -> None:

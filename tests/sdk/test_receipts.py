@@ -71,6 +71,12 @@ def test_steering_latency_is_known_when_a_frame_was_shown() -> None:
     assert paper.steering_latency_s == 0.75
 
 
+def test_a_receipt_shows_its_words_and_no_quotes_where_there_are_none() -> None:
+    assert repr(receipt()) == "<Receipt 1: event 'rain' sent>"
+    rewind = Receipt(id=10, view=cast(View, None), kind="rewind", text="", sent_s=0.0, cancel=lambda _: None)
+    assert repr(rewind) == "<Receipt 10: rewind sent>"
+
+
 @given(st.lists(st.tuples(st.sampled_from(STATES), st.none() | st.integers(0, 99), st.none() | st.integers(0, 99))))
 def test_no_sequence_of_updates_takes_back_a_date_or_an_end(
     updates: list[tuple[WordState, int | None, int | None]],

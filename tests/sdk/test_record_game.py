@@ -179,7 +179,7 @@ def test_the_example_of_pygame_is_recorded_from_the_command_line(
 
 
 def test_somebody_can_play(play: Play, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(record_game, "why_no_display", lambda *_: None)
+    monkeypatch.setattr(record_game, "why_no_window", lambda *_: None)
     recorded = play(COLOURED, "4", robot_seed=None)
     assert recorded.runs == 1, "who plays decides whether to play again"
     assert 1 <= recorded.frames == sum(len(clip.frames) for clip in Recording(tmp_path / "out"))
