@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 
 from eddyline.errors import ConfigError, JournalError
+from eddyline.film_files import film_path
 from eddyline.install import install_hint
 from eddyline_runtime import replay
 from eddyline_runtime.journal import End, JournalReader, Tick, build_of, other_build
@@ -36,6 +37,8 @@ def run(given: argparse.Namespace) -> int:
     """Play a journal again. Returns 0, or 1 when a frame is not as the journal says."""
     if not (given.verify or given.video):
         raise ConfigError("nothing to do with the journal; give --verify, --video MP4 or both")
+    if given.video:
+        film_path(given.video)
     reader = JournalReader(given.file)
     world = _world(reader, given)
     filming = _Filming(given.video, given.view, world.card, reader.header.fps) if given.video else None

@@ -239,7 +239,8 @@ def load_world(
     if name_or_path in _UNTRAINED:
         if not random_weights:
             raise WeightsError(
-                f"{name_or_path} has no weights, only a shape; pass --random-weights to benchmark it, or use 'diorama'"
+                f"{name_or_path} has no weights, only a shape; ask for random ones to benchmark it (--random-weights; "
+                "in Python random_weights=True), or use 'diorama'"
             )
         return _random_world(_UNTRAINED[name_or_path](), device, dtype)
     folder = world_folder(name_or_path)

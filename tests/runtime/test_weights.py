@@ -203,7 +203,7 @@ def test_an_unknown_world_is_refused(name: str, tmp_path: Path, monkeypatch: pyt
 
 @pytest.mark.parametrize("name", ["tiny", "streamdit_4b", "streamdit_30b"])
 def test_an_untrained_preset_is_refused_unless_random_weights_are_asked_for(name: str) -> None:
-    with pytest.raises(WeightsError, match=f"{name} has no weights, only a shape; pass --random-weights"):
+    with pytest.raises(WeightsError, match=f"{name} has no weights, only a shape; ask for random ones"):
         load_world(name)
 
 
