@@ -67,8 +67,11 @@ def test_sides_turn_with_the_observer(x: float, y: float, wanted: str) -> None:
     assert side(turned, GameEvent("e", 5.0 - y, -3.0 + x)) == wanted
 
 
+POSITION = st.floats(-50, 50, allow_subnormal=False)  # of which the test's own cosine would be rounded
+
+
 @example(x=-0.0, y=0.0, facing=0.0, fov=1.0)
-@given(x=st.floats(-50, 50), y=st.floats(-50, 50), facing=st.floats(-720, 720), fov=st.floats(1, 360))
+@given(x=POSITION, y=POSITION, facing=st.floats(-720, 720), fov=st.floats(1, 360))
 def test_what_is_seen_is_within_half_the_field_of_view_whichever_way_round(
     x: float, y: float, facing: float, fov: float
 ) -> None:
