@@ -12,9 +12,9 @@ def positive(text: str) -> int:
     return number
 
 
-def seconds(text: str) -> float:
-    """A time above 0, in seconds; argparse tells the user when it is none."""
+def above_zero(text: str) -> float:
+    """A number above 0 that is not infinite; argparse tells the user when it is none."""
     number = float(text)
     if not 0 < number < math.inf:
-        raise argparse.ArgumentTypeError(f"{text} is no time above 0 s")
+        raise argparse.ArgumentTypeError(f"{text} is not above 0")
     return number

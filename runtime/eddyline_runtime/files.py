@@ -1,19 +1,39 @@
 """Text files that are written whole or not at all."""
 
+import tempfile
 from contextlib import suppress
 from pathlib import Path
 
 from eddyline.errors import OptionError
 
 
-def check_folder(path: Path) -> None:
-    """Check that a file may be written later, so that nobody works for hours first.
+def check_writable(path: Path) -> None:
+    """Check that a file can be written later, so that nobody works for hours first; leaves nothing behind.
 
     Raises:
-        OptionError: there is no folder to write it into.
+        OptionError: it is a folder, or its folder is not there or takes no file.
     """
+    if path.is_dir():
+        raise OptionError(f"{path} is a folder; name a file in it")
     if not path.parent.is_dir():
         raise OptionError(f"{path} cannot be written: there is no folder {path.parent}; make it or name another")
+    try:
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise OptionError(f"{path.parent} takes no file ({error.strerror}); name another folder") from error
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder, if it is not there.
+
+    Raises:
+        OptionError: it cannot be made.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OptionError(f"the folder {path} cannot be made ({error.strerror}); name another") from error
 
 
 def write_whole(path: Path, text: str) -> None:

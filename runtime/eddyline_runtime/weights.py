@@ -90,10 +90,10 @@ class WorldCard:
         Raises:
             ConfigError: the world has no such profile.
         """
-        if asked and asked not in self.profiles:
+        if asked is not None and asked not in self.profiles:
             known = ", ".join(sorted(self.profiles))
             raise ConfigError(f"profile {asked!r} is unknown; {self.name} has {known}")
-        return asked or self.default_profile
+        return self.default_profile if asked is None else asked
 
     def chunk_frames(self, profile: Profile) -> int:
         """Frames of a chunk."""

@@ -5,11 +5,16 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from eddyline.errors import OptionError
 from eddyline_runtime import bench
 from eddyline_runtime.bench import gpu
 from eddyline_runtime.bench.gpu import PARTS, Part, outcomes, run_parts
@@ -26,7 +31,7 @@ def test_a_part_that_fails_or_hangs_costs_no_other_and_all_are_told(tmp_path: Pa
     parts = [
         part("good", WRITES),
         part("red", WRITES + "sys.exit(1)"),
-        part("broken", "import sys; sys.exit(2)"),
+        part("broken", "raise MemoryError"),
         part("stuck", "import time; time.sleep(600)", limit_s=0.5),
         part("last", WRITES),
     ]
@@ -40,32 +45,79 @@ def test_a_part_that_fails_or_hangs_costs_no_other_and_all_are_told(tmp_path: Pa
         "last": ("done", {"said": "last"}),
     }
     assert not results["right"]
-    assert json.loads((tmp_path / "gpu.json").read_text())["parts"] == results["parts"]
+    assert json.loads((tmp_path / "gpu.json").read_text()) == json.loads(json.dumps(results))
 
 
-def test_what_a_part_started_ends_with_it_when_it_hangs(tmp_path: Path) -> None:
+def test_what_a_part_started_ends_with_it_though_it_crashed(tmp_path: Path) -> None:
     child = tmp_path / "child"
     code = (
-        "import subprocess, sys, time; "
-        f"p = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)']); "
-        f"open({str(child)!r}, 'w').write(str(p.pid)); time.sleep(600)"
+        "import os, subprocess, sys; "
+        "p = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)']); "
+        f"open({str(child)!r}, 'w').write(str(p.pid)); os._exit(3)"
     )
-    (ran,) = run_parts([part("stuck", code, limit_s=5.0)], tmp_path, minutes=5)["parts"]
-    assert ran["state"] == "ended"
-    state = Path(f"/proc/{child.read_text()}/stat")
-    assert not state.exists() or state.read_text().rpartition(")")[2].split()[0] == "Z"
+    (ran,) = run_parts([part("crashed", code)], tmp_path, minutes=5)["parts"]
+    assert ran["state"] == "failed"
+    pid, end_s = int(child.read_text()), time.monotonic() + 20
+    while _lives(pid):
+        assert time.monotonic() < end_s, "the child outlived its part"
+        time.sleep(0.01)
 
 
-def test_after_its_minutes_nothing_new_is_begun_and_files_of_a_run_before_are_not_taken_for_new(tmp_path: Path) -> None:
-    (tmp_path / "late.json").write_text('{"said": "long ago"}')
-    now = iter([0.0, 0.0, 61.0, 61.0])
-    results = run_parts([part("first", WRITES), part("late", WRITES)], tmp_path, minutes=1, clock=lambda: next(now))
-    assert [(ran["name"], ran["state"], ran["found"]) for ran in results["parts"]] == [
-        ("first", "done", {"said": "first"}),
-        ("late", "skipped", None),
+def _lives(pid: int) -> bool:
+    """Whether a process is there and no zombie: nobody may be there to wait for it."""
+    try:
+        os.kill(pid, 0)
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (ProcessLookupError, FileNotFoundError):
+        return False
+
+
+def test_a_part_ends_when_all_of_the_time_is_over_and_no_other_is_begun(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("gpu", "late", "exactness_late"):
+        (tmp_path / f"{name}.json").write_text('{"said": "long ago"}')
+    now = iter([0.0, 10.0, 50.0, 50.0, 50.0, 50.0, 50.0])
+    parts = [part("first", WRITES), part("late", WRITES), part("exactness_late", WRITES)]
+    results = run_parts(parts, tmp_path, minutes=1, clock=lambda: next(now))
+    assert [(ran["name"], ran["state"], ran["found"], ran["took_s"]) for ran in results["parts"]] == [
+        ("first", "done", {"said": "first"}, 40.0),
+        ("late", "skipped", None, 0.0),
+        ("exactness_late", "skipped", None, 0.0),
     ]
-    run_parts([part("late", "")], tmp_path, minutes=1)
-    assert not (tmp_path / "late.json").exists()
+    assert [ran["name"] for ran in json.loads((tmp_path / "gpu.json").read_text())["parts"]] == [p.name for p in parts]
+    assert not results["right"], "nobody looked"
+    monkeypatch.setattr(gpu, "LEAST_S", 0.1)
+    limited = run_parts([part("stuck", "import time; time.sleep(600)")], tmp_path, minutes=0.5 / 60)
+    assert limited["parts"][0]["state"] == "ended"
+
+
+def test_sigterm_ends_the_part_that_runs(tmp_path: Path) -> None:
+    child = tmp_path / "child"
+    sleeps = f"import os, time; open({str(child)!r}, 'w').write(str(os.getpid())); time.sleep(600)"
+    code = (
+        "from pathlib import Path; from eddyline_runtime.bench import gpu\n"
+        f"with gpu._ended_by_signals(): gpu.run_parts([gpu.Part(name='s', arguments=('-c', {sleeps!r}), limit_s=600)], "
+        f"Path({str(tmp_path)!r}), minutes=20)"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    process = subprocess.Popen([sys.executable, "-c", code], env=environment)
+    try:
+        while not (child.exists() and child.read_text()):
+            assert process.poll() is None
+            time.sleep(0.01)
+        process.terminate()
+        assert process.wait(60) == 128 + signal.SIGTERM
+    finally:
+        process.kill()
+    assert not _lives(int(child.read_text()))
+
+
+@pytest.mark.parametrize("name", ["file", "file/deeper"])
+def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path, name: str) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OptionError, match="cannot be made"):
+        run_parts([part("good", WRITES)], tmp_path / name, minutes=1)
 
 
 def exactness(right: bool) -> dict[str, Any]:
@@ -89,7 +141,7 @@ FOUND: dict[str, dict[str, Any] | None] = {
     "exactness_4b": exactness(True),
     "exactness_diorama": exactness(True),
     "model_4b": model(32.0),
-    "model_4b_fp8": model(40.0),
+    "model_4b_fp8": {**model(40.0), "fp8_error": 0.05},
     "model_diorama": model(100, 200, 290, 380, 450, 500, 550, 600),
     "stream_4b_fp8": {"real_time_factor": 2.8125},
 }
@@ -108,6 +160,15 @@ def test_a_tick_is_counted_without_decoding_and_the_socket_against_it() -> None:
 def test_speeds_of_networks_that_were_not_found_right_are_not_counted(wrong: dict[str, Any] | None) -> None:
     assert values({**FOUND, "exactness_4b": wrong}) == [None, None, None, 6.0]
     assert values({**FOUND, "exactness_diorama": wrong}) == [40.0, 50.0, pytest.approx(0.9), None]
+
+
+def test_what_was_measured_and_does_not_count_is_told_with_the_reason() -> None:
+    assert gpu.not_counted(FOUND) == []
+    far = {**FOUND, "model_4b_fp8": {**model(40.0), "fp8_error": 0.2}}
+    assert values(far) == [40.0, None, None, 6.0]
+    assert gpu.not_counted(far) == ["model_4b_fp8: FP8 moves the velocity by 0.2 of its size, over 0.1"]
+    alone = {"model_diorama": FOUND["model_diorama"]}
+    assert gpu.not_counted(alone) == ["model_diorama: exactness_diorama was not found right in this run"]
 
 
 def test_what_was_not_measured_has_no_value() -> None:
@@ -143,11 +204,12 @@ def test_the_kernels_benchmark_takes_what_it_is_told_and_its_goals_are_among_all
 
 
 def test_without_a_gpu_or_such_a_part_it_ends_with_one_line(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(gpu.torch.cuda, "is_available", lambda: False)
+    monkeypatch.chdir(tmp_path)
     assert main(["bench", "gpu"]) == 2
     assert "there is no GPU here" in capsys.readouterr().err
     assert main(["bench", "gpu", "--only", "nothing"]) == 2
     assert "there are exactness_diorama, " in capsys.readouterr().err
-    assert not os.path.exists("bench/gpu.json")  # noqa: PTH110
+    assert not list(tmp_path.iterdir())

@@ -20,6 +20,7 @@ from torch import Tensor
 from eddyline_runtime import config
 from eddyline_runtime.bench import exactness
 from eddyline_runtime.cli import main
+from eddyline_runtime.networks.graphs import Call, Capture
 from eddyline_runtime.weights import World
 
 PROFILES = {"short": config.Profile(partition=config.Partition(num_chunks=2, chunk_frames=2))}
@@ -77,3 +78,42 @@ def test_frames_that_are_off_by_more_than_a_grey_level_are_wrong(tiny: World) ->
     assert all(row["right"] for row in found["velocities"])
     assert 3 < found["frames_grey_levels"] <= 4
     assert not found["right"]
+
+
+def again(call: Call) -> Call:
+    """A capture that does the same work anew, as a graph does."""
+    return call
+
+
+def stale(call: Call) -> Call:
+    """A capture whose graph looks at no input that comes later."""
+    first = call()
+    return lambda: first
+
+
+def failing(call: Call) -> Call:
+    raise RuntimeError("operation not permitted when stream is capturing")
+
+
+@pytest.mark.parametrize(
+    ("capture", "wrong", "faults"),
+    [(again, False, []), (stale, True, []), (failing, False, ["no CUDA graph answered; the log says why"])],
+)
+def test_a_graph_must_answer_and_for_the_inputs_that_it_is_given(
+    tiny: World, capture: Capture, wrong: bool, faults: list[str]
+) -> None:
+    found = exactness.compare(tiny, tiny, PROFILES, capture=capture)
+    assert found["faults"] == faults
+    assert [row["right"] for row in found["velocities"]] == [not wrong] * len(exactness.ROWS)
+    assert found["right"] == (capture is again)
+    told = "\n".join(exactness.table({**found, "device": "a GPU"}))
+    assert ("WRONG" in told) == (not found["right"])
+
+
+def test_frames_are_compared_with_the_processors_however_large_the_network_is(
+    tiny: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exactness, "ON_HOST", 0)
+    exact = exactness.in_wide_precision(tiny)
+    assert next(exact.codec.parameters()).device.type == "cpu"
+    assert exact.codec is not tiny.codec

@@ -13,8 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from eddyline_runtime.arguments import positive, seconds
-from eddyline_runtime.files import check_folder, write_whole
+from eddyline_runtime.arguments import above_zero, positive
+from eddyline_runtime.files import check_writable, write_whole
 
 _WHAT = {
     "stream": "one view as a game sees it, through the real socket",
@@ -23,7 +23,7 @@ _WHAT = {
     "model": "the networks alone, in batches of one view and more; memory is counted first",
     "networks": "plain torch against OpenVINO, by turns in one process",
     "saves": "taking snapshots and going on from them: time, size, memory",
-    "exactness": "how far a device's networks are off, against plain torch in a wider precision; status 1 if too far",
+    "exactness": "how far a device's networks are off, against plain torch in a wider precision; status 1 if wrong",
 }
 
 
@@ -41,13 +41,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default = "all of them" if name in ("views", "exactness") else "the world's own"
         bench.add_argument("--profile", help=f"smooth, responsive, fine or another (default: {default})")
     benches["stream"].add_argument(
-        "--seconds", type=seconds, default=40.0, help="of paced stream to watch (default: %(default)g)"
+        "--seconds", type=above_zero, default=40.0, help="of paced stream to watch (default: %(default)g)"
     )
     benches["npcs"].add_argument("--views", type=positive, default=4, help="viewpoints (default: %(default)s)")
     benches["npcs"].add_argument(
         "--stride", type=int, choices=(1, 2, 4), default=4, help="of each (default: %(default)s)"
     )
-    benches["npcs"].add_argument("--seconds", type=seconds, default=20.0, help="to watch them (default: %(default)g)")
+    benches["npcs"].add_argument(
+        "--seconds", type=above_zero, default=20.0, help="to watch them (default: %(default)g)"
+    )
     benches["views"].add_argument(
         "--views", type=_counts, default=(1, 2, 4, 8), metavar="N,N,...", help="how many (default: 1,2,4,8)"
     )
@@ -77,9 +79,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     gpu.add_argument(
         "--only", default="", metavar="TEXT", help="parts whose names have this in them; one that none has lists them"
     )
-    gpu.add_argument(
-        "--minutes", type=float, default=8.5, help="after so long no further part is begun (default: %(default)s)"
-    )
+    gpu.add_argument("--minutes", type=above_zero, default=8.5, help="for all of it (default: %(default)s)")
     gpu.set_defaults(json=None)
     benches["saves"].add_argument(
         "--count", type=positive, default=1000, help="snapshots taken and gone on from (default: %(default)s)"
@@ -89,7 +89,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Measure, print, write; status 1 where the bench says that something is wrong."""
     if arguments.json is not None:
-        check_folder(arguments.json)
+        check_writable(arguments.json)
     bench: Any = importlib.import_module(f"eddyline_runtime.bench.{arguments.what}")
     measure: Callable[[argparse.Namespace], dict[str, Any]] = bench.measure
     results = measure(arguments)

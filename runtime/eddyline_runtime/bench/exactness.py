@@ -1,20 +1,21 @@
 """A world's networks as a device computes them, against plain torch in a wider precision, on inputs that never change.
 
-What is compared is what the engine calls: on a GPU the Triton kernels, texts that went through the network before, and
-the third call of a shape, which a CUDA graph answers; on a processor OpenVINO where it is in use. A velocity is right
-when it is off by at most twice as much as in plain torch on that device, in the same precision; frames are right within
-a grey level.
+What is compared is what the engine gets: on a GPU from the Triton kernels, under texts that went through the network
+before, by a CUDA graph that was captured on other noise and words; on a processor from OpenVINO where it is in use. A
+velocity is right when it is off by at most twice as much as in plain torch on that device, in the same precision;
+frames are right within a grey level.
 """
 
 import argparse
 import copy
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float
+from numpy.typing import NDArray
 from torch import Tensor
 
 from eddyline_kernels import backend
@@ -24,8 +25,9 @@ from eddyline_runtime.bench.served import here, load_plain
 from eddyline_runtime.config import GraphConfig, Partition, Profile
 from eddyline_runtime.dreamer import Dreamer
 from eddyline_runtime.networks.choice import computed_by, fitted
-from eddyline_runtime.networks.difference import DECODED, ROWS, fixed_inputs, fixed_rows, noise, relative
+from eddyline_runtime.networks.difference import DECODED, ROWS, TEXTS, fixed_inputs, fixed_rows, noise, relative
 from eddyline_runtime.networks.folder import cache_folder
+from eddyline_runtime.networks.graphs import Call, Capture, CudaCapture
 from eddyline_runtime.weights import World
 
 ON_HOST = 200_000_000
@@ -33,11 +35,15 @@ ON_HOST = 200_000_000
 there, and stays on the device."""
 GREY_LEVELS = 1.0
 """How far frames may be off, as the root of the mean square, of 255."""
+KERNEL = "window_attention"
+"""The one whose launches say that the Triton kernels ran."""
+FIXED, OTHER = 0, 1
+"""Seeds of the inputs that are compared, and of those that a graph is captured on."""
 
 
 def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     """For each profile and each size of batch how far velocities are off, and how far frames are; `right` says whether
-    that is little enough.
+    that is little enough, and whether it was computed as it should be.
 
     Raises:
         ConfigError: there is no such device or profile.
@@ -50,34 +56,45 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 @torch.inference_mode()
-def compare(world: World, plain: World, profiles: dict[str, Profile]) -> dict[str, Any]:
-    """All numbers of one world and of the same in plain torch, relative to the size of what is exact."""
+def compare(
+    world: World, plain: World, profiles: dict[str, Profile], *, capture: Capture | None = None
+) -> dict[str, Any]:
+    """All numbers of one world and of the same in plain torch, relative to the size of what is exact.
+
+    `capture` takes the network's calls, which are to be replays then; by default CUDA does on a GPU.
+    """
     device = next(plain.model.parameters()).device
+    on_gpu = device.type == "cuda"
+    counted = _Counted(capture or CudaCapture(device)) if capture or on_gpu else None
     exact = in_wide_precision(plain)
-    launched = backend.launches.copy()
-    velocities = [
-        {"profile": name, "views": rows, **_off(world, plain, exact, profile.partition, rows)}
+    before = backend.launches.copy()
+    rows = [
+        {"profile": name, "views": views, **_off(world, plain, exact, profile.partition, views, counted)}
         for name, profile in profiles.items()
-        for rows in ROWS
+        for views in ROWS
     ]
-    launches = dict(backend.launches - launched)
+    launches = dict(backend.launches - before)
     frames = _frames_off(world, exact)
-    kernels_ran = device.type != "cuda" or "window_attention" in launches
+    faults = [fault for fault, found in (
+        ("the Triton kernels did not run; the log says why", on_gpu and not all(row["launches"] for row in rows)),
+        ("no CUDA graph answered; the log says why", counted is not None and not all(row["replays"] for row in rows)),
+    ) if found]  # fmt: skip
     return {
         "world": world.card.name,
         "device": device_name(device),
         "networks": computed_by(world),
         "exact": f"{computed_by(exact)} on {next(exact.model.parameters()).device.type}",
-        "velocities": velocities,
+        "velocities": rows,
         "frames_grey_levels": frames,
         "launches": launches,
-        "right": kernels_ran and all(row["right"] for row in velocities) and frames <= GREY_LEVELS,
+        "faults": faults,
+        "right": not faults and all(row["right"] for row in rows) and frames <= GREY_LEVELS,
     }
 
 
 def in_wide_precision(world: World) -> World:
-    """The same networks with the same numbers in float32 (float64 if they are in float32), on the processor unless they
-    are too large for that."""
+    """The same networks with the same numbers, StreamDiT in float32 (in float64 if it is in float32), on the processor
+    unless it is too large for that; the codec on the processor."""
     parameter = next(world.model.parameters())
     wide = torch.float64 if parameter.dtype == torch.float32 else torch.float32
     size = sum(p.numel() for p in world.model.parameters())
@@ -85,7 +102,7 @@ def in_wide_precision(world: World) -> World:
     return replace(
         world,
         model=copy.deepcopy(world.model).to(device=device, dtype=wide),
-        codec=copy.deepcopy(world.codec).to(device=device),
+        codec=copy.deepcopy(world.codec).to(device="cpu"),
     )
 
 
@@ -102,27 +119,64 @@ def table(results: dict[str, Any]) -> Iterator[str]:
     yield f"frames: off by {levels:.2g} of 255 grey levels, {GREY_LEVELS:g} is right  {verdict}"
     launched = ", ".join(f"{name} {count}" for name, count in results["launches"].items())
     yield f"Triton launches: {launched or 'none'}"
-    if not launched and results["networks"].startswith("torch"):
+    for fault in results["faults"]:
+        yield f"WRONG: {fault}"
+    if not launched and not results["faults"] and results["networks"].startswith("torch"):
         yield "plain torch was compared with itself: what can differ is a GPU, or OpenVINO"
 
 
-def _off(world: World, plain: World, exact: World, partition: Partition, rows: int) -> dict[str, float | bool]:
-    """How far a velocity is off, ours and that of plain torch on the same device."""
-    with backend.chosen("reference"):
-        right = _velocity(exact, partition, rows, calls=1)
-        theirs = relative(_velocity(plain, partition, rows, calls=1), right)
-    calls = GraphConfig().plain_calls + 1 if next(plain.model.parameters()).is_cuda else 1
-    ours = relative(_velocity(world, partition, rows, calls=calls), right)
-    return {"ours": ours, "plain": theirs, "right": ours <= ALLOWED * theirs}
+@dataclass
+class _Counted:
+    """A capture, and how often what it captured was replayed."""
+
+    capture: Capture
+    replays: int = 0
+
+    def __call__(self, call: Call) -> Call:
+        replay = self.capture(call)
+
+        def counted() -> Tensor:
+            self.replays += 1
+            return replay()
+
+        return counted
 
 
-def _velocity(world: World, partition: Partition, rows: int, *, calls: int) -> Float[Tensor, "B F C Y X"]:
-    """The last of some equal calls, on the host."""
-    dreamer = Dreamer(world, text_cache=rows)
-    velocity = dreamer.velocity(fixed_rows(world, partition, rows))
-    latents, tau = (t.to(dreamer.device) for t in fixed_inputs(world, partition, rows))
-    answers = [velocity(latents, tau) for _ in range(calls)]
-    return answers[-1].cpu()
+def _off(
+    world: World, plain: World, exact: World, partition: Partition, rows: int, capture: _Counted | None
+) -> dict[str, Any]:
+    """How far a velocity is off, ours and that of plain torch on the same device, and how ours came about."""
+    # a GPU's convolutions cut float32 to tf32 otherwise
+    with backend.chosen("reference"), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+        right = _velocity(_dreamer(exact), exact, partition, rows, seed=FIXED)
+        theirs = relative(_velocity(_dreamer(plain), plain, partition, rows, seed=FIXED), right)
+    launched = backend.launches[KERNEL]
+    dreamer = _dreamer(world, capture)
+    if capture is not None:
+        for _ in range(GraphConfig().plain_calls + 1):
+            _velocity(dreamer, world, partition, rows, seed=OTHER)
+    replayed = capture.replays if capture else 0
+    ours = relative(_velocity(dreamer, world, partition, rows, seed=FIXED), right)
+    return {
+        "ours": ours,
+        "plain": theirs,
+        "launches": backend.launches[KERNEL] - launched,
+        "replays": capture.replays - replayed if capture else 0,
+        "right": ours <= ALLOWED * theirs,
+    }
+
+
+def _dreamer(world: World, capture: Capture | None = None) -> Dreamer:
+    return Dreamer(world, text_cache=len(TEXTS), capture=capture)
+
+
+def _velocity(
+    dreamer: Dreamer, world: World, partition: Partition, rows: int, *, seed: int
+) -> Float[Tensor, "B F C Y X"]:
+    """What the engine gets for the fixed inputs of a seed, on the host."""
+    velocity = dreamer.velocity(fixed_rows(world, partition, rows, seed=seed))
+    latents, tau = (t.to(dreamer.device) for t in fixed_inputs(world, partition, rows, seed=seed))
+    return velocity(latents, tau).cpu()
 
 
 def _frames_off(world: World, exact: World) -> float:
@@ -132,8 +186,8 @@ def _frames_off(world: World, exact: World) -> float:
     return float(np.sqrt(np.mean((ours - right) ** 2)))
 
 
-def _frames(world: World, clean: Float[Tensor, "B c C Y X"]) -> np.ndarray[Any, np.dtype[np.float64]]:
-    dreamer = Dreamer(world, text_cache=1)
-    latents = clean.to(dreamer.device)
+def _frames(world: World, clean: Float[Tensor, "B c C Y X"]) -> NDArray[np.float64]:
+    dreamer = _dreamer(world)
+    latents = clean.to(next(world.codec.parameters()).device)
     states = [dreamer.start_decoder(row[:0], row) for row in latents]
     return dreamer.decode(latents, states)[0].astype(np.float64)

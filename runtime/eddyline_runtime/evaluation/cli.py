@@ -34,7 +34,7 @@ from eddyline_runtime.evaluation.rival_part import GROUPS, check_same_scenes, ri
 from eddyline_runtime.evaluation.samples import Sample, read_samples, write_samples
 from eddyline_runtime.evaluation.suite import suite_folder
 from eddyline_runtime.evaluation.table import table
-from eddyline_runtime.files import check_folder
+from eddyline_runtime.files import check_writable
 from eddyline_runtime.networks.choice import computed_by, fitted
 from eddyline_runtime.networks.folder import cache_folder
 from eddyline_runtime.weights import card_of, load_world, world_folder
@@ -77,7 +77,7 @@ def run(arguments: argparse.Namespace) -> int:
         EddylineError: world, probe, suite or an option is unusable; each says what to do.
     """
     if arguments.json is not None:
-        check_folder(arguments.json)
+        check_writable(arguments.json)
     plan, subject = _plan(arguments), _subject(arguments)
     names = _parts(arguments, subject.suites)
     done = before = _before(arguments, subject, plan, names)
@@ -109,7 +109,7 @@ def _samples(report: Path) -> Path:
 
 
 def _subject(arguments: argparse.Namespace) -> Subject:
-    profile = card_of(arguments.model).profile_name(arguments.profile)
+    profile = card_of(arguments.model).profile_name(arguments.profile or None)
     world = fitted(load_world(arguments.model), cache=cache_folder())
     suites = suite_folder(arguments.suite)
     probe = arguments.probe or world_folder(arguments.model) / "probe.safetensors"

@@ -62,14 +62,14 @@ def fixed_call(world: World, partition: Partition, rows: int) -> tuple[Tensor, T
 
 
 def fixed_inputs(
-    world: World, partition: Partition, rows: int
+    world: World, partition: Partition, rows: int, *, seed: int = 0
 ) -> tuple[Float[Tensor, "B F C Y X"], Float[Tensor, "B F"]]:
-    """The latents and taus of `fixed_call`, on the host."""
-    return noise(world, rows, partition.buffer_frames, seed=0), tick_tau(partition, 0)[None].expand(rows, -1)
+    """The latents and taus of `fixed_call`, on the host; with another seed other latents."""
+    return noise(world, rows, partition.buffer_frames, seed=seed), tick_tau(partition, 0)[None].expand(rows, -1)
 
 
-def fixed_rows(world: World, partition: Partition, rows: int) -> list[RowWords]:
-    """The words, keys and strides of `fixed_call`."""
+def fixed_rows(world: World, partition: Partition, rows: int, *, seed: int = 0) -> list[RowWords]:
+    """The words, keys and strides of `fixed_call`; with another seed other ones, as many texts."""
     frames = partition.buffer_frames
     return [
         RowWords(
@@ -77,7 +77,7 @@ def fixed_rows(world: World, partition: Partition, rows: int) -> list[RowWords]:
             actions=tuple(float(row == action) for action in range(world.card.model.action_dim)),
             stride=STRIDES[row % len(STRIDES)],
         )
-        for row in range(rows)
+        for row in range(seed, seed + rows)
     ]
 
 

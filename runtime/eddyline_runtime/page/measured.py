@@ -15,7 +15,7 @@ from eddyline_runtime.evaluation.samples import OWN
 
 PROFILES = ("smooth", "responsive", "fine")
 ROUNDING = 1e-6
-"""By so much of itself a figure may differ between two files; no table shows that many digits."""
+"""By so much, of itself or in all, a figure may differ between two files; no table shows that many digits."""
 
 
 @dataclass(frozen=True)
