@@ -13,8 +13,10 @@ from eddyline.errors import FilmError, OptionError
 def film_path(path: str | os.PathLike[str]) -> Path:
     """Return the path of a film. Raises OptionError unless it is the name of an mp4, which is what films are."""
     file = Path(path)
-    if file.suffix != ".mp4" or file.is_dir():
+    if file.suffix != ".mp4":
         raise OptionError(f"a view cannot be filmed into {file}; give the name of a file that ends in .mp4")
+    if file.is_dir():
+        raise OptionError(f"a view cannot be filmed into {file}, which is a folder; give the name of a file")
     return file
 
 
@@ -32,16 +34,19 @@ def unwritable(path: Path, error: Exception, *, folder: Path) -> FilmError:
     there = _nearest(folder)
     if there.is_dir():
         reason = f"{there} does not take it: {getattr(error, 'strerror', None) or error}"
-    else:
+    elif _is_there(there):
         reason = f"{there} is a file, not a folder"
+    else:
+        reason = f"there is no {there}"
     full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
     cure = "free space, or choose another folder" if full else "choose another folder"
     return FilmError(f"{path}: cannot be written ({reason}); {cure} (eddyline play: --out)")
 
 
 def _nearest(folder: Path) -> Path:
-    """A folder, or the first above it that is there."""
-    return next(one for one in (folder.absolute(), *folder.absolute().parents) if _is_there(one))
+    """A folder, or the first above it that is there; the last of them where none is, as on a drive that is not."""
+    above = (folder.absolute(), *folder.absolute().parents)
+    return next((one for one in above if _is_there(one)), above[-1])
 
 
 def _is_there(path: Path) -> bool:

@@ -175,10 +175,12 @@ class _Launcher:
         if self._thread.is_alive():
             self._thread.join()
 
-    def last_words(self) -> str:
-        """The last lines that the child wrote, without those that repeat the error it told."""
-        told = [line for line in self._error.splitlines() if line.strip()]
-        lines = [f"    {line}" for line in tuple(self._lines) if not any(line.endswith(part) for part in told)]
+    def last_words(self, *, told: str = "") -> str:
+        """The last lines that the child wrote, without those that repeat what was told already; they may stand behind
+        its name there."""
+        parts = [line for line in told.splitlines() if line.strip()]
+        named = tuple(f": {part}" for part in parts[:1])
+        lines = [f"    {line}" for line in tuple(self._lines) if line not in parts and not line.endswith(named)]
         if not lines:
             return "" if told else "it wrote nothing"
         return "its last lines:\n" + "\n".join(lines)
@@ -196,7 +198,8 @@ class _Launcher:
             if not self._was_ready or self._restarts_left == 0:
                 again = f"the runtime stopped ({reason}) and has been started again often enough"
                 message = again if self._was_ready else f"the runtime could not be started: {reason}"
-                self._link.give_up(LaunchError("; ".join(filter(None, (message, self.last_words())))))
+                words = self.last_words(told=self._error if reason == self._error else "")
+                self._link.give_up(LaunchError("; ".join(filter(None, (message, words)))))
                 return
             self._restarts_left -= 1
             self._link.note(RuntimeStopped(reason, tuple(self._lines)[-5:], self._restarts_left))

@@ -11,10 +11,10 @@ import pygame
 from eddyline.client import Runtime, connect
 from eddyline.display import why_no_display
 from eddyline.errors import DisplayError, EddylineError, JournalError, OptionError
-from eddyline.film_files import check_folder
+from eddyline.film_files import check_folder, film_path
 from eddyline.launch import launch
 from eddyline.pygame import open_window
-from eddyline.reel import film_script, summary
+from eddyline.reel import FILM, film_script, summary
 from eddyline.view import check_text
 from eddyline.window import PANEL_PX, PICTURE_PX, PlayOptions, Window
 
@@ -24,7 +24,7 @@ CONNECT_S = 20.0
 def play(options: PlayOptions, *, say: Callable[[str], None] = print) -> int:
     """Play until the window is closed, or without a display film a script. Returns the exit status.
 
-    Raises EddylineError when the runtime cannot be started or reached, or a file not be written; what can be told from
+    Raises EddylineError when the runtime cannot be started or reached, or a film not be written; what can be told from
     the options alone, before anything is loaded.
     """
     check(options)
@@ -36,6 +36,8 @@ def play(options: PlayOptions, *, say: Callable[[str], None] = print) -> int:
         except DisplayError as error:
             reason = str(error)
     if screen is None:
+        check_folder(options.out)
+        film_path(options.out / FILM)
         say(f"no window ({reason}): playing {options.seconds:g} s of video through a short script, into {options.out}")
         with _runtime(options) as runtime:
             reel = film_script(
@@ -61,7 +63,7 @@ def play(options: PlayOptions, *, say: Callable[[str], None] = print) -> int:
 
 
 def check(options: PlayOptions) -> None:
-    """Raise TextError, OptionError, JournalError or FilmError for options that come to nothing later; write nothing."""
+    """Raise TextError, OptionError or JournalError for options that come to nothing later."""
     if options.prompt is not None:
         check_text(options.prompt)
     if options.journal is not None:
@@ -71,7 +73,6 @@ def check(options: PlayOptions) -> None:
             )
         if options.journal.exists():
             raise JournalError(f"{options.journal} is there already; name another file, or remove it")
-    check_folder(options.out)
 
 
 def _open_window() -> pygame.Surface:

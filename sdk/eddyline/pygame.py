@@ -9,6 +9,7 @@ Works with pygame and with pygame-ce; both are imported as `pygame`. Call it fro
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ import numpy as np
 import pygame
 from numpy.typing import NDArray
 
-from eddyline.display import why_unseen
+from eddyline.display import cure, why_unseen
 from eddyline.errors import DisplayError
 from eddyline.frames import Frame
 from eddyline.notes import Progress
@@ -62,13 +63,13 @@ def open_window(size: tuple[int, int], flags: int = 0) -> pygame.Surface:
     try:
         pygame.display.init()
         pygame.font.init()
-        reason = why_unseen(pygame.display.get_driver(), os.environ)
+        reason = why_unseen(pygame.display.get_driver(), os.environ, sys.platform)
         if reason is None:
             return pygame.display.set_mode(size, flags)
     except pygame.error as error:
         reason = f"the display does not open: {error}"
     pygame.display.quit()
-    raise DisplayError(f"{reason}; for a window, set DISPLAY to one that opens")
+    raise DisplayError(f"{reason}; for a window, {cure(os.environ, sys.platform)}")
 
 
 def held_keys() -> list[str]:

@@ -18,6 +18,7 @@ from eddyline.notes import Note, ReceiptChanged, RuntimeGone, ViewClosed
 from eddyline.receipts import Receipt
 from eddyline.sheet import SheetPicture, contact_sheet, save_sheet
 
+FILM = "eddyline-play.mp4"
 PATIENCE_S = 180.0
 """Without a new frame for this long, the runtime is given up."""
 POLL_S = 0.004
@@ -132,7 +133,7 @@ def film_script(
     opened_s = last_s = clock()
     with (
         runtime.open_view(steps[0].text, seed=seed, profile=profile) as view,
-        Film(out / "eddyline-play.mp4", fps=world.fps) as film,
+        Film(out / FILM, fps=world.fps) as film,
         _told_when_stopped(film, say),
     ):
         say(f"  0.0 s  prompt: {steps[0].text}")

@@ -90,7 +90,7 @@ def test_an_example_runs_until_its_window_is_closed(
 def test_an_example_without_a_display_ends_at_once_and_its_last_line_says_what_to_do(
     example: list[str], display: str
 ) -> None:
-    hidden = ("SDL_VIDEODRIVER", "SDL_VIDEO_DRIVER", "WAYLAND_DISPLAY")
+    hidden = ("SDL_VIDEODRIVER", "WAYLAND_DISPLAY")
     environment = {name: value for name, value in os.environ.items() if name not in hidden} | {"DISPLAY": display}
     done = subprocess.run(
         [sys.executable, *example],

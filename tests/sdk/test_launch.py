@@ -94,6 +94,14 @@ def test_what_a_child_says_on_both_its_outputs_is_told_once_and_the_rest_of_its_
     assert str(with_more.value) == f"the runtime could not be started: {error}; its last lines:\n    an old driver"
 
 
+def test_no_line_is_lost_because_it_ends_as_the_error_does() -> None:
+    program = "import json; print('CUDA driver too old (535)\\n12x34x'); print(json.dumps(dict(error='x\\n)')))"
+    with pytest.raises(LaunchError) as caught:
+        eddyline.launch(command=[sys.executable, "-c", program])
+    assert "CUDA driver too old (535)" in str(caught.value)
+    assert "12x34x" in str(caught.value)
+
+
 def test_a_program_that_is_not_there_is_a_launch_error() -> None:
     with pytest.raises(LaunchError, match="no-such-program"):
         eddyline.launch(command=["no-such-program"])
