@@ -499,10 +499,10 @@ def test_a_film_keeps_its_time_over_gaps_repeats_and_cuts(tmp_path: Path) -> Non
 @pytest.mark.parametrize("name", ["out.avi", "out", "folder.mp4"])
 def test_a_film_is_an_mp4_by_its_name_too(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "folder.mp4").mkdir()
-    with pytest.raises(OptionError, match=r"give the name of a file that ends in \.mp4"):
+    with pytest.raises(OptionError, match="give the name of a file"):
         Film(tmp_path / name, fps=16)
     assert cli.main(["replay", str(tmp_path / "no.journal"), "--video", str(tmp_path / name)]) == 1
-    assert "ends in .mp4" in capsys.readouterr().err
+    assert "give the name of a file" in capsys.readouterr().err
     assert [file.name for file in tmp_path.iterdir()] == ["folder.mp4"]
 
 

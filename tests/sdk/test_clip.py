@@ -144,7 +144,7 @@ def test_a_file_that_cannot_be_written_is_told_and_the_view_goes_on(view: View, 
 def test_mistakes_in_a_call_raise_at_once(view: View, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("clip.avi", "clip", "folder.mp4"):
         (tmp_path / "folder.mp4").mkdir(exist_ok=True)
-        with pytest.raises(OptionError, match=r"give the name of a file that ends in \.mp4"):
+        with pytest.raises(OptionError, match="give the name of a file"):
             view.record(tmp_path / name)
     with monkeypatch.context() as patch:
         patch.setitem(sys.modules, "av", None)

@@ -84,9 +84,7 @@ def test_no_window_is_opened_that_nobody_sees(monkeypatch: pytest.MonkeyPatch) -
 
 def test_a_driver_that_is_not_there_is_no_display(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SDL_VIDEODRIVER", "nosuchdriver")
-    with pytest.raises(
-        DisplayError, match="does not open.*; for a window, unset SDL_VIDEODRIVER, which is nosuchdriver"
-    ):
+    with pytest.raises(DisplayError, match=r"does not open.*; for a window, unset SDL_VIDEODRIVER, which is nosuch"):
         open_window((40, 24))
     assert "does not open" in (why_no_window(os.environ, sys.platform) or "")
 
