@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -34,12 +35,14 @@ def serve_arguments(arguments: argparse.Namespace) -> list[str]:
 
 @contextmanager
 def runtime_process(arguments: Sequence[str]) -> Iterator[tuple["subprocess.Popen[str]", str, str]]:
-    """A runtime that is ready, where it listens and what computes its networks; it is stopped at the end.
+    """A runtime that is ready, where it listens and what computes its networks; it is stopped at the end, and ends by
+    itself should this process be killed.
 
     Raises:
         LaunchError: it ended before it was ready.
     """
-    command = [sys.executable, "-m", "eddyline_runtime.cli", "serve", "--bind", "tcp://127.0.0.1:0", *arguments]
+    serve = ["serve", "--bind", "tcp://127.0.0.1:0", "--parent-pid", str(os.getpid())]
+    command = [sys.executable, "-m", "eddyline_runtime.cli", *serve, *arguments]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
         yield process, *_ready(process)
