@@ -26,7 +26,8 @@ from eddyline_kernels.bench.record import goals_table
 from eddyline_runtime.bench.served import here
 from eddyline_runtime.files import make_folder, write_whole
 
-KERNELS_MINUTES = 4.5
+KERNELS_MINUTES = 3.5
+"""Less than they take alone, so that the parts after them have their time; what matters most they measure first."""
 RUNTIME = ("-m", "eddyline_runtime.cli", "bench")
 LARGE = ("--model", "streamdit_4b", "--random-weights", "--device", "cuda")
 SMALL = ("--model", "diorama", "--device", "cuda")
@@ -83,7 +84,7 @@ PARTS = (
         name="kernels",
         arguments=("-m", "eddyline_kernels.bench", "--minutes", str(KERNELS_MINUTES)),
         into="--out",
-        limit_s=60 * KERNELS_MINUTES + 60,
+        limit_s=60 * KERNELS_MINUTES + 45,
     ),
     Part(
         name="stream_4b_fp8",
