@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from importlib.util import find_spec
@@ -117,3 +118,14 @@ def test_frames_are_compared_with_the_processors_however_large_the_network_is(
     exact = exactness.in_wide_precision(tiny)
     assert next(exact.codec.parameters()).device.type == "cpu"
     assert exact.codec is not tiny.codec
+
+
+def test_what_does_not_fit_in_both_precisions_is_refused_with_the_figure_before_it_is_made(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(exactness, "load_plain", lambda arguments: pytest.fail("it was made"))
+    monkeypatch.setattr(exactness, "free_bytes", lambda device: 24 * 10**9)
+    assert main(["bench", "exactness", "--model", "streamdit_4b", "--random-weights"]) == 2
+    found = re.search(r"needs (\d+\.\d\d) GB, 24\.00 GB are free", capsys.readouterr().err)
+    assert found is not None
+    assert 24 < float(found.group(1)) < 60, "weights in float32 and bf16 or float32, and scores of whole windows"

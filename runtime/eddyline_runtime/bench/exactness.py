@@ -18,17 +18,22 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
+from eddyline.errors import ConfigError
 from eddyline_kernels import backend
 from eddyline_kernels.bench.place import device_name
 from eddyline_kernels.exactness import ALLOWED
+from eddyline_runtime.bench.model import SPARE, free_bytes
 from eddyline_runtime.bench.served import here, load_plain
 from eddyline_runtime.config import GraphConfig, Partition, Profile
 from eddyline_runtime.dreamer import Dreamer
+from eddyline_runtime.model.memory import dream_memory
+from eddyline_runtime.model.streamdit import StreamDiT
 from eddyline_runtime.networks.choice import computed_by, fitted
 from eddyline_runtime.networks.difference import DECODED, ROWS, TEXTS, fixed_inputs, fixed_rows, noise, relative
 from eddyline_runtime.networks.folder import cache_folder
 from eddyline_runtime.networks.graphs import Call, Capture, CudaCapture
-from eddyline_runtime.weights import World
+from eddyline_runtime.precision import default_dtype
+from eddyline_runtime.weights import World, WorldCard, card_of
 
 ON_HOST = 200_000_000
 """Parameters of the largest StreamDiT that the processor computes in wide precision; a larger one would take minutes
@@ -46,9 +51,10 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     that is little enough, and whether it was computed as it should be.
 
     Raises:
-        ConfigError: there is no such device or profile.
+        ConfigError: there is no such device or profile, or not enough memory for the networks in both precisions.
         WeightsError: there is no such world, or it is damaged.
     """
+    _check_memory(card_of(arguments.model), torch.device(arguments.device), default_dtype(arguments.device))
     plain = load_plain(arguments)
     profiles = plain.card.profiles
     chosen = profiles if arguments.profile is None else {arguments.profile: profiles[arguments.profile]}
@@ -141,6 +147,35 @@ class _Counted:
             return replay()
 
         return counted
+
+
+def _check_memory(card: WorldCard, device: torch.device, dtype: torch.dtype) -> None:
+    """Raise ConfigError where a large world does not fit a device beside itself in wide precision; small ones do.
+
+    That is counted as if plain torch held the scores of whole windows, which it does.
+    """
+    with torch.device("meta"):
+        size = sum(p.numel() for p in StreamDiT(card.model).parameters())
+    available = free_bytes(device) if size > ON_HOST else None
+    if available is None:
+        return
+    with backend.chosen("reference"):
+        wide = dream_memory(
+            card.model,
+            card.codec,
+            device=device,
+            dtype=torch.float32,
+            views=max(ROWS),
+            frames=max(profile.partition.buffer_frames for profile in card.profiles.values()),
+            chunk_frames=DECODED,
+            text_tokens=card.text_tokens,
+        )
+    needed = SPARE * (wide.total + size * dtype.itemsize)
+    if needed > available:
+        raise ConfigError(
+            f"{card.name} in both precisions needs {needed / 1e9:.2f} GB, {available / 1e9:.2f} GB are free; use a "
+            "smaller model, or a device with more memory"
+        )
 
 
 def _off(
