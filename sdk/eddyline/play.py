@@ -27,7 +27,7 @@ def play(options: PlayOptions, *, say: Callable[[str], None] = print) -> int:
     Raises EddylineError when the runtime cannot be started or reached, or a film not be written; what can be told from
     the options alone, before anything is loaded.
     """
-    check(options)
+    _check(options)
     reason = "--headless was given" if options.headless else None
     screen: pygame.Surface | None = None
     if reason is None:
@@ -62,7 +62,7 @@ def play(options: PlayOptions, *, say: Callable[[str], None] = print) -> int:
     return 0
 
 
-def check(options: PlayOptions) -> None:
+def _check(options: PlayOptions) -> None:
     """Raise TextError, OptionError or JournalError for options that come to nothing later."""
     if options.prompt is not None:
         check_text(options.prompt)

@@ -163,12 +163,13 @@ def test_speeds_of_networks_that_were_not_found_right_are_not_counted(wrong: dic
 
 
 def test_what_was_measured_and_does_not_count_is_told_with_the_reason() -> None:
-    assert gpu.not_counted(FOUND) == []
+    assert gpu.not_counted(FOUND) == {}
     far = {**FOUND, "model_4b_fp8": {**model(40.0), "fp8_error": 0.2}}
     assert values(far) == [40.0, None, None, 6.0]
-    assert gpu.not_counted(far) == ["model_4b_fp8: FP8 moves the velocity by 0.2 of its size, over 0.1"]
+    reason = "FP8 moves the velocity by 0.2 of its size, over 0.1"
+    assert gpu.not_counted(far) == dict.fromkeys(("model_4b_fp8", "stream_4b_fp8"), reason)
     alone = {"model_diorama": FOUND["model_diorama"]}
-    assert gpu.not_counted(alone) == ["model_diorama: exactness_diorama was not found right in this run"]
+    assert gpu.not_counted(alone) == {"model_diorama": "exactness_diorama was not found right in this run"}
 
 
 def test_what_was_not_measured_has_no_value() -> None:

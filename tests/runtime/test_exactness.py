@@ -120,6 +120,14 @@ def test_frames_are_compared_with_the_processors_however_large_the_network_is(
     assert exact.codec is not tiny.codec
 
 
+def test_without_a_gpu_for_it_even_a_large_world_ends_with_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert main(["bench", "exactness", "--model", "streamdit_4b", "--random-weights", "--device", "cuda"]) == 2
+    assert "there is no GPU for --device cuda" in capsys.readouterr().err
+
+
 def test_what_does_not_fit_in_both_precisions_is_refused_with_the_figure_before_it_is_made(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

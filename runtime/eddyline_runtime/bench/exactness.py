@@ -23,7 +23,7 @@ from eddyline_kernels import backend
 from eddyline_kernels.bench.place import device_name
 from eddyline_kernels.exactness import ALLOWED
 from eddyline_runtime.bench.model import SPARE, free_bytes
-from eddyline_runtime.bench.served import here, load_plain
+from eddyline_runtime.bench.served import check_device, here, load_plain
 from eddyline_runtime.config import GraphConfig, Partition, Profile
 from eddyline_runtime.dreamer import Dreamer
 from eddyline_runtime.model.memory import dream_memory
@@ -54,6 +54,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
         ConfigError: there is no such device or profile, or not enough memory for the networks in both precisions.
         WeightsError: there is no such world, or it is damaged.
     """
+    check_device(arguments.device)
     _check_memory(card_of(arguments.model), torch.device(arguments.device), default_dtype(arguments.device))
     plain = load_plain(arguments)
     profiles = plain.card.profiles

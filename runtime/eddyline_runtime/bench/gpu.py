@@ -143,10 +143,8 @@ def outcomes(found: Mapping[str, Mapping[str, Any] | None]) -> list[Outcome]:
 
     A part that found nothing is left out or None.
     """
-    large, small = (_is_right(found.get(f"exactness_{name}")) for name in ("4b", "diorama"))
-    plain = _batches(found.get("model_4b")) if large else []
-    fp8 = _batches(found.get("model_4b_fp8")) if large and _fp8_is_near(found.get("model_4b_fp8")) else []
-    views = _batches(found.get("model_diorama")) if small else []
+    counted = {name: part for name, part in found.items() if part and name not in not_counted(found)}
+    plain, fp8, views = (_batches(counted.get(f"model_{name}")) for name in ("4b", "4b_fp8", "diorama"))
     return [
         Outcome(
             goal=Goal(case="streamdit_4b, one tick, frames/s, bf16", kind="rate", must=30, aim=36),
@@ -158,7 +156,7 @@ def outcomes(found: Mapping[str, Mapping[str, Any] | None]) -> list[Outcome]:
         ),
         Outcome(
             goal=Goal(case="the same, decoded, through the socket", kind="speed", rival="its tick alone", must=0.9),
-            value=_streamed(found.get("stream_4b_fp8"), fp8),
+            value=_streamed(counted.get("stream_4b_fp8"), fp8),
         ),
         Outcome(
             goal=Goal(case="diorama, 8 views as one batch", kind="speed", rival="one view", must=5, aim=7),
@@ -167,17 +165,16 @@ def outcomes(found: Mapping[str, Mapping[str, Any] | None]) -> list[Outcome]:
     ]
 
 
-def not_counted(found: Mapping[str, Mapping[str, Any] | None]) -> list[str]:
-    """What was measured and does not count, each with the reason."""
-    reasons = []
-    for name, judge in JUDGES.items():
-        if found.get(name) and not _is_right(found.get(judge)):
-            reasons.append(f"{name}: {judge} was not found right in this run")
+def not_counted(found: Mapping[str, Mapping[str, Any] | None]) -> dict[str, str]:
+    """The parts whose speeds were measured and do not count, each with the reason."""
+    measured = {name: judge for name, judge in JUDGES.items() if found.get(name)}
     fp8 = found.get("model_4b_fp8")
-    if fp8 and not _fp8_is_near(fp8):
-        reasons.append(
-            f"model_4b_fp8: FP8 moves the velocity by {fp8['fp8_error']:.2g} of its size, over {FP8_ALLOWED:g}"
-        )
+    reasons = {}
+    for name, judge in measured.items():
+        if not (found.get(judge) or {}).get("right"):
+            reasons[name] = f"{judge} was not found right in this run"
+        elif name.endswith("fp8") and fp8 and not fp8["fp8_error"] <= FP8_ALLOWED:
+            reasons[name] = f"FP8 moves the velocity by {fp8['fp8_error']:.2g} of its size, over {FP8_ALLOWED:g}"
     return reasons
 
 
@@ -186,7 +183,7 @@ def table(results: dict[str, Any]) -> Iterator[str]:
     yield f"{results['device']}, torch {results['versions']['torch']}, {results['date']}"
     for part in results["parts"]:
         yield f"{part['name']:<20}{part['state']:>10}{part['took_s']:>8.0f} s"
-    yield from (f"measured, not counted: {reason}" for reason in results["not_counted"])
+    yield from (f"measured, not counted: {name}: {reason}" for name, reason in results["not_counted"].items())
     yield ""
     yield goals_table([Outcome(goal=Goal(**entry["goal"]), value=entry["value"]) for entry in results["goals"]])
 
@@ -214,14 +211,6 @@ def _outcomes_of_kernels(kernels: Mapping[str, Any] | None) -> list[Outcome]:
     return [
         Outcome(goal=Goal(**{name: entry[name] for name in fields}), value=entry["value"]) for entry in kernels["goals"]
     ]
-
-
-def _is_right(exactness: Mapping[str, Any] | None) -> bool:
-    return bool(exactness and exactness["right"])
-
-
-def _fp8_is_near(model: Mapping[str, Any] | None) -> bool:
-    return model is not None and model["fp8_error"] <= FP8_ALLOWED
 
 
 def _batches(model: Mapping[str, Any] | None) -> list[dict[str, Any]]:

@@ -17,6 +17,7 @@ from tqdm import tqdm
 from eddyline.errors import ConfigError
 from eddyline_kernels import backend
 from eddyline_kernels.bench.place import device_name
+from eddyline_runtime.bench.served import check_device
 from eddyline_runtime.bench.stream import percentile
 from eddyline_runtime.conditioning import RowWords
 from eddyline_runtime.config import Profile
@@ -71,8 +72,7 @@ def measure_world(
             model cannot multiply in FP8, or the kernels of a GPU were not used.
         WeightsError: the world is unknown, or has no weights and none were asked for at random.
     """
-    if device.startswith("cuda") and not torch.cuda.is_available():
-        raise ConfigError(f"there is no GPU for --device {device}; use --device cpu")
+    check_device(device)
     card = card_of(name)
     chosen = card.profiles[card.profile_name(profile)]
     dtype, place = default_dtype(device), torch.device(device)

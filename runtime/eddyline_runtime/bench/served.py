@@ -29,12 +29,17 @@ def load_plain(arguments: argparse.Namespace) -> World:
         ConfigError: there is no such device or profile.
         WeightsError: there is no such world, or it is damaged.
     """
-    if arguments.device.startswith("cuda") and not torch.cuda.is_available():
-        raise ConfigError(f"there is no GPU for --device {arguments.device}; use --device cpu")
+    check_device(arguments.device)
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     card_of(arguments.model).profile_name(arguments.profile)
     return load_world(arguments.model, device=arguments.device, random_weights=arguments.random_weights)
+
+
+def check_device(device: str) -> None:
+    """Raise ConfigError where a benchmark is to run on a GPU and there is none."""
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise ConfigError(f"there is no GPU for --device {device}; use --device cpu")
 
 
 def surroundings(arguments: argparse.Namespace, world: World) -> dict[str, Any]:
