@@ -311,6 +311,9 @@ def test_a_gpus_run_compiles_ahead_then_measures_and_a_sweep_has_files_of_its_ow
     monkeypatch.setattr(ahead, "POLL_S", 0.0)
     assert command.main(["--compile", "toy", "--out", str(tmp_path)]) == 0
     assert (started, list(tmp_path.iterdir())) == ([], [])
+    assert command.main(["--ahead", "--out", str(tmp_path)]) == 0
+    assert (started, list(tmp_path.iterdir())) == ([("toy",)], [])
+    started.clear()
     assert command.main(["--sweep", "--out", str(tmp_path)]) == 0
     assert command.main(["--out", str(tmp_path)]) == 0
     assert started == [("--sweep", "toy"), ("toy",)]

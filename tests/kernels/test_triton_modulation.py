@@ -44,6 +44,9 @@ ROWS = {
     "without a branch": Rows((2, 1, 7, 40), HALF, branch=False, gate=False),
     "learned weights in float32": Rows((1, 2, 5, 19), BRAIN, gate=False, learned=True, parameters=FULL),
     "a width of one": Rows((1, 1, 3, 1), FULL),
+    "a row in thirds": Rows((2, 2, 5, 384), BRAIN),
+    "a row in thirds, in float32, without a gate": Rows((1, 2, 3, 384), FULL, gate=False),
+    "a row without a rest": Rows((1, 2, 5, 64), HALF),
 }
 rows = pytest.mark.parametrize("case", ROWS.values(), ids=ROWS.keys())
 

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from itertools import chain, repeat
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,8 @@ from eddyline_runtime.cli import main
 WRITES = "import json, sys; json.dump({'said': sys.argv[1]}, open(sys.argv[-1], 'w')); "
 
 
-def part(name: str, code: str, *, limit_s: float = 60.0) -> Part:
-    return Part(name=name, arguments=("-c", code, name), limit_s=limit_s)
+def part(name: str, code: str, *, limit_s: float = 60.0, timed: bool = True) -> Part:
+    return Part(name=name, arguments=("-c", code, name), limit_s=limit_s, timed=timed)
 
 
 def test_a_part_that_fails_or_hangs_costs_no_other_and_all_are_told(tmp_path: Path) -> None:
@@ -46,6 +47,22 @@ def test_a_part_that_fails_or_hangs_costs_no_other_and_all_are_told(tmp_path: Pa
     }
     assert not results["right"]
     assert json.loads((tmp_path / "gpu.json").read_text()) == json.loads(json.dumps(results))
+
+
+def test_parts_that_take_no_times_run_beside_each_other_first_and_the_others_alone(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    waits = "import os, sys, time\nopen({0!r}, 'a').write('begin ' + sys.argv[1] + chr(10))\n"
+    waits += "while open({0!r}).read().count('begin') < 2: time.sleep(0.01)\n"
+    waits += "open({0!r}, 'a').write('end ' + sys.argv[1] + chr(10))\n"
+    code = waits.format(str(log)) + WRITES
+    stuck = part("stuck", "import time; time.sleep(600)", limit_s=0.5, timed=False)
+    parts = [part("timed", code), part("one", code, timed=False), stuck, part("two", code, timed=False)]
+    results = run_parts([*parts, part("later", code)], tmp_path, minutes=5)
+    lines = log.read_text().split("\n")
+    assert sorted(lines[:2]) == ["begin one", "begin two"]
+    assert lines[4:8] == ["begin timed", "end timed", "begin later", "end later"]
+    states = [(ran["name"], ran["state"]) for ran in results["parts"]]
+    assert states == [("one", "done"), ("stuck", "ended"), ("two", "done"), ("timed", "done"), ("later", "done")]
 
 
 def test_what_a_part_started_ends_with_it_though_it_crashed(tmp_path: Path) -> None:
@@ -77,7 +94,7 @@ def test_a_part_ends_when_all_of_the_time_is_over_and_no_other_is_begun(
 ) -> None:
     for name in ("gpu", "late", "exactness_late"):
         (tmp_path / f"{name}.json").write_text('{"said": "long ago"}')
-    now = iter([0.0, 10.0, 50.0, 50.0, 50.0, 50.0, 50.0])
+    now = chain([0.0, 10.0, 10.0], repeat(50.0))
     parts = [part("first", WRITES), part("late", WRITES), part("exactness_late", WRITES)]
     results = run_parts(parts, tmp_path, minutes=1, clock=lambda: next(now))
     assert [(ran["name"], ran["state"], ran["found"], ran["took_s"]) for ran in results["parts"]] == [
@@ -212,5 +229,5 @@ def test_without_a_gpu_or_such_a_part_it_ends_with_one_line(
     assert main(["bench", "gpu"]) == 2
     assert "there is no GPU here" in capsys.readouterr().err
     assert main(["bench", "gpu", "--only", "nothing"]) == 2
-    assert "there are exactness_diorama, " in capsys.readouterr().err
+    assert "there are exactness_4b, " in capsys.readouterr().err
     assert not list(tmp_path.iterdir())

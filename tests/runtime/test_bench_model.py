@@ -116,6 +116,7 @@ def test_figures_follow_from_the_times_of_a_tick(tiny: World) -> None:
     # 3 views, chunks of 2 latent frames, 4 frames each
     assert (row["denoised_frames_per_s"], row["frames_per_s"]) == (96.0, 48.0)
     assert row["real_time_factor"] == 1.0, "16 of 16 frames a second"
+    assert "aten::addmm" in {spent["name"] for spent in row["where"]}, "the linear layers"
 
 
 def test_the_command_writes_every_number(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -128,6 +129,8 @@ def test_the_command_writes_every_number(tmp_path: Path, capsys: pytest.CaptureF
     assert results["launches_per_tick"] == {}
     said = capsys.readouterr().out
     assert said.index("tiny needs") < said.index("free:") < said.index("real time")
+    assert said.index("one tick of 1 view,") < said.index("one tick of 2 views,")
+    assert "% " in said.splitlines()[-1]
 
 
 def test_linears_in_fp8_are_measured_and_say_how_far_they_are(

@@ -174,6 +174,7 @@ def _arguments(windows: Windows, plan: Plan, blocks: Blocks, tokens: int, box: T
         "K_BOX": blocks.key_box,
         "num_warps": blocks.num_warps,
         "num_stages": blocks.num_stages,
+        "maxnreg": blocks.max_registers,
     }
 
 

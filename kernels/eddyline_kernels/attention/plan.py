@@ -38,6 +38,8 @@ class Blocks:
     """Whether the block that a program owns is fetched by TMA too, where blocks are boxes; gathered otherwise."""
     peeled: bool = False
     """Whether gathered blocks that run over the end of their window have their own code; others need no mask then."""
+    max_registers: int | None = None
+    """Of a thread, where that is fewer than the compiler would take: more programs fit a multiprocessor then."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,10 +35,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--only", default="", metavar="TEXT", help="cases whose names have this in them")
     parser.add_argument("--minutes", type=float, default=8.5, help="after so long nothing new is begun")
     parser.add_argument("--sweep", action="store_true", help="try plans of our kernels (needs a GPU)")
-    parser.add_argument("--compile", metavar="CASE", help="compile what one case needs, and measure nothing")
+    parser.add_argument("--ahead", action="store_true", help="only compile what the run needs (needs a GPU)")
+    parser.add_argument("--compile", metavar="CASE", help="only compile what one case needs (needs a GPU)")
     given = parser.parse_args(arguments)
     if not torch.cuda.is_available():
-        if given.sweep or given.compile:
+        if given.sweep or given.ahead or given.compile:
             parser.error("there is no GPU here; plans are tried, and rivals compiled, on one")
         print(NO_GPU)
         place = places.cpu()
@@ -65,8 +66,10 @@ def _on_gpu(given: argparse.Namespace) -> int:
         to_compile,
         start=ahead.starter(["--sweep"] if given.sweep else []),
         workers=ahead.workers(),
-        end_s=begin_s + given.minutes * 60 * ahead.SHARE,
+        end_s=begin_s + given.minutes * 60 * (1 if given.ahead else ahead.SHARE),
     )
+    if given.ahead:
+        return 0
     minutes = given.minutes - (time.monotonic() - begin_s) / 60
     goals, name = ((), "sweep") if given.sweep else (GOALS, "kernels")
     return run(cases, place, goals, folder=given.out, name=name, only=given.only, minutes=minutes)

@@ -21,24 +21,44 @@ from eddyline_kernels.modulation.plan import HeadsPlan, RowsPlan, heads_blocks, 
 
 PLAN = "plan: "
 """How the names of tried plans begin."""
-_Sizes = tuple[tuple[int, int, int, int], ...]
-"""Queries and keys of a block, warps, stages."""
+_Sizes = tuple[tuple[int, ...], ...]
+"""Queries and keys of a block, warps, stages, and the registers of a thread where they are limited: two programs of 8
+warps fit a multiprocessor then, and one multiplies while the other takes its softmax."""
 GATHERED: dict[str, _Sizes] = {
     "forward": ((64, 64, 4, 3), (128, 64, 4, 2), (128, 64, 8, 2), (128, 64, 8, 3), (64, 128, 4, 2), (128, 128, 8, 2)),
     "dq": ((64, 64, 4, 3), (128, 64, 8, 2), (128, 64, 8, 3), (64, 128, 8, 2)),
     "dkdv": ((64, 64, 4, 1), (64, 64, 4, 2), (64, 64, 8, 1), (64, 128, 8, 1), (128, 64, 8, 1)),
 }
 BOXES: dict[str, _Sizes] = {
-    "forward": ((64, 64, 4, 2), (64, 64, 4, 3), (128, 64, 8, 2), (128, 64, 8, 3), (128, 128, 8, 2), (128, 128, 8, 3)),
-    "dq": ((64, 64, 4, 2), (64, 64, 4, 3), (128, 64, 8, 2), (128, 64, 8, 3)),
-    "dkdv": ((64, 64, 4, 1), (64, 64, 4, 2), (64, 128, 8, 2), (64, 128, 8, 3)),
+    "forward": (
+        (64, 64, 4, 2),
+        (64, 64, 4, 3),
+        (64, 128, 4, 1),
+        (64, 128, 4, 2),
+        (128, 64, 8, 2),
+        (128, 64, 8, 2, 128),
+        (128, 64, 8, 3),
+        (128, 128, 8, 2),
+        (128, 128, 8, 2, 128),
+        (128, 128, 8, 3),
+    ),
+    "dq": ((64, 64, 4, 2), (64, 64, 4, 3), (64, 128, 8, 2), (128, 64, 8, 2), (128, 64, 8, 3), (128, 128, 8, 1)),
+    "dkdv": ((64, 64, 4, 1), (64, 64, 4, 2), (64, 128, 8, 1), (64, 128, 8, 2), (64, 128, 8, 3)),
 }
-ROWS = ((2, 4, 1), (4, 2, 1), (4, 4, 1), (4, 4, 2), (4, 4, 3), (4, 8, 1), (8, 4, 2), (8, 4, 3), (8, 8, 2), (16, 4, 3))
+ROWS = (
+    (1, 4, 1), (2, 4, 1), (4, 2, 1), (4, 4, 1), (4, 4, 2), (4, 4, 3), (4, 8, 1), (4, 8, 3), (8, 4, 2), (8, 4, 3),
+    (8, 8, 2), (16, 4, 3), (32, 4, 3),
+)  # fmt: skip
 """Rows of a program of the forward, warps, stages."""
-ROWS_BACKWARD = ((16, 8, 1), (16, 8, 3), (32, 8, 1), (32, 8, 2), (32, 8, 3), (32, 16, 1), (32, 16, 3), (64, 8, 3))
+ROWS_BACKWARD = (
+    (16, 8, 1), (16, 8, 3), (32, 8, 1), (32, 8, 2), (32, 8, 3), (32, 8, 4), (32, 16, 1), (32, 16, 2), (32, 16, 3),
+    (64, 8, 3), (128, 8, 3),
+)  # fmt: skip
 HEADS = ((512, 1, 4), (1024, 1, 2), (1024, 1, 4), (2048, 1, 4), (2048, 1, 8), (4096, 1, 8))
 """Numbers of each half that a program of the forward holds at a time, turns (it takes one), warps."""
-HEADS_BACKWARD = ((512, 4, 4), (1024, 1, 4), (1024, 2, 4), (1024, 4, 4), (1024, 8, 4), (2048, 2, 4), (2048, 4, 8))
+HEADS_BACKWARD = (
+    (512, 4, 4), (512, 8, 4), (1024, 1, 4), (1024, 2, 4), (1024, 4, 4), (1024, 8, 4), (2048, 2, 4), (2048, 4, 8),
+)  # fmt: skip
 
 
 def attention_plan_cases(volume: Volume, place: Place) -> Iterator[Case]:
@@ -81,12 +101,12 @@ def _with(base: Plan, kernel: str, blocks: Blocks) -> Plan:
     return replace(base, forward=chosen["forward"], dq=chosen["dq"], dkdv=chosen["dkdv"])
 
 
-def _blocks(sizes: tuple[int, int, int, int]) -> Blocks:
-    queries, keys, warps, stages = sizes
-    return Blocks(queries, keys, num_warps=warps, num_stages=stages)
+def _blocks(sizes: tuple[int, ...]) -> Blocks:
+    queries, keys, warps, stages, *registers = sizes
+    return Blocks(queries, keys, num_warps=warps, num_stages=stages, max_registers=registers[0] if registers else None)
 
 
-def _boxed(sizes: tuple[int, int, int, int], volume: Volume, *, own_box: bool) -> Blocks | None:
+def _boxed(sizes: tuple[int, ...], volume: Volume, *, own_box: bool) -> Blocks | None:
     """Boxes of such sizes where windows can be cut into them."""
     blocks = _blocks(sizes)
     query_box, key_box = box(volume.windows, blocks.queries), box(volume.windows, blocks.keys)
@@ -95,9 +115,10 @@ def _boxed(sizes: tuple[int, int, int, int], volume: Volume, *, own_box: bool) -
     return replace(blocks, query_box=query_box, key_box=key_box, own_box=own_box)
 
 
-def _told(sizes: tuple[int, int, int, int]) -> str:
-    queries, keys, warps, stages = sizes
-    return f"{queries} x {keys}, {warps} warps, {stages} stages"
+def _told(sizes: tuple[int, ...]) -> str:
+    queries, keys, warps, stages, *registers = sizes
+    limit = f", {registers[0]} registers" if registers else ""
+    return f"{queries} x {keys}, {warps} warps, {stages} stages{limit}"
 
 
 def modulation_plan_cases(tokens: Tokens, place: Place) -> Iterator[Case]:

@@ -6,6 +6,8 @@ LARGEST_WIDTH = 16384
 """A row that a program can hold in its registers."""
 AHEAD_BYTES = 65536
 """What a program may hold in shared memory of rows to come."""
+LEAST_NUMBERS = 4
+"""Of a part of a row in a thread; with fewer of two bytes, loads would be less than 64 bits wide."""
 HEAD_DIMS = (16, 32, 64, 128, 256)
 
 
@@ -14,7 +16,9 @@ class RowsPlan:
     """How the kernels that own rows are launched."""
 
     columns: int
-    """Columns of a program, a power of two that holds the width."""
+    """Columns of a part of a row, a power of two."""
+    parts: int
+    """Parts of a row: 1 that holds the width, or 3 that are the width."""
     rows: int
     """Tokens of one frame that a program takes one after the other."""
     blocks: int
@@ -52,16 +56,16 @@ def rows_plan(width: int, tokens: int, *, ahead: int, backward: bool = False) ->
             because there are programs enough on a multiprocessor to wait for memory in turns.
         backward: whether it is for the gradients.
     """
-    columns = _power_of_two(width)
-    num_warps = max(1, min(16, columns // (512 if backward else 1024)))
-    stages = min(3, 1 + AHEAD_BYTES // (columns * ahead)) if ahead else 1
+    num_warps = max(1, min(16, _power_of_two(width) // (512 if backward else 1024)))
+    columns, parts = _parts(width, num_warps)
+    stages = min(3, 1 + AHEAD_BYTES // (columns * parts * ahead)) if ahead else 1
     return rows_blocks(width, tokens, rows=32 if backward else 4, num_warps=num_warps, stages=stages)
 
 
 def rows_blocks(width: int, tokens: int, *, rows: int, num_warps: int, stages: int) -> RowsPlan:
     """The plan whose programs take `rows` rows each, where a frame has so many."""
     rows = min(rows, tokens)
-    return RowsPlan(_power_of_two(width), rows, -(-tokens // rows), num_warps, stages)
+    return RowsPlan(*_parts(width, num_warps), rows, -(-tokens // rows), num_warps, stages)
 
 
 def heads_plan(heads: int, dim: int, tokens: int, *, backward: bool = False) -> HeadsPlan:
@@ -79,6 +83,18 @@ def heads_blocks(heads: int, dim: int, tokens: int, *, numbers: int, turns: int,
     block = max(1, min(numbers // (together * dim // 2), _power_of_two(tokens)))
     turns = min(turns, -(-tokens // block))
     return HeadsPlan(block, together, turns, -(-tokens // (block * turns)), num_warps)
+
+
+def _parts(width: int, num_warps: int) -> tuple[int, int]:
+    """Columns of a part of a row, and parts.
+
+    A width of three times a power of two is held in three parts, so that no thread idles, where each thread has
+    LEAST_NUMBERS of a part.
+    """
+    third = width & -width
+    if width == 3 * third and third >= 32 * num_warps * LEAST_NUMBERS:
+        return third, 3
+    return _power_of_two(width), 1
 
 
 def _power_of_two(number: int) -> int:

@@ -22,19 +22,60 @@ def _wide(source, mask):
     return tl.load(source, mask=mask, other=0.0).to(tl.float32)
 
 
-@triton.jit
-def _of_frame(source, strides, frame, frames, columns, mask):
-    """What one latent frame of [B, F, 1, W] has for the columns."""
-    at = (frame // frames).to(tl.int64) * strides[0] + (frame % frames).to(tl.int64) * strides[1]
-    return _wide(source + at + columns, mask)
+# A row of W numbers is held as a tuple of PARTS tensors of BLOCK columns: 3072 numbers in three of 1024 leave no thread
+# idle, in one of 4096 a quarter. What stands in brackets for each n in `(0, 1, 2)[:PARTS]` is such a tuple.
 
 
 @triton.jit
-def _normed(values, mask, eps, W: tl.constexpr):
+def _row(source, columns, W: tl.constexpr, WHOLE: tl.constexpr):
+    """Columns of a row in float32; 0 where there are none, and all of them are there in a WHOLE row."""
+    return tl.load(source + columns).to(tl.float32) if WHOLE else _wide(source + columns, columns < W)
+
+
+@triton.jit
+def _write_row(target, values, columns, W: tl.constexpr, WHOLE: tl.constexpr):
+    """Write columns of a row in the target's precision."""
+    if WHOLE:
+        tl.store(target + columns, values.to(target.dtype.element_ty))
+    else:
+        tl.store(target + columns, values.to(target.dtype.element_ty), mask=columns < W)
+
+
+@triton.jit
+def _of_frame(source, strides, frame, frames):
+    """Where what one latent frame of [B, F, 1, W] has begins."""
+    return source + (frame // frames).to(tl.int64) * strides[0] + (frame % frames).to(tl.int64) * strides[1]
+
+
+@triton.jit
+def _folded(parts):
+    """The sum of parts, column by column."""
+    total = parts[0]
+    for n in tl.static_range(1, len(parts)):
+        total += parts[n]
+    return total
+
+
+@triton.jit
+def _largest(parts):
+    """The largest size of a number of a row."""
+    highest = tl.abs(parts[0])
+    for n in tl.static_range(1, len(parts)):
+        highest = tl.maximum(highest, tl.abs(parts[n]))
+    return tl.max(highest, 0)
+
+
+@triton.jit
+def _normed(values, columns, eps, W: tl.constexpr, WHOLE: tl.constexpr, PARTS: tl.constexpr):
     """(values - mean) / deviation over a row, 0 where there is no column; and 1 / deviation."""
-    centred = tl.where(mask, values - tl.sum(values, 0) / W, 0.0)
-    inverse = 1.0 / tl.sqrt(tl.sum(centred * centred, 0) / W + eps)
-    return centred * inverse, inverse
+    mean = tl.sum(_folded(values), 0) / W
+    if WHOLE:
+        centred = [values[n] - mean for n in (0, 1, 2)[:PARTS]]
+    else:
+        centred = [tl.where(columns[n] < W, values[n] - mean, 0.0) for n in (0, 1, 2)[:PARTS]]
+    squares = [centred[n] * centred[n] for n in (0, 1, 2)[:PARTS]]
+    inverse = 1.0 / tl.sqrt(tl.sum(_folded(squares), 0) / W + eps)
+    return [centred[n] * inverse for n in (0, 1, 2)[:PARTS]], inverse
 
 
 @triton.jit
@@ -47,46 +88,52 @@ def _added(a, b, c, d):
 def residual_norm_kernel(
     x, branch, gate, scale, shift, total, out, row_scale,
     gate_strides, scale_strides, shift_strides, frames, tokens, base, eps,
-    W: tl.constexpr, BLOCK: tl.constexpr, ROWS: tl.constexpr, STAGES: tl.constexpr,
+    W: tl.constexpr, BLOCK: tl.constexpr, PARTS: tl.constexpr, ROWS: tl.constexpr, STAGES: tl.constexpr,
 ):  # fmt: skip
     """total = x + gate * branch; out = norm(total) * (base + scale) + shift, where `row_scale` is there as e4m3.
 
     Grid: blocks of ROWS tokens of a frame, B * F. Tokens are contiguous. Without a `branch`, `total` is None too.
     """
+    whole: tl.constexpr = W == PARTS * BLOCK
     frame = tl.program_id(1)
-    columns = tl.arange(0, BLOCK)
-    mask = columns < W
-    factor = base + _of_frame(scale, scale_strides, frame, frames, columns, mask)
-    offset = _of_frame(shift, shift_strides, frame, frames, columns, mask)
+    columns = [n * BLOCK + tl.arange(0, BLOCK) for n in (0, 1, 2)[:PARTS]]
+    scales, shifts = _of_frame(scale, scale_strides, frame, frames), _of_frame(shift, shift_strides, frame, frames)
+    factor = [base + _row(scales, columns[n], W, whole) for n in (0, 1, 2)[:PARTS]]
+    offset = [_row(shifts, columns[n], W, whole) for n in (0, 1, 2)[:PARTS]]
     if gate is not None:
-        gates = _of_frame(gate, gate_strides, frame, frames, columns, mask)
+        of_frame = _of_frame(gate, gate_strides, frame, frames)
+        gates = [_row(of_frame, columns[n], W, whole) for n in (0, 1, 2)[:PARTS]]
     first = tl.program_id(0) * ROWS
     for token in tl.range(first, tl.minimum(first + ROWS, tokens), num_stages=STAGES):
         row = frame.to(tl.int64) * tokens + token
-        at = row * W + columns
-        values = _wide(x + at, mask)
+        at = row * W
+        values = [_row(x + at, columns[n], W, whole) for n in (0, 1, 2)[:PARTS]]
         if branch is not None:
-            update = _wide(branch + at, mask)
+            update = [_row(branch + at, columns[n], W, whole) for n in (0, 1, 2)[:PARTS]]
             if gate is not None:
-                update *= gates
+                update = [update[n] * gates[n] for n in (0, 1, 2)[:PARTS]]
             # what is normed is what is kept, so that the gradient sees the same numbers
-            kept = (values + update).to(total.dtype.element_ty)
-            tl.store(total + at, kept, mask=mask)
-            values = kept.to(tl.float32)
-        normed, _ = _normed(values, mask, eps, W)
-        result = normed * factor + offset
+            kept = [(values[n] + update[n]).to(total.dtype.element_ty) for n in (0, 1, 2)[:PARTS]]
+            for n in tl.static_range(PARTS):
+                _write_row(total + at, kept[n], columns[n], W, whole)
+            values = [kept[n].to(tl.float32) for n in (0, 1, 2)[:PARTS]]
+        normed, _ = _normed(values, columns, eps, W, whole, PARTS)
+        # 0 where there is no column
+        result = [normed[n] * factor[n] + offset[n] for n in (0, 1, 2)[:PARTS]]
         if row_scale is not None:
-            unit = tl.maximum(tl.max(tl.where(mask, tl.abs(result), 0.0), 0) / FP8_LARGEST, FP8_LEAST_SCALE)
+            unit = tl.maximum(_largest(result) / FP8_LARGEST, FP8_LEAST_SCALE)
             tl.store(row_scale + row, unit)
-            result *= 1.0 / unit
-        tl.store(out + at, result.to(out.dtype.element_ty), mask=mask)
+            inverse = 1.0 / unit
+            result = [result[n] * inverse for n in (0, 1, 2)[:PARTS]]
+        for n in tl.static_range(PARTS):
+            _write_row(out + at, result[n], columns[n], W, whole)
 
 
 @triton.jit
 def residual_norm_backward_kernel(
     total_grad, out_grad, total, branch, gate, scale, x_grad, branch_grad, sums,
     gate_strides, scale_strides, frames, tokens, base, eps,
-    W: tl.constexpr, BLOCK: tl.constexpr, ROWS: tl.constexpr, STAGES: tl.constexpr,
+    W: tl.constexpr, BLOCK: tl.constexpr, PARTS: tl.constexpr, ROWS: tl.constexpr, STAGES: tl.constexpr,
 ):  # fmt: skip
     """Gradients of tokens and branch, and of scale, shift and gate summed over the tokens of a program.
 
@@ -96,38 +143,48 @@ def residual_norm_backward_kernel(
     Grid: blocks of ROWS tokens of a frame, B * F. `sums` is [2 or 3, B * F, blocks, W] for scale, shift and, where
     there is one, gate. Without a gate there is no `branch_grad`: it is `x_grad`.
     """
+    whole: tl.constexpr = W == PARTS * BLOCK
     frame = tl.program_id(1)
-    columns = tl.arange(0, BLOCK)
-    mask = columns < W
-    factor = base + _of_frame(scale, scale_strides, frame, frames, columns, mask)
-    scale_sum = tl.zeros([BLOCK], tl.float32)
-    shift_sum = tl.zeros([BLOCK], tl.float32)
+    columns = [n * BLOCK + tl.arange(0, BLOCK) for n in (0, 1, 2)[:PARTS]]
+    scales = _of_frame(scale, scale_strides, frame, frames)
+    factor = [base + _row(scales, columns[n], W, whole) for n in (0, 1, 2)[:PARTS]]
+    scale_sum = [tl.zeros([BLOCK], tl.float32) for n in (0, 1, 2)[:PARTS]]
+    shift_sum = [tl.zeros([BLOCK], tl.float32) for n in (0, 1, 2)[:PARTS]]
     if gate is not None:
-        gates = _of_frame(gate, gate_strides, frame, frames, columns, mask)
-        gate_sum = tl.zeros([BLOCK], tl.float32)
+        of_frame = _of_frame(gate, gate_strides, frame, frames)
+        gates = [_row(of_frame, columns[n], W, whole) for n in (0, 1, 2)[:PARTS]]
+        gate_sum = [tl.zeros([BLOCK], tl.float32) for n in (0, 1, 2)[:PARTS]]
     first = tl.program_id(0) * ROWS
     for token in tl.range(first, tl.minimum(first + ROWS, tokens), num_stages=STAGES):
-        at = (frame.to(tl.int64) * tokens + token) * W + columns
-        normed, inverse = _normed(_wide(total + at, mask), mask, eps, W)
-        slopes = _wide(out_grad + at, mask)
-        shift_sum += slopes
-        scale_sum += slopes * normed
-        slopes = tl.where(mask, slopes * factor, 0.0)
-        both, along = tl.reduce((slopes, slopes * normed), 0, _added)
-        result = inverse * (slopes - both / W - normed * (along / W))
+        at = (frame.to(tl.int64) * tokens + token) * W
+        values = [_row(total + at, columns[n], W, whole) for n in (0, 1, 2)[:PARTS]]
+        normed, inverse = _normed(values, columns, eps, W, whole, PARTS)
+        slopes = [_row(out_grad + at, columns[n], W, whole) for n in (0, 1, 2)[:PARTS]]
+        shift_sum = [shift_sum[n] + slopes[n] for n in (0, 1, 2)[:PARTS]]
+        scale_sum = [scale_sum[n] + slopes[n] * normed[n] for n in (0, 1, 2)[:PARTS]]
+        # 0 where there is no column
+        slopes = [slopes[n] * factor[n] for n in (0, 1, 2)[:PARTS]]
+        along = [slopes[n] * normed[n] for n in (0, 1, 2)[:PARTS]]
+        slope_sum, along_sum = tl.reduce((_folded(slopes), _folded(along)), 0, _added)
+        mean, slant = slope_sum / W, along_sum / W
+        result = [inverse * (slopes[n] - mean - normed[n] * slant) for n in (0, 1, 2)[:PARTS]]
         if total_grad is not None:
-            result += _wide(total_grad + at, mask)
-        tl.store(x_grad + at, result.to(x_grad.dtype.element_ty), mask=mask)
+            result = [result[n] + _row(total_grad + at, columns[n], W, whole) for n in (0, 1, 2)[:PARTS]]
+        for n in tl.static_range(PARTS):
+            _write_row(x_grad + at, result[n], columns[n], W, whole)
         if gate is not None:
-            gate_sum += result * _wide(branch + at, mask)
-            tl.store(branch_grad + at, (result * gates).to(branch_grad.dtype.element_ty), mask=mask)
+            branches = [_row(branch + at, columns[n], W, whole) for n in (0, 1, 2)[:PARTS]]
+            gate_sum = [gate_sum[n] + result[n] * branches[n] for n in (0, 1, 2)[:PARTS]]
+            for n in tl.static_range(PARTS):
+                _write_row(branch_grad + at, result[n] * gates[n], columns[n], W, whole)
     blocks = tl.num_programs(0)
-    part = tl.num_programs(1).to(tl.int64) * blocks * W
-    target = sums + (frame.to(tl.int64) * blocks + tl.program_id(0)) * W + columns
-    tl.store(target, scale_sum, mask=mask)
-    tl.store(target + part, shift_sum, mask=mask)
-    if gate is not None:
-        tl.store(target + 2 * part, gate_sum, mask=mask)
+    share = tl.num_programs(1).to(tl.int64) * blocks * W
+    target = sums + (frame.to(tl.int64) * blocks + tl.program_id(0)) * W
+    for n in tl.static_range(PARTS):
+        _write_row(target, scale_sum[n], columns[n], W, whole)
+        _write_row(target + share, shift_sum[n], columns[n], W, whole)
+        if gate is not None:
+            _write_row(target + 2 * share, gate_sum[n], columns[n], W, whole)
 
 
 @triton.jit

@@ -1,8 +1,10 @@
-"""Everything that needs a GPU, in one command: what is right first, then how fast it is, then what is missing.
+"""Everything that needs a GPU, in one command: what is right first, then how fast it is, then what else could be tried.
 
-Each part is a command of its own, in a process of its own, so that one that fails costs no other. What a part found is
-in gpu.json of the folder as soon as it ends, with every goal and what was measured for it. Speeds count only where
-exactness found the networks right in the same run, and those in FP8 only where it moves the velocity little.
+Each part is a command of its own, in a process of its own, so that one that fails costs no other. Parts that take no
+times, exactness and what compilers do, run beside each other first; then each of the others has the machine for itself.
+What a part found is in gpu.json of the folder as soon as it ends, with every goal and what was measured for it. Speeds
+count only where exactness found the networks right in the same run, and those in FP8 only where it moves the velocity
+little.
 """
 
 import argparse
@@ -26,8 +28,11 @@ from eddyline_kernels.bench.record import goals_table
 from eddyline_runtime.bench.served import here
 from eddyline_runtime.files import make_folder, write_whole
 
-KERNELS_MINUTES = 3.5
-"""Less than they take alone, so that the parts after them have their time; what matters most they measure first."""
+COMPILING_MINUTES = 1.5
+"""What is not compiled by then, is when it is measured."""
+KERNELS_MINUTES = 2.5
+"""So that the parts after them have their time; what matters most they measure first."""
+KERNELS = ("-m", "eddyline_kernels.bench", "--minutes")
 RUNTIME = ("-m", "eddyline_runtime.cli", "bench")
 LARGE = ("--model", "streamdit_4b", "--random-weights", "--device", "cuda")
 SMALL = ("--model", "diorama", "--device", "cuda")
@@ -38,6 +43,7 @@ State = Literal["done", "wrong", "failed", "ended", "skipped"]
 SKIPPED: State = "skipped"
 LEAST_S = 20.0
 """With less time left no part is begun."""
+POLL_S = 0.05
 FP8_ALLOWED = 0.1
 """By so much of its size FP8 may move the velocity of the 4 B model for its speeds to count."""
 
@@ -54,6 +60,8 @@ class Part:
     """Whether it is told its file or the folder."""
     limit_s: float
     """After so long it is ended: a part that hangs shall not cost the others."""
+    timed: bool = True
+    """Whether it takes times, so that nothing may run beside it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,14 +83,28 @@ JUDGES = {
 }
 """By which part a part's speeds count."""
 PARTS = (
-    Part(name="exactness_diorama", arguments=(*RUNTIME, "exactness", *SMALL), limit_s=90),
-    Part(name="exactness_4b", arguments=(*RUNTIME, "exactness", *LARGE), limit_s=120),
+    Part(name="exactness_4b", arguments=(*RUNTIME, "exactness", *LARGE), limit_s=120, timed=False),
+    Part(name="exactness_diorama", arguments=(*RUNTIME, "exactness", *SMALL), limit_s=90, timed=False),
+    Part(
+        name="compiling_kernels",
+        arguments=(*KERNELS, str(COMPILING_MINUTES), "--ahead"),
+        into="--out",
+        limit_s=60 * COMPILING_MINUTES + 20,
+        timed=False,
+    ),
+    Part(
+        name="compiling_sweep",
+        arguments=(*KERNELS, str(COMPILING_MINUTES), "--ahead", "--sweep"),
+        into="--out",
+        limit_s=60 * COMPILING_MINUTES + 20,
+        timed=False,
+    ),
     Part(name="model_4b", arguments=(*RUNTIME, "model", *LARGE, "--views", "1"), limit_s=90),
     Part(name="model_4b_fp8", arguments=(*RUNTIME, "model", *LARGE, "--views", "1", "--linears", "fp8"), limit_s=90),
     Part(name="model_diorama", arguments=(*RUNTIME, "model", *SMALL, "--views", "8"), limit_s=90),
     Part(
         name="kernels",
-        arguments=("-m", "eddyline_kernels.bench", "--minutes", str(KERNELS_MINUTES)),
+        arguments=(*KERNELS, str(KERNELS_MINUTES)),
         into="--out",
         limit_s=60 * KERNELS_MINUTES + 45,
     ),
@@ -92,6 +114,7 @@ PARTS = (
         limit_s=200,
     ),
     Part(name="views_diorama", arguments=(*RUNTIME, "views", *SMALL, "--views", "1,2,4,8,16,32,64"), limit_s=90),
+    Part(name="sweep", arguments=(*KERNELS, "2", "--sweep"), into="--out", limit_s=180),
 )
 """Most important first, as far as what is to be right comes before what is to be fast."""
 
@@ -115,7 +138,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
 def run_parts(
     parts: Sequence[Part], folder: Path, *, minutes: float, clock: Callable[[], float] = time.monotonic
 ) -> dict[str, Any]:
-    """Run parts one after the other, for so long in all, and write gpu.json after each.
+    """Run parts, for so long in all, and write gpu.json after each and after those that run beside each other.
 
     Raises:
         OptionError: the folder cannot be written.
@@ -126,14 +149,14 @@ def run_parts(
     for file in files.values():
         file.unlink(missing_ok=True)  # of a run before
     done: list[Ran] = []
-    for number, part in enumerate(parts, 1):
-        file, begin_s = files[part.name], clock()
-        left_s, state = end_s - begin_s, SKIPPED
-        if left_s >= LEAST_S:
-            print(f"[{number}/{len(parts)}] {part.name} ...", file=sys.stderr, flush=True)
-            state = _run(part, folder, file, limit_s=min(part.limit_s, left_s))
-        found = json.loads(file.read_text()) if file.exists() else None
-        done.append(Ran(name=part.name, state=state, took_s=clock() - begin_s, found=found))
+    for group in _groups(parts):
+        left_s = end_s - clock()
+        if left_s < LEAST_S:
+            ended = [Ran(name=part.name, state=SKIPPED, took_s=0.0, found=None) for part in group]
+        else:
+            print(f"{', '.join(part.name for part in group)} ...", file=sys.stderr, flush=True)
+            ended = _run(group, folder, files, left_s=left_s, clock=clock)
+        done += ended
         write_whole(folder / "gpu.json", json.dumps(_told(done), indent=2) + "\n")
     return _told(done)
 
@@ -227,22 +250,58 @@ def _streamed(stream: Mapping[str, Any] | None, batches: Sequence[Mapping[str, A
     return float(stream["real_time_factor"] / alone)
 
 
-def _run(part: Part, folder: Path, file: Path, *, limit_s: float) -> State:
-    """Run one command to its end or its limit; what it started ends with it."""
-    target = folder if part.into == "--out" else file
-    command = [sys.executable, *part.arguments, part.into, str(target)]
-    process = subprocess.Popen(command, start_new_session=True)
+def _groups(parts: Sequence[Part]) -> list[list[Part]]:
+    """Which parts run beside each other, in their order: first all that take no times, then one after the other."""
+    untimed = [part for part in parts if not part.timed]
+    return [*([untimed] if untimed else []), *([part] for part in parts if part.timed)]
+
+
+def _run(
+    group: Sequence[Part], folder: Path, files: Mapping[str, Path], *, left_s: float, clock: Callable[[], float]
+) -> list[Ran]:
+    """Run commands beside each other, each to its end or its limit; what they started ends with them."""
+    begin_s = clock()
+    running: dict[str, subprocess.Popen[bytes]] = {}
+    ended: dict[str, Ran] = {}
     try:
-        status = process.wait(limit_s)
-    except subprocess.TimeoutExpired:
-        return "ended"
+        for part in group:
+            target = folder if part.into == "--out" else files[part.name]
+            command = [sys.executable, *part.arguments, part.into, str(target)]
+            running[part.name] = subprocess.Popen(command, start_new_session=True)
+        while len(ended) < len(group):
+            for part in group:
+                if part.name in ended:
+                    continue
+                status, took_s = running[part.name].poll(), clock() - begin_s
+                if status is not None or took_s >= min(part.limit_s, left_s):
+                    _end(running[part.name])
+                    ended[part.name] = _ran(part, files[part.name], status, took_s)
+            time.sleep(POLL_S)
     finally:
-        with suppress(ProcessLookupError):  # it left nothing behind
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+        for name in running.keys() - ended.keys():
+            _end(running[name])
+    return [ended[part.name] for part in group]
+
+
+def _end(process: "subprocess.Popen[bytes]") -> None:
+    """End a part and what it started."""
+    with suppress(ProcessLookupError):  # it left nothing behind
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def _ran(part: Part, file: Path, status: int | None, took_s: float) -> Ran:
+    """What became of a part that ended with `status`, or was ended."""
+    found = json.loads(file.read_text()) if file.exists() else None
+    return Ran(name=part.name, state=_state(status, found), took_s=took_s, found=found)
+
+
+def _state(status: int | None, found: Mapping[str, Any] | None) -> State:
+    if status is None:
+        return "ended"
     if status == 0:
         return "done"
-    return "wrong" if status == 1 and file.exists() else "failed"  # a traceback is 1, too
+    return "wrong" if status == 1 and found is not None else "failed"  # a traceback is 1, too
 
 
 @contextmanager

@@ -7,6 +7,7 @@ of StreamDiT that make one chunk of every view, and the decoding of these chunks
 import argparse
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from eddyline_kernels import backend
 from eddyline_kernels.bench.place import device_name
 from eddyline_runtime.bench.served import check_device
 from eddyline_runtime.bench.stream import percentile
+from eddyline_runtime.bench.where import where_time_goes
 from eddyline_runtime.conditioning import RowWords
 from eddyline_runtime.config import Profile
 from eddyline_runtime.dreamer import Dreamer
@@ -30,6 +32,8 @@ from eddyline_runtime.weights import World, WorldCard, card_of, load_world
 
 WARM_UP_TICKS = 4
 """The last of them replays the graph that the one before captured."""
+TOLD = 8
+"""Kernels or operators that the table has for a batch."""
 SPARE = 1.1
 """So much more than what was counted must be free: allocators and libraries take some too."""
 
@@ -113,7 +117,8 @@ def measure_batch(
     """Times of one tick of a batch, in milliseconds, and what comes of them.
 
     `frames_per_s` are those of all views together, decoding included; `denoised_frames_per_s` without it;
-    `real_time_factor` is how much faster than it is played a view is made.
+    `real_time_factor` is how much faster than it is played a view is made. `where` has the kernels or operators of one
+    further tick.
     """
     partition, card = profile.partition, world.card
     frames = partition.buffer_frames
@@ -122,22 +127,25 @@ def measure_batch(
     latents = torch.stack([dreamer.noise(seed=seed, epoch=0, first=0, frames=frames) for seed in range(views)])
     states = [dreamer.start_decoder(latents[row, :0], latents[row]) for row in range(views)]
     first, end = partition.reference_frames, partition.reference_frames + partition.chunk_frames
-    denoise_s, decode_s, before = [], [], backend.launches
+
+    def tick() -> tuple[float, float]:
+        """Seconds of denoising and of decoding."""
+        dreamer.synchronise()
+        begin_s = clock()
+        clean = denoise_tick(velocity, latents, partition)[:, first:end]
+        dreamer.synchronise()
+        between_s = clock()
+        dreamer.decode(clean, states)
+        dreamer.synchronise()
+        return between_s - begin_s, clock() - between_s
+
     with torch.inference_mode():
-        for tick in range(WARM_UP_TICKS + ticks):
-            if tick == WARM_UP_TICKS:
-                before = backend.launches.copy()
-            dreamer.synchronise()
-            begin_s = clock()
-            clean = denoise_tick(velocity, latents, partition)[:, first:end]
-            dreamer.synchronise()
-            between_s = clock()
-            dreamer.decode(clean, states)
-            dreamer.synchronise()
-            end_s = clock()
-            if tick >= WARM_UP_TICKS:
-                denoise_s.append(between_s - begin_s)
-                decode_s.append(end_s - between_s)
+        for _ in range(WARM_UP_TICKS):
+            tick()
+        before = backend.launches.copy()
+        denoise_s, decode_s = zip(*(tick() for _ in range(ticks)), strict=True)
+        launched = backend.launches - before
+        where = where_time_goes(tick, dreamer.device)
     made = views * partition.chunk_frames * card.codec.frames_per_latent
     denoise, decode = percentile(denoise_s, 50), percentile(decode_s, 50)
     return {
@@ -147,7 +155,8 @@ def measure_batch(
         "denoised_frames_per_s": made / denoise,
         "frames_per_s": made / (denoise + decode),
         "real_time_factor": made / views / (denoise + decode) / card.fps,
-        "launches_per_tick": {name: count / ticks for name, count in (backend.launches - before).items()},
+        "launches_per_tick": {name: count / ticks for name, count in launched.items()},
+        "where": [asdict(spent) for spent in where],
     }
 
 
@@ -168,6 +177,17 @@ def table(results: dict[str, Any]) -> Iterator[str]:
         )
     launched = ", ".join(f"{name} {count:g}" for name, count in results["launches_per_tick"].items())
     yield f"Triton launches a tick: {launched or 'none, plain torch'}"
+    measured = [row for row in results["batches"] if "refused" not in row]
+    for row in measured[:1] + measured[1:][-1:]:
+        yield from _where(row)
+
+
+def _where(row: dict[str, Any]) -> Iterator[str]:
+    """What takes most of a tick, in lines."""
+    total = sum(spent["ms"] for spent in row["where"])
+    yield f"one tick of {row['views']} view{'s' * (row['views'] > 1)}, {total:.4g} ms in all:"
+    for spent in row["where"][:TOLD]:
+        yield f"{spent['ms'] / total:>7.1%} {spent['calls']:>5} x  {spent['name'][:90]}"
 
 
 def free_bytes(device: torch.device) -> int | None:
