@@ -40,6 +40,8 @@ def run(given: argparse.Namespace) -> int:
     if given.video:
         film_path(given.video)
     reader = JournalReader(given.file)
+    if given.video and given.view is not None:
+        _check_has_frames(reader, given.view)
     world = _world(reader, given)
     filming = _Filming(given.video, given.view, world.card, reader.header.fps) if given.video else None
     try:
@@ -52,6 +54,18 @@ def run(given: argparse.Namespace) -> int:
     if filming is not None:
         print(filming.told())
     return DIFFERENT if difference else 0
+
+
+def _check_has_frames(reader: JournalReader, view: int) -> None:
+    """Raise JournalError if nothing was made for a view, before a long replay finds that out."""
+    known: set[int] = set()
+    for _, record in reader:
+        if isinstance(record, Tick):
+            known.update(number for batch in record.batches for number in batch.views)
+            if view in known:
+                return
+    told = ", ".join(map(str, sorted(known))) or "no view"
+    raise JournalError(f"there is nothing to film: view {view} has no frame; the journal has frames of {told}")
 
 
 def _world(reader: JournalReader, given: argparse.Namespace) -> World:

@@ -25,7 +25,8 @@ def where_time_goes(call: Callable[[], object], device: torch.device) -> list[Sp
     """
     os.environ.setdefault("KINETO_LOG_LEVEL", "6")  # it tells its every step on stderr otherwise
     on_gpu = device.type == "cuda"
-    with profile(activities=[ProfilerActivity.CUDA if on_gpu else ProfilerActivity.CPU]) as seen:
+    activity = ProfilerActivity.CUDA if on_gpu else ProfilerActivity.CPU
+    with profile(activities=[activity], acc_events=True) as seen:
         call()
     kind = "CUDA" if on_gpu else "CPU"
     found = [
