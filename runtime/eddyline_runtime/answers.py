@@ -4,6 +4,7 @@ from eddyline import protocol
 from eddyline.protocol import ReceiptUpdate
 from eddyline_runtime.outcomes import Told, ViewStatus
 from eddyline_runtime.prompts import Wish
+from eddyline_runtime.understanding import Understanding
 
 
 def wish(
@@ -24,7 +25,7 @@ def wish(
 
 def receipt(view: int, word: int, told: Told) -> ReceiptUpdate:
     """What became of the words that a client calls `word`, in the view that it calls `view`."""
-    note, understanding = told.note, told.understanding
+    note, (understood, nearest) = told.note, _in_message(told.understanding)
     return ReceiptUpdate(
         id=word,
         view=view,
@@ -32,14 +33,15 @@ def receipt(view: int, word: int, told: Told) -> ReceiptUpdate:
         epoch=told.epoch if note.state == "applied" else None,
         first_influenced_frame=note.first_influenced_frame,
         first_full_frame=note.first_full_frame,
-        understood=None if understanding is None else understanding.score,
-        nearest="" if understanding is None else understanding.nearest[:128],
+        understood=understood,
+        nearest=nearest,
         reason=note.reason,
     )
 
 
 def status(view: int, status: ViewStatus, *, dropped: int) -> protocol.StatusUpdate:
     """How a view does that a client calls `view`, which lost `dropped` of its frames."""
+    understood, nearest = _in_message(status.understanding)
     return protocol.StatusUpdate(
         view=view,
         state=status.state,
@@ -51,4 +53,11 @@ def status(view: int, status: ViewStatus, *, dropped: int) -> protocol.StatusUpd
         denoise_ms=1000 * status.denoise_s,
         decode_ms=1000 * status.decode_s,
         tick_ms=1000 * status.tick_s,
+        understood=understood,
+        nearest=nearest,
     )
+
+
+def _in_message(understanding: Understanding | None) -> tuple[float | None, str]:
+    """How well words are understood, and the phrase nearest to them, as messages say it."""
+    return (None, "") if understanding is None else (understanding.score, understanding.nearest[:128])

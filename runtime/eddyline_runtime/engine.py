@@ -28,11 +28,11 @@ from eddyline_runtime.history import History
 from eddyline_runtime.model.streamdit import STRIDES
 from eddyline_runtime.moments import Moment
 from eddyline_runtime.outcomes import Outcome, Rested, Rewound, Saved, Told, ViewStatus
-from eddyline_runtime.prompts import Note, Wish
+from eddyline_runtime.prompts import Note, Slot, Wish
 from eddyline_runtime.rows import row_of, rows_expected, texts_needed
 from eddyline_runtime.scheduling import Candidate, Timeline
 from eddyline_runtime.snapshot import Snapshot
-from eddyline_runtime.understanding import KnownPhrases
+from eddyline_runtime.understanding import KnownPhrases, Understanding
 from eddyline_runtime.view import Bookmark, Chunk, NoiseKey, Unshown, ViewState, count_frames, unshown_chunks
 from eddyline_runtime.weights import World
 
@@ -383,7 +383,14 @@ class Engine:
             denoise_s=costs.denoise_s,
             decode_s=costs.decode_s,
             tick_s=costs.tick_s,
+            understanding=self._prompt_understanding(state),
         )
+
+    def _prompt_understanding(self, state: ViewState) -> Understanding | None:
+        """How well the standing prompt is understood, if it was read already: to be told so is no reason to read it."""
+        text = self._dreamer.text(Slot(state.words.prompt))
+        known = text in self._dreamer.texts
+        return self._phrases.understand(self._dreamer.texts.get(text).pooled) if known else None
 
     # ---- time
 

@@ -41,6 +41,8 @@ class ViewStatus:
     denoise_s: float
     decode_s: float
     tick_s: float
+    understanding: Understanding | None
+    """Of the standing prompt; None until it was read, and in a world without phrases."""
 
 
 @dataclass(frozen=True)

@@ -75,6 +75,11 @@ class Writer:
         return self._fonts[size].render(text.replace("\0", " ").replace("\n", " "), True, colour)
 
 
+def how_understood(score: float, nearest: str) -> str:
+    """How well this world knows some words; where that is hardly at all, with the nearest phrase it knows."""
+    return f"understood {score:.0%}" + (f", nearest '{nearest}'" if score < HARDLY_UNDERSTOOD else "")
+
+
 def receipt_line(receipt: Receipt) -> str:
     """What became of some words, short enough for one line over a picture."""
     parts = [f"{receipt.kind}  {receipt.text[:50]}".rstrip()]
@@ -83,8 +88,7 @@ def receipt_line(receipt: Receipt) -> str:
     if receipt.reason:
         parts.append(receipt.reason[:80])
     if receipt.understood is not None:
-        hardly = receipt.understood < HARDLY_UNDERSTOOD
-        parts.append(f"understood {receipt.understood:.0%}" + (f", nearest '{receipt.nearest}'" if hardly else ""))
+        parts.append(how_understood(receipt.understood, receipt.nearest))
     if receipt.steering_latency_s is not None:
         parts.append(f"shown after {receipt.steering_latency_s:.2f} s")
     elif receipt.first_influenced_frame is not None:
@@ -118,5 +122,7 @@ def overlay_lines(view: View, world: World | None, frame: Frame | None) -> list[
     if frame is not None:
         lines.append(f"epoch {frame.epoch}  ·  frame {frame.index}  ·  chunk {frame.chunk}")
         lines.append(f"prompt  {frame.prompt[:90]}")
+        if status.understood is not None:
+            lines.append(f"the prompt is {how_understood(status.understood, status.nearest)}")
         lines += [f"event  {event[:90]}" for event in frame.events]
     return lines

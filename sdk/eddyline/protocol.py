@@ -397,7 +397,8 @@ class FrameHeader(Message, frozen=True, tag="frame"):
 
 class StatusUpdate(Message, frozen=True, tag="status"):
     """How a view does; sent about once a second. `playhead` is the frame that is due now, `lead_s` how far made frames
-    run ahead of it, `fps` the rate at which frames are made; the costs are of the last tick."""
+    run ahead of it, `fps` the rate at which frames are made; the costs are of the last tick. `understood` (0 to 1) is
+    how well this world knows the standing prompt, None until it was read, `nearest` the phrase nearest to it."""
 
     view: ViewId
     state: ViewState
@@ -409,6 +410,8 @@ class StatusUpdate(Message, frozen=True, tag="status"):
     denoise_ms: Milliseconds = 0.0
     decode_ms: Milliseconds = 0.0
     tick_ms: Milliseconds = 0.0
+    understood: Unit | None = None
+    nearest: Name = ""
 
 
 class SnapshotHeader(Message, frozen=True, tag="snapshot"):

@@ -139,6 +139,7 @@ def film_script(
         say(f"  0.0 s  prompt: {steps[0].text}")
         waiting = steps[1:]
         late_s = 0.0
+        opening_told = False
         while waiting or film.frames < round((seconds + late_s) * world.fps):
             for note in runtime.poll():
                 _look_for_the_end([note])
@@ -156,6 +157,10 @@ def film_script(
                 continue
             last_s = now_s
             shown_s.append(now_s)
+            status = view.status
+            if status.understood is not None and not (opening_told or receipts):
+                opening_told = True
+                say(f"         the prompt is {_understood(status.understood, status.nearest)}")
             at_s = film.frames / world.fps
             if frame is not None and awaited is not None and awaited.shown_s is not None:
                 pictures.append(_picture(frame, at_s))
@@ -211,10 +216,14 @@ def describe(receipt: Receipt) -> str:
     if receipt.first_full_frame is not None:
         parts.append(f"fully from {receipt.first_full_frame}")
     if receipt.understood is not None:
-        parts.append(f"understood {receipt.understood:.0%} ({receipt.nearest})")
+        parts.append(_understood(receipt.understood, receipt.nearest))
     if receipt.reason:
         parts.append(receipt.reason)
     return ", ".join(parts)
+
+
+def _understood(score: float, nearest: str) -> str:
+    return f"understood {score:.0%} ({nearest})"
 
 
 @contextmanager

@@ -325,17 +325,17 @@ class ScriptedView:
         self._made_s = now_s
 
     def _receipt(self, words: Words, state: protocol.WordState, reason: str = "") -> ReceiptUpdate:
-        said = set(getattr(words, "text", "").lower().split())
+        understood, nearest = self._understanding(getattr(words, "text", ""))
+        return ReceiptUpdate(
+            id=words.id, view=words.view, state=state, understood=understood, nearest=nearest, reason=reason
+        )
+
+    def _understanding(self, text: str) -> tuple[float, str]:
+        """The share of the words that are in the nearest phrase, and that phrase."""
+        said = set(text.lower().split())
         shared = [(len(said & set(phrase.lower().split())), phrase) for phrase in self._phrases]
         best, nearest = max(shared, default=(0, ""))
-        return ReceiptUpdate(
-            id=words.id,
-            view=words.view,
-            state=state,
-            understood=min(1.0, best / max(1, len(said))),
-            nearest=nearest,
-            reason=reason,
-        )
+        return min(1.0, best / max(1, len(said))), nearest
 
     def _tell_status(self, now_s: float) -> None:
         self._status_s = now_s
@@ -346,6 +346,7 @@ class ScriptedView:
         still_s = now_s if self._paused_s is None else self._paused_s
         made = self._chunk * self._chunk_frames
         playhead = min(max(0, int((still_s - self._origin_s) * self.fps)), max(0, made - 1))
+        understood, nearest = self._understanding(self.prompt)
         return protocol.StatusUpdate(
             view=seat.number,
             state="live" if self._paused_s is None else "paused",
@@ -354,4 +355,6 @@ class ScriptedView:
             lead_s=(made - playhead) / self.fps,
             dropped=seat.dropped,
             fps=self.fps,
+            understood=understood,
+            nearest=nearest,
         )

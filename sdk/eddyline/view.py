@@ -79,6 +79,11 @@ class ViewStatus:
     decode_ms: float
     tick_ms: float
     """What the runtime's last tick cost."""
+    understood: float | None
+    """How well this world knows the standing prompt, that of `open_view` at first, 0 to 1; None until the runtime said
+    so."""
+    nearest: str
+    """The phrase of this world that is nearest to the standing prompt; empty until the runtime said so."""
 
 
 def check_text(text: str) -> str:
@@ -415,6 +420,8 @@ class View:
                 denoise_ms=status.denoise_ms,
                 decode_ms=status.decode_ms,
                 tick_ms=status.tick_ms,
+                understood=status.understood,
+                nearest=status.nearest,
             )
 
     # ---- the end

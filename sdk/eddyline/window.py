@@ -35,6 +35,7 @@ from eddyline.hud import (
     FAINT,
     FIELD,
     FIELD_LEFT,
+    HARDLY_UNDERSTOOD,
     LARGE_PX,
     PANEL,
     SMALL_PX,
@@ -43,6 +44,7 @@ from eddyline.hud import (
     Colour,
     Line,
     Writer,
+    how_understood,
     overlay_lines,
     receipt_colour,
     receipt_line,
@@ -52,7 +54,7 @@ from eddyline.notes import ClipEnded, ConnectionRegained, Note, ReceiptChanged, 
 from eddyline.pygame import BACKGROUND, draw, draw_placeholder, held_keys, surface_of
 from eddyline.receipts import Receipt
 from eddyline.reel import DIORAMA_SCRIPT
-from eddyline.view import View
+from eddyline.view import View, ViewStatus
 from eddyline.wordline import WordLine
 
 PICTURE_PX = (960, 576)
@@ -131,6 +133,7 @@ class Window:
         self._down: set[int] = set()
         self._recording_since_s = 0.0
         self._drawn_s = -REDRAW_S
+        self._opening_told = False
         self._writer = Writer()
 
     def run(self) -> None:
@@ -159,6 +162,8 @@ class Window:
                 held = held_keys()
                 self.view.act([key for key in held if key in ARROWS] if self.line.has_focus else held)
             fresh = self._take_frame(self.view.frame())
+            if not self._opening_told:
+                self._tell_opening(self.view.status)
         now_s = self._clock()
         if fresh or events or notes or now_s - self._drawn_s >= REDRAW_S:
             self._drawn_s = now_s
@@ -175,6 +180,13 @@ class Window:
         self.view = self.runtime.open_view(
             options.prompt or opening, seed=options.seed, profile=options.profile, name="play"
         )
+
+    def _tell_opening(self, status: ViewStatus) -> None:
+        """Once the runtime read the first prompt, say so if this world hardly knows it: it has no receipt."""
+        if status.understood is not None:
+            self._opening_told = True
+            if status.understood < HARDLY_UNDERSTOOD:
+                self._toast(f"the first prompt is {how_understood(status.understood, status.nearest)}", WARM)
 
     def _take_frame(self, frame: Frame | None) -> bool:
         if frame is None or not frame.is_new:

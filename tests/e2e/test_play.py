@@ -249,6 +249,20 @@ def test_words_that_are_rejected_are_shown_with_the_reason(window: Window, scrip
     wait_until(lambda: window.turn([]) and any("this world is closed today" in line for line in window.news()))
 
 
+def test_a_first_prompt_that_the_world_hardly_knows_is_told_for_it_has_no_receipt(
+    scripted: ScriptedRuntime, tmp_path: Path
+) -> None:
+    pygame.display.init()
+    pygame.font.init()
+    screen = pygame.display.set_mode((640, 480))
+    with eddyline.connect(scripted.endpoint, timeout_s=PATIENCE_S) as runtime:
+        window = Window(screen, runtime, PlayOptions(out=tmp_path, prompt="spreadsheets everywhere"))
+        wait_until(lambda: window.turn([]) and any("the first prompt is understood 0%" in t for t in window.news()))
+        assert window.view is not None
+        window.view.close()
+    pygame.quit()
+
+
 def test_the_window_closes_by_its_button_and_by_control_q(window: Window) -> None:
     assert not window.turn([pygame.event.Event(pygame.QUIT)])
     assert not window.turn([key(pygame.K_q, pygame.KMOD_LCTRL)])
@@ -290,13 +304,13 @@ def test_pictures_of_a_script_are_taken_when_the_next_words_show_not_when_they_a
 def test_without_a_display_a_script_is_filmed_with_its_words(scripted: ScriptedRuntime, tmp_path: Path) -> None:
     steps = [
         ScriptLine(0.0, "prompt", "a red room"),
-        ScriptLine(0.6, "prompt", "a green meadow"),
-        ScriptLine(1.4, "event", "night"),
+        ScriptLine(2.0, "prompt", "a green meadow"),
+        ScriptLine(2.8, "event", "night"),
     ]
     said: list[str] = []
     with eddyline.connect(scripted.endpoint, timeout_s=PATIENCE_S) as runtime:
-        reel = film_script(runtime, out=tmp_path, seconds=2.0, script=steps, say=said.append)
-    assert reel.frames >= 60
+        reel = film_script(runtime, out=tmp_path, seconds=3.4, script=steps, say=said.append)
+    assert reel.frames >= 100
     frames = frames_of(reel.film)
     assert len(frames) == reel.frames
     assert frames[0].shape == (HEIGHT * 16, WIDTH * 16, 3)
@@ -307,6 +321,7 @@ def test_without_a_display_a_script_is_filmed_with_its_words(scripted: ScriptedR
     assert all(receipt.state == "applied" for receipt in reel.receipts)
     assert reel.first_frame_s > 0
     assert any("event: night" in line for line in said)
+    assert sum("the prompt is understood" in line for line in said) == 1
     with Image.open(reel.sheet) as sheet:
         assert sheet.width > 3 * 320
 

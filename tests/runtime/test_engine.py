@@ -385,6 +385,22 @@ def test_a_receipt_says_how_well_the_words_are_understood(lockstep):
     assert 0 <= strange.score <= 1
 
 
+def test_the_status_says_how_well_the_prompt_in_force_is_understood_once_it_was_read(lockstep):
+    engine = lockstep.engine
+    engine.open_view(1, prompt="it starts to rain.", seed=7)
+    encoded = engine._dreamer.texts.encoded
+    assert engine.status(1).understanding is None
+    assert engine._dreamer.texts.encoded == encoded, "to be asked is no reason to read it"
+    lockstep.until_chunks(1)
+    engine.say(1, replace(RAIN, id=1, text="Ωμέγα", hold_frames=64))
+    lockstep.until_chunks(2)
+    read = engine.status(1).understanding
+    assert (read.nearest, read.score) == ("it starts to rain", pytest.approx(1.0))
+    engine.say(1, Wish(id=2, verb="prompt", text="Ωμέγα"))
+    lockstep.until_chunks(1)
+    assert engine.status(1).understanding.score < 1.0
+
+
 def test_words_of_a_view_that_was_not_due_yet_wait_and_are_not_lost(lockstep):
     lockstep.engine.open_view(1, prompt="a red fox", seed=7)
     for number in range(1, 9):

@@ -54,6 +54,8 @@ def test_frames_come_in_order_and_words_are_answered_with_both_dates(client):
     applied = client.receipt(1, "applied")
     assert applied.first_full_frame == applied.first_influenced_frame + 24
     assert 0 <= applied.understood <= 1
+    status = client.wait(protocol.StatusUpdate, lambda status: status.understood is not None)
+    assert status.nearest
     client.frame(applied.first_full_frame)
     frames = [message for message in client.heard if isinstance(message, protocol.FrameHeader)]
     assert [frame.index for frame in frames] == list(range(len(frames)))

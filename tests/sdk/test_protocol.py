@@ -52,6 +52,13 @@ runtime_messages = st.one_of(
         first_full_frame=st.none() | ids,
         understood=st.none() | st.floats(0.0, 1.0),
     ),
+    st.builds(
+        protocol.StatusUpdate,
+        view=views,
+        state=st.sampled_from(["live", "paused", "parked"]),
+        understood=st.none() | st.floats(0.0, 1.0),
+        nearest=st.text(max_size=128),
+    ),
     st.builds(protocol.Pong, sent_s=st.floats(-1e12, 1e12), runtime_s=seconds, tick_age_s=seconds),
 )
 EVENT: dict[str, Any] = {"kind": "event", "id": 1, "view": 1, "text": "rain"}

@@ -107,6 +107,15 @@ def test_a_receipt_says_how_well_the_world_knows_the_words(view: View) -> None:
     assert unknown.understood == 0.0
 
 
+def test_the_status_says_how_well_the_world_knows_the_prompt_in_force(runtime: eddyline.Runtime) -> None:
+    with runtime.open_view("a spreadsheet and lightning") as view:
+        assert (view.status.understood, view.status.nearest) == (None, "")
+        wait_until(lambda: view.status.understood is not None)
+        assert (view.status.understood, view.status.nearest) == (0.5, "thunder and lightning")
+        view.prompt("thunder and lightning")
+        wait_until(lambda: view.status.understood == 1.0)
+
+
 def test_text_in_any_script_arrives_as_it_was_written(view: View, scripted: ScriptedRuntime) -> None:
     text = "雪が降る، ثلج, снег, 🦊\u200d❄️"
     view.event(text)
