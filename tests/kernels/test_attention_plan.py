@@ -90,12 +90,12 @@ def test_the_sides_of_a_box_multiply_to_its_block(head_dim: int) -> None:
 )
 def test_wide_numbers_old_gpus_and_odd_sizes_are_gathered(size: tuple[int, int, int], itemsize: int, tma: bool) -> None:
     windows = Windows.cut(size, (8, 16, 16), (4, 8, 8), NO_WRAP)
-    assert plans_of(windows, itemsize=itemsize, tma=tma) == (gathered(windows, itemsize=itemsize),)
+    assert plans_of(windows, itemsize=itemsize, tma=tma) == (gathered(windows, head_dim=64, itemsize=itemsize),)
 
 
 @given(windows=cuts(), itemsize=st.sampled_from([2, 4]))
 def test_gathered_blocks_are_powers_of_two_that_a_dot_takes(windows: Windows, itemsize: int) -> None:
-    blocks = gathered(windows, itemsize=itemsize).forward
+    blocks = gathered(windows, head_dim=64, itemsize=itemsize).forward
     for tokens in (blocks.queries, blocks.keys):
         assert tokens >= 16
         assert tokens & (tokens - 1) == 0
@@ -103,5 +103,5 @@ def test_gathered_blocks_are_powers_of_two_that_a_dot_takes(windows: Windows, it
 
 @given(windows=cuts())
 def test_only_windows_of_more_than_a_block_have_a_last_block_peeled_off(windows: Windows) -> None:
-    blocks = gathered(windows, itemsize=2).forward
+    blocks = gathered(windows, head_dim=64, itemsize=2).forward
     assert blocks.peeled == (windows.tokens > blocks.keys)

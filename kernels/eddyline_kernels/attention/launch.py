@@ -9,11 +9,12 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from triton import cdiv
 from triton.tools.tensor_descriptor import TensorDescriptor
 
 from eddyline_kernels.attention.geometry import Triple, Windows
 from eddyline_kernels.attention.plan import Blocks, Plan
-from eddyline_kernels.attention.triton_impl import dkdv_kernel, dq_kernel, forward_kernel
+from eddyline_kernels.attention.triton_impl import LIST_UNIT, dkdv_kernel, dq_kernel, forward_kernel
 
 
 def forward(
@@ -65,7 +66,8 @@ def backward(
     returned."""
     if not tma_reads(grad):
         grad = grad.clone(memory_format=torch.contiguous_format)
-    lists = (q.shape[0], q.shape[4], prod(windows.counts), windows.tokens)
+    room = cdiv(windows.tokens, LIST_UNIT.value) * LIST_UNIT.value
+    lists = (q.shape[0], q.shape[4], prod(windows.counts), room)
     listed = [torch.empty(lists, dtype=torch.float32, device=q.device) for _ in range(2)]
     dq, dk, dv = (torch.empty(q.shape, dtype=q.dtype, device=q.device) for _ in range(3))
     strides = [t.stride() for t in (q, k, v, out, grad)]
@@ -174,7 +176,6 @@ def _arguments(windows: Windows, plan: Plan, blocks: Blocks, tokens: int, box: T
         "K_BOX": blocks.key_box,
         "num_warps": blocks.num_warps,
         "num_stages": blocks.num_stages,
-        "maxnreg": blocks.max_registers,
     }
 
 

@@ -38,8 +38,6 @@ class Blocks:
     """Whether the block that a program owns is fetched by TMA too, where blocks are boxes; gathered otherwise."""
     peeled: bool = False
     """Whether gathered blocks that run over the end of their window have their own code; others need no mask then."""
-    max_registers: int | None = None
-    """Of a thread, where that is fewer than the compiler would take: more programs fit a multiprocessor then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +80,8 @@ _LONG_HEADS = (
 _BOXES = {32: _SHORT_HEADS, 64: _SHORT_HEADS, 128: _LONG_HEADS}
 """Plans in boxes by head dimension, the fastest first, before it is known whether windows can be cut into them."""
 
-_GATHERED_WARPS = {16: (2, 2), 32: (4, 4), 64: (4, 8)}
-"""Warps for a gathered block of so many tokens: of the kernels with one sum, and of the one with two."""
+_GATHERED_WARPS = {16: 2, 32: 4, 64: 4}
+"""Warps for a gathered block of so many tokens."""
 
 
 def plans(windows: Windows, *, head_dim: int, itemsize: int, tma: bool) -> tuple[Plan, ...]:
@@ -96,19 +94,21 @@ def plans(windows: Windows, *, head_dim: int, itemsize: int, tma: bool) -> tuple
         tma: whether the GPU and the strides of the tensors allow TMA.
     """
     boxes = [_in_boxes(plan, windows) for plan in _BOXES[head_dim]] if tma and itemsize == 2 else []
-    return *(plan for plan in boxes if plan), gathered(windows, itemsize=itemsize)
+    return *(plan for plan in boxes if plan), gathered(windows, head_dim=head_dim, itemsize=itemsize)
 
 
-def gathered(windows: Windows, *, itemsize: int) -> Plan:
+def gathered(windows: Windows, *, head_dim: int, itemsize: int) -> Plan:
     """The plan whose blocks are gathered: of 64 tokens, of fewer where windows are smaller or numbers wide."""
     # a block of 16 is the least that tl.dot takes; float32 takes twice the registers
     tokens = max(16, min(64 if itemsize == 2 else 32, 1 << (windows.tokens - 1).bit_length()))
-    narrow, wide = _GATHERED_WARPS[tokens]
+    warps = _GATHERED_WARPS[tokens]
     stages = 2 if itemsize == 2 else 1
     # in float32 the registers of both codes do not fit
     peeled = itemsize == 2 and windows.tokens > tokens
-    queries = Blocks(tokens, tokens, num_warps=narrow, num_stages=stages, peeled=peeled)
-    return Plan("gathered", False, queries, queries, replace(queries, num_warps=wide))
+    blocks = Blocks(tokens, tokens, num_warps=warps, num_stages=stages, peeled=peeled)
+    # two sums of long heads do not fit the registers of four warps
+    dkdv = replace(blocks, num_warps=2 * warps) if tokens == 64 and head_dim == 128 else blocks
+    return Plan("gathered", False, blocks, blocks, dkdv)
 
 
 def box(windows: Windows, tokens: int) -> Triple | None:

@@ -17,6 +17,11 @@ Shapes: B batch, F frames, Y X token rows and columns, H heads, D head dimension
 import triton
 import triton.language as tl
 
+FOLDED, FOLDED_FROM = tl.constexpr(16), tl.constexpr(64)
+"""Columns that rows of scores are folded to, and the keys of a block from which on; in smaller ones several warps share
+a row."""
+LIST_UNIT = tl.constexpr(16)
+"""Lists of windows begin at multiples of so many numbers, so that several are loaded at a time."""
 LN_2 = tl.constexpr(0.6931471805599453)
 LOG2_E = tl.constexpr(1.4426950408889634)
 PRECISION = tl.constexpr("tf32x3")
@@ -202,11 +207,12 @@ def _window_number(start, window, shift, counts, WRAP: tl.constexpr):
 
 @triton.jit
 def _list_of(start, window, shift, window_counts, batch, head, WRAP: tl.constexpr):
-    """Where the list of a window begins in a contiguous [B, H, windows, tokens of the largest window]."""
+    """Where the list of a window begins in a contiguous [B, H, windows, room], with room for the tokens of the largest
+    window."""
     windows = window_counts[0] * window_counts[1] * window_counts[2]
     number = _window_number(start, window, shift, window_counts, WRAP)
     lists = (batch * tl.num_programs(1) + head).to(tl.int64) * windows + number
-    return lists * (window[0] * window[1] * window[2])
+    return lists * (tl.cdiv(window[0] * window[1] * window[2], LIST_UNIT) * LIST_UNIT)
 
 
 @triton.jit
@@ -229,16 +235,29 @@ def _weighed(
     WRAP: tl.constexpr, D: tl.constexpr, NEAR: tl.constexpr, BOX: tl.constexpr, BLOCK: tl.constexpr,
     SHAPE: tl.constexpr, WHOLE: tl.constexpr,
 ):  # fmt: skip
-    """Maximum, sum of weights and weighted sum of the forward, with one more block of keys and values in them."""
+    """Maximum, sums of weights and weighted sum of the forward, with one more block of keys and values in them.
+
+    Of a row of scores a thread has many, and would take them one by one, each after the one before. So rows of large
+    blocks are folded first, to as many columns as `total` has sums of weights for each row: what falls on one column is
+    in one thread, and columns need not wait for each other.
+    """
     there, seen = _tokens(block, walk, WRAP, BOX, BLOCK, SHAPE)
     keys = _load(k, block, walk, there, seen, k_strides, batch, head, WRAP, D, NEAR, BOX, BLOCK, SHAPE, WHOLE)
     scores = tl.dot(queries, keys.T, input_precision=PRECISION)
     if not WHOLE:
         scores = tl.where(seen[None, :], scores, float("-inf"))
-    higher = tl.maximum(highest, tl.max(scores, 1) * scale)
+    if BLOCK >= FOLDED_FROM:
+        folded: tl.constexpr = [scores.shape[0], BLOCK // FOLDED, FOLDED]
+        top = tl.max(tl.max(scores.reshape(folded), 1), 1)
+    else:
+        top = tl.max(scores, 1)
+    higher = tl.maximum(highest, top * scale)
     weights = tl.exp2(scores * scale - higher[:, None])
     fade = tl.exp2(highest - higher)
-    total = total * fade + tl.sum(weights, 1)
+    if BLOCK >= FOLDED_FROM:
+        total = total * fade[:, None] + tl.sum(weights.reshape(folded), 1)
+    else:
+        total = total * fade + tl.sum(weights, 1)
     values = _load(v, block, walk, there, seen, v_strides, batch, head, WRAP, D, NEAR, BOX, BLOCK, SHAPE, WHOLE)
     mean = tl.dot(weights.to(values.dtype), values, mean * fade[:, None], input_precision=PRECISION)
     return higher, total, mean
@@ -264,7 +283,7 @@ def forward_kernel(
     queries = _load(q, own, own_walk, place, valid, q_strides, batch, head, WRAP, D, NEAR, OWN_BOX, BLOCK_Q, Q_BOX, BOX)
 
     highest = tl.full([BLOCK_Q], float("-inf"), tl.float32)
-    total = tl.zeros([BLOCK_Q], tl.float32)
+    total = tl.zeros([BLOCK_Q, FOLDED] if BLOCK_K >= FOLDED_FROM else [BLOCK_Q], tl.float32)
     mean = tl.zeros([BLOCK_Q, D], tl.float32)
     walk = _walk(start, length, size, BOX, K_BOX)
     looped = _looped_blocks(walk, BOX, PEEL, BLOCK_K)
@@ -279,6 +298,8 @@ def forward_kernel(
             WRAP, D, NEAR, BOX, BLOCK_K, K_BOX, False,
         )  # fmt: skip
 
+    if BLOCK_K >= FOLDED_FROM:
+        total = tl.sum(total, 1)
     mean = mean / total[:, None]
     target = _rows(out, place, out_strides, batch, head, D, NEAR)
     tl.store(target, mean.to(out.dtype.element_ty), mask=valid[:, None])

@@ -21,9 +21,8 @@ from eddyline_kernels.modulation.plan import HeadsPlan, RowsPlan, heads_blocks, 
 
 PLAN = "plan: "
 """How the names of tried plans begin."""
-_Sizes = tuple[tuple[int, ...], ...]
-"""Queries and keys of a block, warps, stages, and the registers of a thread where they are limited: two programs of 8
-warps fit a multiprocessor then, and one multiplies while the other takes its softmax."""
+_Sizes = tuple[tuple[int, int, int, int], ...]
+"""Queries and keys of a block, warps, stages."""
 GATHERED: dict[str, _Sizes] = {
     "forward": ((64, 64, 4, 3), (128, 64, 4, 2), (128, 64, 8, 2), (128, 64, 8, 3), (64, 128, 4, 2), (128, 128, 8, 2)),
     "dq": ((64, 64, 4, 3), (128, 64, 8, 2), (128, 64, 8, 3), (64, 128, 8, 2)),
@@ -36,10 +35,8 @@ BOXES: dict[str, _Sizes] = {
         (64, 128, 4, 1),
         (64, 128, 4, 2),
         (128, 64, 8, 2),
-        (128, 64, 8, 2, 128),
         (128, 64, 8, 3),
         (128, 128, 8, 2),
-        (128, 128, 8, 2, 128),
         (128, 128, 8, 3),
     ),
     "dq": ((64, 64, 4, 2), (64, 64, 4, 3), (64, 128, 8, 2), (128, 64, 8, 2), (128, 64, 8, 3), (128, 128, 8, 1)),
@@ -79,7 +76,7 @@ def attention_plan_cases(volume: Volume, place: Place) -> Iterator[Case]:
 
 def attention_plans(volume: Volume, kernel: str, *, itemsize: int) -> dict[str, Plan]:
     """The plans to try for one of the three kernels, by name; the two others have blocks of one kind with it."""
-    base = gathered(volume.windows, itemsize=itemsize)
+    base = gathered(volume.windows, head_dim=volume.dim, itemsize=itemsize)
     tried = {
         f"gathered {_told(sizes)}": _with(base, kernel, replace(_blocks(sizes), peeled=base.forward.peeled))
         for sizes in GATHERED[kernel]
@@ -101,12 +98,12 @@ def _with(base: Plan, kernel: str, blocks: Blocks) -> Plan:
     return replace(base, forward=chosen["forward"], dq=chosen["dq"], dkdv=chosen["dkdv"])
 
 
-def _blocks(sizes: tuple[int, ...]) -> Blocks:
-    queries, keys, warps, stages, *registers = sizes
-    return Blocks(queries, keys, num_warps=warps, num_stages=stages, max_registers=registers[0] if registers else None)
+def _blocks(sizes: tuple[int, int, int, int]) -> Blocks:
+    queries, keys, warps, stages = sizes
+    return Blocks(queries, keys, num_warps=warps, num_stages=stages)
 
 
-def _boxed(sizes: tuple[int, ...], volume: Volume, *, own_box: bool) -> Blocks | None:
+def _boxed(sizes: tuple[int, int, int, int], volume: Volume, *, own_box: bool) -> Blocks | None:
     """Boxes of such sizes where windows can be cut into them."""
     blocks = _blocks(sizes)
     query_box, key_box = box(volume.windows, blocks.queries), box(volume.windows, blocks.keys)
@@ -115,10 +112,9 @@ def _boxed(sizes: tuple[int, ...], volume: Volume, *, own_box: bool) -> Blocks |
     return replace(blocks, query_box=query_box, key_box=key_box, own_box=own_box)
 
 
-def _told(sizes: tuple[int, ...]) -> str:
-    queries, keys, warps, stages, *registers = sizes
-    limit = f", {registers[0]} registers" if registers else ""
-    return f"{queries} x {keys}, {warps} warps, {stages} stages{limit}"
+def _told(sizes: tuple[int, int, int, int]) -> str:
+    queries, keys, warps, stages = sizes
+    return f"{queries} x {keys}, {warps} warps, {stages} stages"
 
 
 def modulation_plan_cases(tokens: Tokens, place: Place) -> Iterator[Case]:
