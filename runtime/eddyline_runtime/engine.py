@@ -70,6 +70,8 @@ class Engine:
         self._views: dict[int, ViewState] = {}
         self._costs: dict[int, _Costs] = {}
         self._history: dict[int, History] = {}
+        self._understood: dict[int, tuple[str, Understanding | None]] = {}
+        """How well the prompt of a view is understood, once it was read."""
         self._tick_costs = TickCosts(config.cost_memory)
 
     @property
@@ -313,6 +315,7 @@ class Engine:
         """
         self._opened(view)
         del self._views[view], self._costs[view], self._history[view]
+        self._understood.pop(view, None)
 
     def say(self, view: int, wish: Wish) -> Told:
         """Take in a prompt, event or cut: accepted or rejected.
@@ -388,9 +391,17 @@ class Engine:
 
     def _prompt_understanding(self, state: ViewState) -> Understanding | None:
         """How well the standing prompt is understood, if it was read already: to be told so is no reason to read it."""
-        text = self._dreamer.text(Slot(state.words.prompt))
-        known = text in self._dreamer.texts
-        return self._phrases.understand(self._dreamer.texts.get(text).pooled) if known else None
+        prompt = state.words.prompt
+        if self._understood.get(state.view, ("", None))[0] != prompt:
+            text = self._dreamer.text(Slot(prompt))
+            if text not in self._dreamer.texts:
+                return None
+            self._understood[state.view] = (prompt, self._understanding(text))
+        return self._understood[state.view][1]
+
+    def _understanding(self, text: str) -> Understanding | None:
+        """How well a text is understood, which is read now if need be."""
+        return self._phrases.understand(self._dreamer.texts.get(text).pooled)
 
     # ---- time
 
@@ -574,7 +585,9 @@ class Engine:
             text, understanding = said[note.id], None
             if note.state == "applied" and (text in self._dreamer.texts or fresh < FRESH_PER_TICK):
                 fresh += text not in self._dreamer.texts
-                understanding = self._phrases.understand(self._dreamer.texts.get(text).pooled)
+                understanding = self._understanding(text)
+                if text == state.words.prompt:
+                    self._understood[state.view] = (text, understanding)
             told.append(Told(state.view, state.epoch, note, understanding))
         return told
 

@@ -15,6 +15,7 @@ from eddyline_runtime.networks.choice import fitted
 from eddyline_runtime.networks.folder import cache_folder
 from eddyline_runtime.networks.fp8 import quantise_linears
 from eddyline_runtime.replay import Counts, Difference, Shown, Step
+from eddyline_runtime.requests import Fork, Open, Restore
 from eddyline_runtime.view import WaitingFrame
 from eddyline_runtime.weights import World, WorldCard, load_world
 
@@ -41,7 +42,7 @@ def run(given: argparse.Namespace) -> int:
         film_path(given.video)
     reader = JournalReader(given.file)
     if given.video and given.view is not None:
-        _check_has_frames(reader, given.view)
+        _check_has_view(reader, given.view)
     world = _world(reader, given)
     filming = _Filming(given.video, given.view, world.card, reader.header.fps) if given.video else None
     try:
@@ -56,16 +57,16 @@ def run(given: argparse.Namespace) -> int:
     return DIFFERENT if difference else 0
 
 
-def _check_has_frames(reader: JournalReader, view: int) -> None:
-    """Raise JournalError if nothing was made for a view, before a long replay finds that out."""
-    known: set[int] = set()
+def _check_has_view(reader: JournalReader, view: int) -> None:
+    """Raise JournalError if no such view was opened, before a long replay finds that out."""
+    known: list[int] = []
     for _, record in reader:
-        if isinstance(record, Tick):
-            known.update(number for batch in record.batches for number in batch.views)
-            if view in known:
+        if isinstance(record, Open | Fork | Restore):
+            known.append(record.view)
+            if record.view == view:
                 return
-    told = ", ".join(map(str, sorted(known))) or "no view"
-    raise JournalError(f"there is nothing to film: view {view} has no frame; the journal has frames of {told}")
+    told = ", ".join(map(str, known)) or "none"
+    raise JournalError(f"there is nothing to film: the journal has no view {view}; it has {told}")
 
 
 def _world(reader: JournalReader, given: argparse.Namespace) -> World:

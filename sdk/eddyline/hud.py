@@ -123,6 +123,6 @@ def overlay_lines(view: View, world: World | None, frame: Frame | None) -> list[
         lines.append(f"epoch {frame.epoch}  ·  frame {frame.index}  ·  chunk {frame.chunk}")
         lines.append(f"prompt  {frame.prompt[:90]}")
         if status.understood is not None:
-            lines.append(f"the prompt is {how_understood(status.understood, status.nearest)}")
+            lines.append(f"standing prompt {how_understood(status.understood, status.nearest)}")
         lines += [f"event  {event[:90]}" for event in frame.events]
     return lines

@@ -330,11 +330,13 @@ class ScriptedView:
             id=words.id, view=words.view, state=state, understood=understood, nearest=nearest, reason=reason
         )
 
-    def _understanding(self, text: str) -> tuple[float, str]:
-        """The share of the words that are in the nearest phrase, and that phrase."""
+    def _understanding(self, text: str) -> tuple[float | None, str]:
+        """The share of the words that are in the nearest phrase, and that phrase; None where it knows no phrases."""
+        if not self._phrases:
+            return None, ""
         said = set(text.lower().split())
         shared = [(len(said & set(phrase.lower().split())), phrase) for phrase in self._phrases]
-        best, nearest = max(shared, default=(0, ""))
+        best, nearest = max(shared)
         return min(1.0, best / max(1, len(said))), nearest
 
     def _tell_status(self, now_s: float) -> None:

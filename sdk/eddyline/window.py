@@ -133,7 +133,7 @@ class Window:
         self._down: set[int] = set()
         self._recording_since_s = 0.0
         self._drawn_s = -REDRAW_S
-        self._opening_told = False
+        self._opening_told = False  # or nothing to tell any more: the status is of the prompt in force
         self._writer = Writer()
 
     def run(self) -> None:
@@ -263,8 +263,10 @@ class Window:
         try:
             if control:
                 receipt = self.view.cut(text)
+                self._opening_told = True
             elif shift:
                 receipt = self.view.prompt(text)
+                self._opening_told = True
             else:
                 receipt = self.view.event(text, hold_s=EVENT_HOLD_S)
         except EddylineError as error:

@@ -82,12 +82,15 @@ def scripted() -> Iterator[ScriptedRuntime]:
 
 
 @pytest.fixture
-def window(scripted: ScriptedRuntime, tmp_path: Path) -> Iterator[Window]:
+def window(scripted: ScriptedRuntime, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Window]:
+    """A window that shows frames; a test may give its prompt."""
     pygame.display.init()
     pygame.font.init()
     screen = pygame.display.set_mode((640, 480), pygame.RESIZABLE)
     with eddyline.connect(scripted.endpoint, timeout_s=PATIENCE_S) as runtime:
-        window = Window(screen, runtime, PlayOptions(out=tmp_path / "out", prompt="a red room"))
+        window = Window(
+            screen, runtime, PlayOptions(out=tmp_path / "out", prompt=getattr(request, "param", "a red room"))
+        )
         wait_until(lambda: window.turn([]) and window.view is not None and window.view.frame() is not None)
         yield window
     pygame.quit()
@@ -249,18 +252,17 @@ def test_words_that_are_rejected_are_shown_with_the_reason(window: Window, scrip
     wait_until(lambda: window.turn([]) and any("this world is closed today" in line for line in window.news()))
 
 
-def test_a_first_prompt_that_the_world_hardly_knows_is_told_for_it_has_no_receipt(
-    scripted: ScriptedRuntime, tmp_path: Path
-) -> None:
-    pygame.display.init()
-    pygame.font.init()
-    screen = pygame.display.set_mode((640, 480))
-    with eddyline.connect(scripted.endpoint, timeout_s=PATIENCE_S) as runtime:
-        window = Window(screen, runtime, PlayOptions(out=tmp_path, prompt="spreadsheets everywhere"))
-        wait_until(lambda: window.turn([]) and any("the first prompt is understood 0%" in t for t in window.news()))
-        assert window.view is not None
-        window.view.close()
-    pygame.quit()
+@pytest.mark.parametrize("window", ["spreadsheets everywhere"], indirect=True)
+def test_a_first_prompt_that_the_world_hardly_knows_is_told_for_it_has_no_receipt(window: Window) -> None:
+    wait_until(lambda: window.turn([]) and any("the first prompt is understood 0%" in text for text in window.news()))
+
+
+@pytest.mark.parametrize("window", ["thunder and lightning"], indirect=True)
+def test_what_is_said_of_the_first_prompt_is_not_said_of_another(window: Window) -> None:
+    window.turn([*typed("spreadsheets everywhere"), key(pygame.K_RETURN, pygame.KMOD_LSHIFT)])
+    wait_until(lambda: window.turn([]) and window.view is not None and window.view.status.understood == 0.0)
+    window.turn([])
+    assert not any("the first prompt" in text for text in window.news())
 
 
 def test_the_window_closes_by_its_button_and_by_control_q(window: Window) -> None:

@@ -311,12 +311,14 @@ def test_a_gpus_run_compiles_ahead_then_measures_and_a_sweep_has_files_of_its_ow
     monkeypatch.setattr(ahead, "POLL_S", 0.0)
     assert command.main(["--compile", "toy", "--out", str(tmp_path)]) == 0
     assert (started, list(tmp_path.iterdir())) == ([], [])
-    assert command.main(["--ahead", "--out", str(tmp_path)]) == 0
+    assert command.main(["--ahead", "only", "--out", str(tmp_path)]) == 0
     assert (started, list(tmp_path.iterdir())) == ([("toy",)], [])
     started.clear()
     assert command.main(["--sweep", "--out", str(tmp_path)]) == 0
     assert command.main(["--out", str(tmp_path)]) == 0
     assert started == [("--sweep", "toy"), ("toy",)]
+    assert command.main(["--ahead", "never", "--out", str(tmp_path)]) == 0
+    assert len(started) == 2
     assert {file.name for file in tmp_path.iterdir()} == {"sweep.json", "sweep.csv", "kernels.json", "kernels.csv"}
     saved = json.loads((tmp_path / "sweep.json").read_text())
     assert [found["plan"] for found in saved["fastest_plans"]] == ["other"]

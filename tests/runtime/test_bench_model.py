@@ -116,13 +116,22 @@ def test_figures_follow_from_the_times_of_a_tick(tiny: World) -> None:
     # 3 views, chunks of 2 latent frames, 4 frames each
     assert (row["denoised_frames_per_s"], row["frames_per_s"]) == (96.0, 48.0)
     assert row["real_time_factor"] == 1.0, "16 of 16 frames a second"
-    assert "aten::addmm" in {spent["name"] for spent in row["where"]}, "the linear layers"
+
+
+def test_what_takes_most_of_a_tick_is_told_of_the_smallest_and_of_the_largest_batch(tiny: World) -> None:
+    results = bench_model.measure_world(
+        "tiny", profile=None, device="cpu", random_weights=True, views=3, ticks=1, where=True
+    )
+    assert [looked_at["views"] for looked_at in results["where"]] == [1, 3]
+    assert "aten::addmm" in {spent["name"] for spent in results["where"][1]["spent"]}, "the linear layers"
+    untold = {**results, "where": [{"views": 1, "spent": []}]}
+    assert "ms in all" not in "\n".join(bench_model.table(untold))
 
 
 def test_the_command_writes_every_number(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "model.json"
     world = ["--model", "tiny", "--random-weights", "--threads", "1", "--profile", "responsive"]
-    assert main(["bench", "model", *world, "--views", "2", "--ticks", "2", "--json", str(file)]) == 0
+    assert main(["bench", "model", *world, "--views", "2", "--ticks", "2", "--where", "--json", str(file)]) == 0
     results = json.loads(file.read_text())
     assert [row["views"] for row in results["batches"]] == [1, 2]
     assert all(row["real_time_factor"] > 0 for row in results["batches"])

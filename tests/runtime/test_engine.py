@@ -396,9 +396,16 @@ def test_the_status_says_how_well_the_prompt_in_force_is_understood_once_it_was_
     lockstep.until_chunks(2)
     read = engine.status(1).understanding
     assert (read.nearest, read.score) == ("it starts to rain", pytest.approx(1.0))
-    engine.say(1, Wish(id=2, verb="prompt", text="Ωμέγα"))
+    encoded = engine._dreamer.texts.encoded
+    engine.say(1, Wish(id=2, verb="prompt", text="a red fox..."))
     lockstep.until_chunks(1)
-    assert engine.status(1).understanding.score < 1.0
+    told = lockstep.told(2)[0].understanding
+    assert engine.status(1).understanding == told, "though it was never read without the event"
+    assert told.score < 1.0
+    assert engine._dreamer.texts.encoded > encoded
+    engine.close_view(1)
+    engine.open_view(1, prompt="Ωμέγα", seed=8)
+    assert engine.status(1).understanding != told
 
 
 def test_words_of_a_view_that_was_not_due_yet_wait_and_are_not_lost(lockstep):

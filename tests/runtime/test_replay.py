@@ -187,5 +187,5 @@ def test_the_command_line_tells_a_difference_by_its_status_and_mistakes_in_one_l
     assert "give --verify, --video MP4 or both" in capsys.readouterr().err
     monkeypatch.setattr(replay, "play", lambda reader, world: pytest.fail("it was played all the same"))
     assert cli.main(["replay", str(path), "--video", str(tmp_path / "c.mp4"), "--view", "77"]) == 2
-    assert "view 77 has no frame; the journal has frames of 1, 2, 3, 4, 5" in capsys.readouterr().err
+    assert "the journal has no view 77; it has 1, 2, 5, 3, 4" in capsys.readouterr().err
     assert not (tmp_path / "c.mp4").exists()

@@ -109,7 +109,6 @@ def test_a_receipt_says_how_well_the_world_knows_the_words(view: View) -> None:
 
 def test_the_status_says_how_well_the_world_knows_the_prompt_in_force(runtime: eddyline.Runtime) -> None:
     with runtime.open_view("a spreadsheet and lightning") as view:
-        assert (view.status.understood, view.status.nearest) == (None, "")
         wait_until(lambda: view.status.understood is not None)
         assert (view.status.understood, view.status.nearest) == (0.5, "thunder and lightning")
         view.prompt("thunder and lightning")

@@ -35,11 +35,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--only", default="", metavar="TEXT", help="cases whose names have this in them")
     parser.add_argument("--minutes", type=float, default=8.5, help="after so long nothing new is begun")
     parser.add_argument("--sweep", action="store_true", help="try plans of our kernels (needs a GPU)")
-    parser.add_argument("--ahead", action="store_true", help="only compile what the run needs (needs a GPU)")
+    parser.add_argument(
+        "--ahead",
+        choices=("first", "only", "never"),
+        default="first",
+        help="when to compile what the run needs: first (default), only (measure nothing), never (done before)",
+    )
     parser.add_argument("--compile", metavar="CASE", help="only compile what one case needs (needs a GPU)")
     given = parser.parse_args(arguments)
     if not torch.cuda.is_available():
-        if given.sweep or given.ahead or given.compile:
+        if given.sweep or given.compile or given.ahead == "only":
             parser.error("there is no GPU here; plans are tried, and rivals compiled, on one")
         print(NO_GPU)
         place = places.cpu()
@@ -52,23 +57,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _on_gpu(given: argparse.Namespace) -> int:
+    import torch._inductor.config as inductor
+
     place = places.gpu()
     cases = list((plan_cases if given.sweep else gpu_cases)(place))
     if given.compile:
-        for case in cases:
-            if case.name == given.compile:
-                compile_case(case, place)
+        # what is tuned beside other processes is tuned badly, and must not be found again
+        with inductor.patch(autotune_local_cache=False):
+            for case in cases:
+                if case.name == given.compile:
+                    compile_case(case, place)
         return 0
     begin_s = time.monotonic()
-    to_compile = names_to_compile(cases, given.only)
-    print(f"compiling {len(to_compile)} cases ahead ...", file=sys.stderr, flush=True)
-    ahead.compile_ahead(
-        to_compile,
-        start=ahead.starter(["--sweep"] if given.sweep else []),
-        workers=ahead.workers(),
-        end_s=begin_s + given.minutes * 60 * (1 if given.ahead else ahead.SHARE),
-    )
-    if given.ahead:
+    if given.ahead != "never":
+        to_compile = names_to_compile(cases, given.only)
+        print(f"compiling {len(to_compile)} cases ahead ...", file=sys.stderr, flush=True)
+        ahead.compile_ahead(
+            to_compile,
+            start=ahead.starter(["--sweep"] if given.sweep else []),
+            workers=ahead.workers(),
+            end_s=begin_s + given.minutes * 60 * (1 if given.ahead == "only" else ahead.SHARE),
+        )
+    if given.ahead == "only":
         return 0
     minutes = given.minutes - (time.monotonic() - begin_s) / 60
     goals, name = ((), "sweep") if given.sweep else (GOALS, "kernels")

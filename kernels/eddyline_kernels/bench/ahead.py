@@ -1,8 +1,8 @@
 """Compiles ahead, in processes beside each other, what a run will measure, so that a GPU does not wait for compilers.
 
 What torch.compile and Triton make is kept on disk (TORCHINDUCTOR_CACHE_DIR, TRITON_CACHE_DIR) by what it is made of; a
-process that compiles a case leaves it there, and the run that measures finds it. These processes use the GPU too, for
-autotuning, so all of them end before anything is timed.
+process that compiles a case leaves it there, and the run that measures finds it. These processes use the GPU too, so
+all of them end before anything is timed; what inductor tunes by the clock meanwhile is not kept.
 """
 
 import os

@@ -94,6 +94,7 @@ def residual_norm_kernel(
 
     Grid: blocks of ROWS tokens of a frame, B * F. Tokens are contiguous. Without a `branch`, `total` is None too.
     """
+    tl.static_assert(PARTS <= 3, "a row is held in three parts at most")
     whole: tl.constexpr = W == PARTS * BLOCK
     frame = tl.program_id(1)
     columns = [n * BLOCK + tl.arange(0, BLOCK) for n in (0, 1, 2)[:PARTS]]
@@ -143,6 +144,7 @@ def residual_norm_backward_kernel(
     Grid: blocks of ROWS tokens of a frame, B * F. `sums` is [2 or 3, B * F, blocks, W] for scale, shift and, where
     there is one, gate. Without a gate there is no `branch_grad`: it is `x_grad`.
     """
+    tl.static_assert(PARTS <= 3, "a row is held in three parts at most")
     whole: tl.constexpr = W == PARTS * BLOCK
     frame = tl.program_id(1)
     columns = [n * BLOCK + tl.arange(0, BLOCK) for n in (0, 1, 2)[:PARTS]]

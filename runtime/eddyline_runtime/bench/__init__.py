@@ -63,11 +63,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     benches["model"].add_argument(
         "--ticks", type=positive, default=10, help="timed ticks of each batch (default: %(default)s)"
     )
+    benches["model"].add_argument(
+        "--where", action="store_true", help="tell, too, which kernels or operators a tick's time goes to"
+    )
     for name in ("model", "stream"):
         benches[name].add_argument(
             "--linears", choices=("plain", "fp8"), default="plain", help="fp8: large matrix products in FP8, row by row"
         )
-    about = "all that needs a GPU, one part after the other: exactness, models, kernels, the socket"
+    about = (
+        "all that needs a GPU: exactness first, then models, kernels, the socket, many views, other plans of kernels"
+    )
     gpu = commands.add_parser("gpu", help=about, description=about)
     gpu.add_argument(
         "--out",

@@ -20,7 +20,7 @@ from eddyline_kernels import backend
 from eddyline_kernels.bench.place import device_name
 from eddyline_runtime.bench.served import check_device
 from eddyline_runtime.bench.stream import percentile
-from eddyline_runtime.bench.where import where_time_goes
+from eddyline_runtime.bench.where import Spent, where_time_goes
 from eddyline_runtime.conditioning import RowWords
 from eddyline_runtime.config import Profile
 from eddyline_runtime.dreamer import Dreamer
@@ -50,6 +50,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
         views=arguments.views,
         ticks=arguments.ticks,
         linears=arguments.linears,
+        where=arguments.where,
     )
 
 
@@ -62,6 +63,7 @@ def measure_world(
     views: int,
     ticks: int,
     linears: str = "plain",
+    where: bool = False,
     free: Callable[[torch.device], int | None] | None = None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> dict[str, Any]:
@@ -69,6 +71,8 @@ def measure_world(
 
     Args:
         linears: "plain" or "fp8"; with "fp8", how far that takes the velocity is among the numbers.
+        where: whether it is told, too, which kernels, on a processor which operators, take the time of a tick of the
+            smallest and of the largest batch.
         free: bytes that are free on a device, None where that is not known.
 
     Raises:
@@ -94,6 +98,8 @@ def measure_world(
             rows.append(measure_batch(world, chosen, views=number + 1, ticks=ticks, clock=clock))
         else:
             rows.append({"views": number + 1, "refused": refusal})
+    measured = [row["views"] for row in rows if "refused" not in row]
+    looked_at = sorted({measured[0], measured[-1]}) if where else []
     launched = next(row["launches_per_tick"] for row in rows if "refused" not in row)
     if place.type == "cuda" and not launched.get("window_attention"):
         raise ConfigError(f"the Triton kernels did not run on {device}; the log says why")
@@ -108,6 +114,11 @@ def measure_world(
         "memory_gb": counted[-1].total / 1e9,
         "launches_per_tick": launched,
         "batches": rows,
+        # after all that is timed, for what was looked at once may stay slower
+        "where": [
+            {"views": views, "spent": [asdict(spent) for spent in look_at_batch(world, chosen, views=views)]}
+            for views in looked_at
+        ],
     }
 
 
@@ -117,9 +128,42 @@ def measure_batch(
     """Times of one tick of a batch, in milliseconds, and what comes of them.
 
     `frames_per_s` are those of all views together, decoding included; `denoised_frames_per_s` without it;
-    `real_time_factor` is how much faster than it is played a view is made. `where` has the kernels or operators of one
-    further tick.
+    `real_time_factor` is how much faster than it is played a view is made.
     """
+    tick = _ticker(world, profile, views=views, clock=clock)
+    with torch.inference_mode():
+        for _ in range(WARM_UP_TICKS):
+            tick()
+        before = backend.launches.copy()
+        denoise_s, decode_s = zip(*(tick() for _ in range(ticks)), strict=True)
+        launched = backend.launches - before
+    made = views * profile.partition.chunk_frames * world.card.codec.frames_per_latent
+    denoise, decode = percentile(denoise_s, 50), percentile(decode_s, 50)
+    return {
+        "views": views,
+        "denoise_ms": {f"p{share}": percentile(denoise_s, share) * 1e3 for share in (50, 95)},
+        "decode_ms": {f"p{share}": percentile(decode_s, share) * 1e3 for share in (50, 95)},
+        "denoised_frames_per_s": made / denoise,
+        "frames_per_s": made / (denoise + decode),
+        "real_time_factor": made / views / (denoise + decode) / world.card.fps,
+        "launches_per_tick": {name: count / ticks for name, count in launched.items()},
+    }
+
+
+@torch.inference_mode()
+def look_at_batch(world: World, profile: Profile, *, views: int) -> list[Spent]:
+    """The kernels, on a processor the operators, of one tick of a batch."""
+    tick = _ticker(world, profile, views=views, clock=time.perf_counter)
+    for _ in range(WARM_UP_TICKS):
+        tick()
+    return where_time_goes(tick, next(world.model.parameters()).device)
+
+
+def _ticker(
+    world: World, profile: Profile, *, views: int, clock: Callable[[], float]
+) -> Callable[[], tuple[float, float]]:
+    """A tick of a batch of so many views, again and again the same, which returns the seconds of denoising and of
+    decoding."""
     partition, card = profile.partition, world.card
     frames = partition.buffer_frames
     dreamer = Dreamer(world, text_cache=views)
@@ -129,7 +173,6 @@ def measure_batch(
     first, end = partition.reference_frames, partition.reference_frames + partition.chunk_frames
 
     def tick() -> tuple[float, float]:
-        """Seconds of denoising and of decoding."""
         dreamer.synchronise()
         begin_s = clock()
         clean = denoise_tick(velocity, latents, partition)[:, first:end]
@@ -139,25 +182,7 @@ def measure_batch(
         dreamer.synchronise()
         return between_s - begin_s, clock() - between_s
 
-    with torch.inference_mode():
-        for _ in range(WARM_UP_TICKS):
-            tick()
-        before = backend.launches.copy()
-        denoise_s, decode_s = zip(*(tick() for _ in range(ticks)), strict=True)
-        launched = backend.launches - before
-        where = where_time_goes(tick, dreamer.device)
-    made = views * partition.chunk_frames * card.codec.frames_per_latent
-    denoise, decode = percentile(denoise_s, 50), percentile(decode_s, 50)
-    return {
-        "views": views,
-        "denoise_ms": {f"p{share}": percentile(denoise_s, share) * 1e3 for share in (50, 95)},
-        "decode_ms": {f"p{share}": percentile(decode_s, share) * 1e3 for share in (50, 95)},
-        "denoised_frames_per_s": made / denoise,
-        "frames_per_s": made / (denoise + decode),
-        "real_time_factor": made / views / (denoise + decode) / card.fps,
-        "launches_per_tick": {name: count / ticks for name, count in launched.items()},
-        "where": [asdict(spent) for spent in where],
-    }
+    return tick
 
 
 def table(results: dict[str, Any]) -> Iterator[str]:
@@ -177,16 +202,17 @@ def table(results: dict[str, Any]) -> Iterator[str]:
         )
     launched = ", ".join(f"{name} {count:g}" for name, count in results["launches_per_tick"].items())
     yield f"Triton launches a tick: {launched or 'none, plain torch'}"
-    measured = [row for row in results["batches"] if "refused" not in row]
-    for row in measured[:1] + measured[1:][-1:]:
-        yield from _where(row)
+    for looked_at in results["where"]:
+        yield from _where(looked_at["views"], looked_at["spent"])
 
 
-def _where(row: dict[str, Any]) -> Iterator[str]:
-    """What takes most of a tick, in lines."""
-    total = sum(spent["ms"] for spent in row["where"])
-    yield f"one tick of {row['views']} view{'s' * (row['views'] > 1)}, {total:.4g} ms in all:"
-    for spent in row["where"][:TOLD]:
+def _where(views: int, all_spent: Sequence[dict[str, Any]]) -> Iterator[str]:
+    """What takes most of a tick, in lines; nothing where the device did not tell."""
+    total = sum(spent["ms"] for spent in all_spent)
+    if not total:
+        return
+    yield f"one tick of {views} view{'s' * (views > 1)}, {total:.4g} ms in all:"
+    for spent in all_spent[:TOLD]:
         yield f"{spent['ms'] / total:>7.1%} {spent['calls']:>5} x  {spent['name'][:90]}"
 
 

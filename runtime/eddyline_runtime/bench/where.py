@@ -21,7 +21,8 @@ class Spent:
 def where_time_goes(call: Callable[[], object], device: torch.device) -> list[Spent]:
     """What a call that ends with the device idle ran on it, by name, what took longest first.
 
-    Looking on makes the call itself slower, on a processor most of all; shares are what to go by.
+    Looking on makes the call itself slower, on a processor most of all; shares are what to go by. What cannot be looked
+    at, for a driver that forbids it or has someone else looking, has taken no time.
     """
     os.environ.setdefault("KINETO_LOG_LEVEL", "6")  # it tells its every step on stderr otherwise
     on_gpu = device.type == "cuda"
