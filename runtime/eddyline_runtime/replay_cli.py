@@ -36,11 +36,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(given: argparse.Namespace) -> int:
     """Play a journal again. Returns 0, or 1 when a frame is not as the journal says."""
+    reader = JournalReader(given.file)
     if not (given.verify or given.video):
         raise ConfigError("nothing to do with the journal; give --verify, --video MP4 or both")
     if given.video:
         film_path(given.video)
-    reader = JournalReader(given.file)
     if given.video and given.view is not None:
         _check_has_view(reader, given.view)
     world = _world(reader, given)

@@ -30,7 +30,7 @@ MAX_PHRASES = 4
 
 @dataclass(frozen=True)
 class Understanding:
-    """How well a text is understood, 0 to 1, and the known phrase it is nearest to."""
+    """How well a text is understood, 0 to 1, and the known phrase it is nearest to; none where it is not at all."""
 
     score: float
     nearest: str
@@ -62,4 +62,4 @@ class KnownPhrases:
         if self._learned is not None:
             closest = float(torch.mv(self._learned, pooled).max())
             score = max(score, (closest - FAR) / (NEAR - FAR))
-        return Understanding(min(max(score, 0.0), 1.0), self._phrases[nearest])
+        return Understanding(min(max(score, 0.0), 1.0), self._phrases[nearest] if score > 0 else "")

@@ -158,6 +158,8 @@ class Runtime:
 
     def _checked(self, plan: ViewPlan) -> protocol.OpenView:
         """A plan as the message that opens its view."""
+        if not isinstance(plan, ViewPlan):
+            raise OptionError(f"a plan of type {type(plan).__name__}; give ViewPlan(prompt, seed=..., ...)")
         check_text(plan.prompt)
         check_seed(plan.seed)
         if plan.stride not in (1, 2, 4):
@@ -215,6 +217,11 @@ class Runtime:
         finally:
             if self._on_close is not None:
                 self._on_close()
+
+    def __repr__(self) -> str:
+        world = self.world
+        state = "closed" if self._closed else "gone" if self.gone else "ready" if self.ready else "not ready"
+        return f"<Runtime{'' if world is None else f' of {world.model}'}: {state}>"
 
     def __enter__(self) -> Runtime:
         return self

@@ -76,8 +76,8 @@ class Writer:
 
 
 def how_understood(score: float, nearest: str) -> str:
-    """How well this world knows some words; where that is hardly at all, with the nearest phrase it knows."""
-    return f"understood {score:.0%}" + (f", nearest '{nearest}'" if score < HARDLY_UNDERSTOOD else "")
+    """How well this world knows some words; where that is hardly, with the nearest phrase it knows, if there is one."""
+    return f"understood {score:.0%}" + (f", nearest '{nearest}'" if nearest and score < HARDLY_UNDERSTOOD else "")
 
 
 def receipt_line(receipt: Receipt) -> str:

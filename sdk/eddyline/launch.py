@@ -66,7 +66,8 @@ def launch(
     list; `serve` and its options are appended. It must become the runtime, not start it as a child of its own: the
     runtime ends when its parent is not this process.
 
-    Raises OptionError, or LaunchError with the last lines that the child wrote.
+    Raises OptionError, or LaunchError with the last lines that the child wrote, also for a profile that the world does
+    not have; without `wait`, what goes wrong later is told by `poll()` (RuntimeGone).
     """
     if restarts < 0 or not hang_s > 0 or not timeout_s > 0:
         raise OptionError(
@@ -74,6 +75,8 @@ def launch(
         )
     arguments = [*(command or _installed_runtime()), "serve", "--model", model, "--bind", "tcp://127.0.0.1:0"]
     arguments += ["--parent-pid", str(os.getpid())]
+    if profile is not None:
+        arguments += ["--profile", profile]
     if random_weights:
         arguments.append("--random-weights")
     link = Link(None)
@@ -83,12 +86,9 @@ def launch(
         launcher.start()
         if wait:
             runtime.wait_ready(timeout_s)
-            world = runtime.world
-            if profile is not None and world is not None and profile not in world.profiles:
-                raise OptionError(f"profile={profile!r} is not known; {world.model} has {', '.join(world.profiles)}")
     except EddylineError as error:
         runtime.close()
-        if isinstance(error, LaunchError | OptionError):
+        if isinstance(error, LaunchError):
             raise
         if isinstance(error, ConnectTimeoutError):
             reached = str(link.progress).strip()

@@ -138,7 +138,8 @@ class RuntimeStopped(Note):
     restarts_left: int
 
     def __str__(self) -> str:
-        return f"the runtime stopped ({self.reason}) and is started again; {self.restarts_left} restarts are left"
+        left = "1 restart is left" if self.restarts_left == 1 else f"{self.restarts_left} restarts are left"
+        return f"the runtime stopped ({self.reason}) and is started again; {left}"
 
 
 @dataclass(frozen=True)

@@ -107,7 +107,8 @@ class Receipt:
 
     @property
     def nearest(self) -> str:
-        """The phrase of this world that is nearest to the words; empty until the runtime said so."""
+        """The phrase of this world that is nearest to the words; empty until the runtime said so, and where they
+        are not understood at all."""
         return self._facts.nearest
 
     @property

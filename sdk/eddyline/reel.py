@@ -223,7 +223,7 @@ def describe(receipt: Receipt) -> str:
 
 
 def _understood(score: float, nearest: str) -> str:
-    return f"understood {score:.0%} ({nearest})"
+    return f"understood {score:.0%}" + (f" ({nearest})" if nearest else "")
 
 
 @contextmanager

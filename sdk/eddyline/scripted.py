@@ -337,6 +337,8 @@ class ScriptedView:
         said = set(text.lower().split())
         shared = [(len(said & set(phrase.lower().split())), phrase) for phrase in self._phrases]
         best, nearest = max(shared)
+        if not best:
+            return 0.0, ""
         return min(1.0, best / max(1, len(said))), nearest
 
     def _tell_status(self, now_s: float) -> None:

@@ -546,6 +546,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--model", default="scripted")
     parser.add_argument("--bind", default="tcp://127.0.0.1:0", metavar="tcp://127.0.0.1:PORT")
     parser.add_argument("--parent-pid", type=int, help="end when this process is no longer the parent")
+    parser.add_argument("--profile", choices=PROFILES, help="taken and ignored, but for one that it does not have")
     parser.add_argument("--random-weights", action="store_true", help="taken and ignored")
     parser.add_argument("--journal", metavar="FILE", help="taken and ignored: nothing is written")
     options = parser.parse_args(arguments)

@@ -442,12 +442,13 @@ class View:
         return self._error
 
     def wait_open(self, timeout_s: float = math.inf) -> None:
-        """Wait until the runtime has opened the view, up to `timeout_s` seconds. Not for a game's loop.
+        """Wait until the runtime has opened the view, up to `timeout_s` seconds; of a lost one, until the connection is
+        there again. Not for a game's loop.
 
         Raises what `error` is then (CapacityError: there is no room for it), ConnectTimeoutError or ClosedError.
         """
         self._check_open()
-        if not self._link.wait(lambda: self._opened or self.is_closed, timeout_s):
+        if not self._link.wait(lambda: self.state not in ("opening", "lost"), timeout_s):
             raise ConnectTimeoutError(f"{self} was not opened within {timeout_s:g} s; is the runtime ready?")
         self._check_open()
         if self._error is not None:

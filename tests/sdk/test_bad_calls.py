@@ -38,6 +38,8 @@ def test_one_wrong_plan_opens_no_view_at_all(scripted: ScriptedRuntime, runtime:
     plans = [eddyline.ViewPlan("a red room", name="guard"), eddyline.ViewPlan("a hall", stride=3)]
     with pytest.raises(OptionError, match="stride=3"):
         runtime.open_views(plans)
+    with pytest.raises(OptionError, match=r"of type str; give ViewPlan\(prompt"):
+        runtime.open_views([*plans[:1], "a cat"])  # type: ignore[list-item]
     (view,) = runtime.open_views(plans[:1])
     wait_until(lambda: view.frame() is not None)
     (opened,) = scripted.wait_for(protocol.OpenView)

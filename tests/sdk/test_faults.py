@@ -47,7 +47,10 @@ def test_words_sent_while_the_runtime_hangs_are_applied_once_afterwards(
     notes.wait_kind(ConnectionLost)
     assert view.state == "lost"
     assert view.frame() is not None
+    with pytest.raises(ConnectTimeoutError):
+        view.wait_open(0.05)
     scripted.recover()
+    view.wait_open()
     wait_until(lambda: receipt.is_final)
     assert receipt.state == "applied"
     wait_until(lambda: (frame := view.frame()) is not None and "blue" in frame.events)

@@ -134,8 +134,8 @@ def test_a_child_that_listens_elsewhere_is_a_launch_error() -> None:
         eddyline.launch(command=[sys.executable, "-c", f"import time; print('{line}', flush=True); time.sleep(600)"])
 
 
-def test_an_unknown_profile_is_told_as_soon_as_the_runtime_is_there() -> None:
-    with pytest.raises(OptionError, match="smooth"):
+def test_an_unknown_profile_is_a_launch_error_that_names_those_there_are() -> None:
+    with pytest.raises(LaunchError, match="smooth"):
         eddyline.launch(command=SCRIPTED, profile="fast")
 
 

@@ -29,6 +29,7 @@ def test_notes_read_as_sentences() -> None:
     assert str(notes.ConnectionRegained(same_runtime=False)) == "connection regained, to a new runtime process"
     assert str(notes.RuntimeStalled(7.25)) == "the runtime has been in one turn for 7.2 s"
     assert "2 restarts are left" in str(notes.RuntimeStopped("it was ended by signal 9", (), 2))
+    assert "1 restart is left" in str(notes.RuntimeStopped("it was ended by signal 9", (), 1))
     assert str(notes.Progress(0.4, "loading weights")) == "40% loading weights"
     assert str(notes.ErrorReported("internal", "out of memory")) == "error: out of memory (internal)"
     assert "call poll()" in str(notes.NotesLost(5))
