@@ -97,7 +97,8 @@ class Runtime:
 
         prompt: the standing description. seed: 0 to 2**63 - 1; the same seed and words give the same stream. profile:
         one of `world.profiles` (None: what `launch` was given, or the world's default). stride: 1, 2 or 4; a view with
-        stride 2 runs at half the frame rate. name: for notes and logs, up to 128 characters.
+        stride 2 runs at half the frame rate. name: for notes, logs and `watch_view`, which finds it if no other view
+        has the same; up to 128 characters.
 
         Raises TextError, OptionError or ClosedError. Whether the runtime took it, `poll()` tells by ViewOpened or
         ViewClosed.

@@ -44,6 +44,8 @@ class ReceiptChanged(Note):
         receipt = self.receipt
         said = f" {receipt.text[:60]!r}" if receipt.text else ""
         text = f"{receipt.kind}{said} {self.state}"
+        if self.state in ("sent", "accepted"):
+            return text  # what the receipt has beyond that is of later
         if receipt.kind == "bookmark":
             return f"{text}: {receipt.reason}" if receipt.reason else text
         if receipt.first_influenced_frame is not None:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from eddyline import notes
 from eddyline.link import MAX_NOTES, NoteQueue
+from eddyline.protocol import ReceiptUpdate
+from eddyline.receipts import Receipt
+from eddyline.view import View
 
 
 def test_notes_come_out_in_order_and_once() -> None:
@@ -33,6 +36,15 @@ def test_notes_read_as_sentences() -> None:
     assert str(notes.Progress(0.4, "loading weights")) == "40% loading weights"
     assert str(notes.ErrorReported("internal", "out of memory")) == "error: out of memory (internal)"
     assert "call poll()" in str(notes.NotesLost(5))
+
+
+def test_a_note_of_a_receipt_says_nothing_that_came_later(view: View) -> None:
+    receipt = Receipt(1, view, "event", "it rains", 0.0, lambda _: None)
+    dates = ReceiptUpdate(id=1, view=1, state="applied", epoch=0, first_influenced_frame=8, first_full_frame=16)
+    receipt.update(dates)
+    assert str(notes.ReceiptChanged(receipt, "accepted")) == "event 'it rains' accepted"
+    told = "event 'it rains' applied: shows from frame 8, fully from frame 16"
+    assert str(notes.ReceiptChanged(receipt, "applied")) == told
 
 
 def test_the_tree_of_notes_is_drawn_whole() -> None:
