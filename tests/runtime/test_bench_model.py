@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -118,12 +119,26 @@ def test_figures_follow_from_the_times_of_a_tick(tiny: World) -> None:
     assert row["real_time_factor"] == 1.0, "16 of 16 frames a second"
 
 
+def even(results: dict[str, Any], share: float) -> dict[str, Any]:
+    """The results with so many times the median as the p95 of every batch."""
+    rows = results["batches"]
+    return {
+        **results,
+        "batches": [
+            {**row, "denoise_ms": {"p50": row["denoise_ms"]["p50"], "p95": share * row["denoise_ms"]["p50"]}}
+            for row in rows
+        ],
+    }
+
+
 def test_what_takes_most_of_a_tick_is_told_of_the_smallest_and_of_the_largest_batch(tiny: World) -> None:
     results = bench_model.measure_world(
         "tiny", profile=None, device="cpu", random_weights=True, views=3, ticks=1, where=True
     )
     assert [looked_at["views"] for looked_at in results["where"]] == [1, 3]
     assert "aten::addmm" in {spent["name"] for spent in results["where"][1]["spent"]}, "the linear layers"
+    assert "measure again" not in "\n".join(bench_model.table(even(results, 1.0)))
+    assert "p95 is up to 35 times the median" in "\n".join(bench_model.table(even(results, 35.0)))
     untold = {**results, "where": [{"views": 1, "spent": []}]}
     assert "ms in all" not in "\n".join(bench_model.table(untold))
 

@@ -32,6 +32,8 @@ from eddyline_runtime.weights import World, WorldCard, card_of, load_world
 
 WARM_UP_TICKS = 4
 """The last of them replays the graph that the one before captured."""
+UNEVEN = 2.0
+"""Times of one batch that are further apart say little."""
 TOLD = 8
 """Kernels or operators that the table has for a batch."""
 SPARE = 1.1
@@ -200,6 +202,10 @@ def table(results: dict[str, Any]) -> Iterator[str]:
             f"{row['views']:>5} {row['denoise_ms']['p50']:>11.4g} {row['denoise_ms']['p95']:>8.4g} "
             f"{row['decode_ms']['p50']:>10.4g} {row['frames_per_s']:>9.4g} {row['real_time_factor']:>9.3g} {gain:>7.3g}"
         )
+    measured = [row for row in results["batches"] if "refused" not in row]
+    uneven = max(row["denoise_ms"]["p95"] / row["denoise_ms"]["p50"] for row in measured)
+    if uneven > UNEVEN:
+        yield f"p95 is up to {uneven:.3g} times the median: the machine was not idle; measure again"
     launched = ", ".join(f"{name} {count:g}" for name, count in results["launches_per_tick"].items())
     yield f"Triton launches a tick: {launched or 'none, plain torch'}"
     for looked_at in results["where"]:
