@@ -49,7 +49,7 @@ CALLS = {
 STACK_LIMITS = {
     ("boxes of 64, bf16, 128", "dkdv_kernel"): 16,
     ("boxes of 128, bf16, 128", "dkdv_kernel"): 16,
-    ("gathered 32, fp32, 128", "forward_kernel"): 128,
+    ("gathered 32, fp32, 128", "forward_kernel"): 48,  # Triton 3.7; 3.6 has 0
     ("gathered 32, fp32, 128", "dkdv_kernel"): 450,
     ("gathered 32, fp32, 64", "dkdv_kernel"): 48,  # Triton 3.7; 3.6 has 0
 }
@@ -93,6 +93,15 @@ def test_no_product_waits_for_the_one_before_for_want_of_registers(kernels: list
         # the block that runs over the end of a gathered window has code of its own
         codes = 2 if kernel.call.startswith("gathered") else 1
         assert kernel.count("WARPGROUP.ARRIVE") <= codes * products[kernel.name], kernel
+
+
+def test_warps_do_not_meet_between_the_products_of_a_turn_where_blocks_are_boxes(kernels: list[Kernel]) -> None:
+    for kernel in kernels:
+        if kernel.call.startswith("boxes"):
+            lines = kernel.code.splitlines()
+            products = [number for number, line in enumerate(lines) if "HGMMA" in line]
+            between = lines[products[0] : products[-1]]
+            assert not [line for line in between if "BAR.SYNC" in line], kernel
 
 
 def test_boxes_go_by_tma_from_memory_to_the_tensor_cores(kernels: list[Kernel]) -> None:

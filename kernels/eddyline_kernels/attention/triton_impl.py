@@ -188,6 +188,35 @@ def _load(
 
 
 @triton.jit
+def _load_both(
+    first, second, block, walk, place, valid, first_strides, second_strides, batch, head,
+    WRAP: tl.constexpr, D: tl.constexpr, NEAR: tl.constexpr, BOX: tl.constexpr, BLOCK: tl.constexpr,
+    SHAPE: tl.constexpr, WHOLE: tl.constexpr,
+):  # fmt: skip
+    """The same block of two tensors, of which `first` is used first.
+
+    Boxes are asked for side by side, before either is used, so that TMA answers for both by one barrier, and the one
+    that is used first is asked for last. Otherwise Triton has all warps meet between the products of a turn, and none
+    multiplies while another takes its softmax.
+    """
+    if BOX:
+        f, y, x = _visited(block, walk, WRAP, SHAPE)
+        _, size, _, _ = walk
+        place = [batch * size[0] + f, y, x, head, 0]
+        other = second.load(place)
+        one = first.load(place)
+        one, other = one.reshape(BLOCK, D), other.reshape(BLOCK, D)
+    else:
+        one = _load(
+            first, block, walk, place, valid, first_strides, batch, head, WRAP, D, NEAR, BOX, BLOCK, SHAPE, WHOLE
+        )
+        other = _load(
+            second, block, walk, place, valid, second_strides, batch, head, WRAP, D, NEAR, BOX, BLOCK, SHAPE, WHOLE
+        )
+    return one, other
+
+
+@triton.jit
 def _statistics(place, size, batch, head):
     """Where the statistics of tokens lie in a contiguous [B, H, F, Y, X]."""
     volume = size[0] * size[1] * size[2]
@@ -242,7 +271,9 @@ def _weighed(
     in one thread, and columns need not wait for each other.
     """
     there, seen = _tokens(block, walk, WRAP, BOX, BLOCK, SHAPE)
-    keys = _load(k, block, walk, there, seen, k_strides, batch, head, WRAP, D, NEAR, BOX, BLOCK, SHAPE, WHOLE)
+    keys, values = _load_both(
+        k, v, block, walk, there, seen, k_strides, v_strides, batch, head, WRAP, D, NEAR, BOX, BLOCK, SHAPE, WHOLE
+    )
     scores = tl.dot(queries, keys.T, input_precision=PRECISION)
     if not WHOLE:
         scores = tl.where(seen[None, :], scores, float("-inf"))
@@ -258,7 +289,6 @@ def _weighed(
         total = total * fade[:, None] + tl.sum(weights.reshape(folded), 1)
     else:
         total = total * fade + tl.sum(weights, 1)
-    values = _load(v, block, walk, there, seen, v_strides, batch, head, WRAP, D, NEAR, BOX, BLOCK, SHAPE, WHOLE)
     mean = tl.dot(weights.to(values.dtype), values, mean * fade[:, None], input_precision=PRECISION)
     return higher, total, mean
 
@@ -314,8 +344,9 @@ def _sloped(
 ):  # fmt: skip
     """The gradient of queries with what comes of one more block of keys and values in it, times sqrt(D)."""
     there, seen = _tokens(block, walk, WRAP, BOX, BLOCK, SHAPE)
-    keys = _load(k, block, walk, there, seen, k_strides, batch, head, WRAP, D, NEAR, BOX, BLOCK, SHAPE, WHOLE)
-    values = _load(v, block, walk, there, seen, v_strides, batch, head, WRAP, D, NEAR, BOX, BLOCK, SHAPE, WHOLE)
+    keys, values = _load_both(
+        k, v, block, walk, there, seen, k_strides, v_strides, batch, head, WRAP, D, NEAR, BOX, BLOCK, SHAPE, WHOLE
+    )
     scores = tl.dot(queries, keys.T, input_precision=PRECISION)
     weights = tl.exp2(scores * scale - sums[:, None])
     if not WHOLE:
@@ -387,8 +418,9 @@ def _asked(
 ):  # fmt: skip
     """Gradients of keys, times sqrt(D), and of values with what comes of one more block of queries in them."""
     there, asks = _tokens(block, walk, WRAP, BOX, BLOCK, SHAPE)
-    queries = _load(q, block, walk, there, asks, q_strides, batch, head, WRAP, D, NEAR, BOX, BLOCK, SHAPE, WHOLE)
-    grads = _load(grad, block, walk, there, asks, grad_strides, batch, head, WRAP, D, NEAR, BOX, BLOCK, SHAPE, WHOLE)
+    queries, grads = _load_both(
+        q, grad, block, walk, there, asks, q_strides, grad_strides, batch, head, WRAP, D, NEAR, BOX, BLOCK, SHAPE, WHOLE
+    )
     at = block * BLOCK + tl.arange(0, BLOCK)
     if WHOLE:
         sums = tl.load(sums_listed + at)
