@@ -186,7 +186,7 @@ class Runtime:
         return view
 
     def poll(self) -> list[Note]:
-        """Return what happened since the last call, oldest first. Never waits; call it in every turn of the loop."""
+        """Return notes of what happened since the last call, oldest first. Never waits; call it in every turn."""
         taken = self._link.notes.take()
         if self._tell_progress():
             taken.append(self._progress)

@@ -16,6 +16,7 @@ import os
 import queue
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from eddyline.errors import FilmError
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from eddyline.view import View
 
 ClipState: TypeAlias = Literal["recording", "saved", "failed"]
+"""Where a clip stands; `Clip.reason` says why it failed."""
 
 WAITING_FRAMES = 64
 """Frames that may wait to be encoded: four seconds at 16 a second."""
@@ -41,9 +43,12 @@ class Clip:
         Raises FilmError where PyAV is missing, OptionError where `path` is no name of an mp4."""
         if importlib.util.find_spec("av") is None:
             raise FilmError(f"recording a view needs PyAV (av); run: {install_hint('video')}")
-        self.path = film_path(path)
+        self.path: Path = film_path(path)
+        """Where the film is, once it is saved."""
         self.view = view
+        """The view that is filmed."""
         self.state: ClipState = "recording"
+        """At first "recording"; when nothing more goes into it, "saved" or "failed"."""
         self.reason = ""
         """Why it failed, or why there is no file; else empty."""
         self.frames = 0
@@ -56,7 +61,7 @@ class Clip:
         self._thread.start()
 
     def offer(self, frame: Frame) -> None:
-        """A frame is shown. Never waits. Internal: called by the view."""
+        """Internal: a frame is shown. Never waits; called by the view."""
         try:
             self._waiting.put_nowait(frame)
         except queue.Full:

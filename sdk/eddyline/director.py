@@ -23,12 +23,27 @@ import re
 import string
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from eddyline.errors import OptionError
 from eddyline.protocol import MAX_HOLD_S
 
-Side = Literal["left", "right", "ahead", "behind"]
+__all__ = [
+    "Director",
+    "GameEvent",
+    "Line",
+    "Observer",
+    "Rule",
+    "Side",
+    "knows_of",
+    "sees",
+    "side",
+    "unknown_words",
+    "word",
+]
+
+Side: TypeAlias = Literal["left", "right", "ahead", "behind"]
+"""On which side of an observer something is; seen from the side, only `"left"` and `"right"`."""
 
 MAX_WAITING = 16
 """Clauses that wait for one observer; of more, the least important ones are left out."""
@@ -49,55 +64,61 @@ _FUNCTION_WORDS = frozenset(_FUNCTION.split())
 
 @dataclass(frozen=True)
 class GameEvent:
-    """Something that happened in the game.
-
-    kind: which rules speak of it. x, y: where. who, what: those that take part, in words ("a thief", "a chest").
-    """
+    """Something that happened in the game, at a place."""
 
     kind: str
+    """Which rules speak of it."""
     x: float
+    """To the right."""
     y: float = 0.0
+    """Down."""
     who: str = ""
+    """Who takes part, in words ("a thief")."""
     what: str = ""
+    """What takes part, in words ("a chest")."""
 
 
 @dataclass(frozen=True)
 class Observer:
-    """Somebody in whose view the game's events are told, at one moment.
-
-    name: of the observer, and of its view. facing_deg: where it looks, 0 along x and 90 along y; None for a picture
-    from the side, in which left is where x is smaller and everything within `sight` is seen. fov_deg: how wide it
-    looks, over 0 and up to 360. sight: how far.
-    """
+    """Somebody in whose view the game's events are told, and where it is at one moment."""
 
     name: str
+    """Of the observer, and of its view."""
     x: float
+    """To the right."""
     y: float = 0.0
+    """Down."""
     facing_deg: float | None = None
+    """Where it looks, 0 along x and 90 along y; None for a picture from the side, in which left is where x is smaller
+    and everything within `sight` is seen."""
     fov_deg: float = 120.0
+    """How wide it looks, over 0 and up to 360."""
     sight: float = math.inf
+    """How far it sees."""
 
 
 @dataclass(frozen=True)
 class Rule:
     """How events of one kind are told.
 
-    words: may name {who}, {what}, {side} ("left", "ahead") and {where} ("on the left", "ahead"). observers: only to
-    these; empty: to all.
-    heard_within: so far it is told to those, too, who do not see it. priority: higher comes first. hold_s: how long it
-    lasts in the picture. cooldown_s: the same rule is not told to the same observer again sooner.
-
     Raises OptionError for a field that `words` cannot have, braces that do not match, no words, or a number out of
     range.
     """
 
     kind: str
+    """Of the events, as `GameEvent.kind` says it."""
     words: str
+    """What is told; may name {who}, {what}, {side} ("left", "ahead") and {where} ("on the left", "ahead")."""
     observers: tuple[str, ...] = ()
+    """Told only to these; empty: to all."""
     heard_within: float = 0.0
+    """So far away it is told to those, too, who do not see it."""
     priority: int = 0
+    """Higher comes first."""
     hold_s: float = 4.0
+    """How long it lasts in the picture, over 0 and up to 3600."""
     cooldown_s: float = 2.0
+    """The same rule is not told to the same observer again sooner."""
 
     def __post_init__(self) -> None:
         """Check everything that does not depend on events."""
@@ -120,11 +141,14 @@ class Rule:
 
 @dataclass(frozen=True)
 class Line:
-    """What to tell one view now: the text of an event, and how long it holds, in seconds."""
+    """What to tell one view now. Made by `Director.direct()`."""
 
     observer: str
+    """The name of the observer in whose view it is to be told."""
     text: str
+    """For `View.event`."""
     hold_s: float
+    """For `View.event`: how long it lasts in the picture."""
     kinds: tuple[str, ...]
     """The events it tells of, the most important first."""
 

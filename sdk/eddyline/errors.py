@@ -37,7 +37,8 @@
     ├── TrainingError             training cannot go on (a NaN loss, no data)
     └── BindError                 the runtime cannot listen on its address
 
-A message says what was given, what was expected, and what to do.
+A message says what was given, what was expected, and what to do. All of them are in `eddyline.errors`; the root is in
+`eddyline`, too.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Frames: what the game shows, and the small store they wait in until they are due.
 
-The store is bounded by the credits the view grants (`CREDIT_FRAMES`): a game that stops reading gets no more frames
-until it reads again, and the runtime drops the oldest on its side.
+The store is bounded by the credits that a view grants (`frames.CREDIT_FRAMES`, a second of the embedded world): a game
+that stops reading gets no more until it reads again, and the runtime drops the oldest on its side.
 """
 
 from __future__ import annotations
@@ -23,24 +23,28 @@ CREDIT_BATCH = 4
 
 @dataclass(frozen=True, eq=False)
 class Frame:
-    """One picture of a view.
-
-    pixels: uint8 [height, width, 3], RGB, read-only (`.copy()` it to draw on it); it stays valid for as long as it is
-    kept. index counts frames within the epoch, chunk counts chunks; a cut or restart begins a new epoch. prompt and
-    events are the words in force when it was made. due_s, made_s and received_s are on the clock of
-    `time.perf_counter()`, in seconds. is_new is true the first time `View.frame()` hands the frame out.
-    """
+    """One picture of a view. Made by `View.frame()`. Times are on the clock of `time.perf_counter()`, in seconds."""
 
     pixels: NDArray[np.uint8]
+    """[height, width, 3], RGB, read-only (`.copy()` it to draw on it); it stays valid for as long as it is kept."""
     epoch: int
+    """The scene it belongs to; a cut, a rewind, a return or a restart begins the next."""
     index: int
+    """Counts frames within the epoch."""
     chunk: int
+    """Counts chunks within the epoch."""
     due_s: float
+    """When it belongs on the screen."""
     made_s: float
+    """When the runtime had made it."""
     received_s: float
+    """When it was here."""
     prompt: str = ""
+    """The prompt in force when it was made."""
     events: tuple[str, ...] = ()
+    """The events in force when it was made."""
     is_new: bool = True
+    """True the first time `View.frame()` hands the frame out."""
 
     @property
     def order(self) -> tuple[int, int]:

@@ -59,12 +59,12 @@ def launch(
     runtime is ready, at most `timeout_s` seconds later; otherwise at once, and views may be opened at once as well.
     on_progress: called with a fraction, 0 to 1, and what is being done; on the calling thread, while waiting and in
     `poll()`. restarts: how often a runtime that died, or was silent or stuck for `hang_s` seconds, is started again.
-    Silence is noticed after 3 s, unless the runtime asks for another patience, and a turn that is stuck after 5 s
-    (`transport.STALL_S`): a smaller `hang_s` ends neither sooner. random_weights: let a model without weights dream
-    noise. journal: a new file that everything asked and made is written into, for `eddyline replay`; a runtime that is
-    started again writes into `NAME-2`, `NAME-3` and so on. command: what to run in place of the installed runtime, as a
-    list; `serve` and its options are appended. It must become the runtime, not start it as a child of its own: the
-    runtime ends when its parent is not this process.
+    Silence is noticed after 3 s, unless the runtime asks for another patience, and a turn that is stuck after 5 s:
+    a smaller `hang_s` ends neither sooner. random_weights: let a model without weights dream noise. journal: a new file
+    that everything asked and made is written into, for `eddyline replay`; a runtime that is started again writes into
+    `NAME-2`, `NAME-3` and so on. command: what to run in place of the installed runtime, as a list; `serve` and its
+    options are appended. It must become the runtime, not start it as a child of its own: the runtime ends when its
+    parent is not this process.
 
     Raises OptionError, or LaunchError with the last lines that the child wrote, also for a profile that the world does
     not have; without `wait`, what goes wrong later is told by `poll()` (RuntimeGone).

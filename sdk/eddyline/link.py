@@ -64,19 +64,28 @@ _WORDS: dict[WordKind, Callable[..., Words]] = {
 
 @dataclass(frozen=True)
 class World:
-    """What the runtime dreams. `fps` frames a second of `height` x `width` pixels; `phrases` is what it knows best;
-    `profiles` names each profile with the frames of its chunks."""
+    """What the runtime dreams; `Runtime.world` says it."""
 
     model: str
+    """Its name."""
     fps: float
+    """Frames a second of a view with stride 1."""
     height: int
+    """Of a frame, in pixels."""
     width: int
+    """Of a frame, in pixels."""
     action_names: tuple[str, ...]
+    """The keys that do something in it, as `View.act` takes them."""
     phrases: tuple[str, ...]
+    """What it knows best, in words."""
     profiles: dict[str, int]
+    """The name of each profile, with the frames of its chunks."""
     default_profile: str
+    """What a view is dreamed in when it names none."""
     max_views: int
+    """How many views may be open at once, of all clients together."""
     runtime: str
+    """The runtime's name and version."""
 
 
 class NoteQueue:

@@ -1,19 +1,21 @@
 """Notes: what happened since the game last asked. `Runtime.poll()` hands them out; `str(note)` reads as a sentence.
 
-Note
-├── ReceiptChanged      a receipt has news
-├── ViewOpened          a view is open: its rate and size are known
-├── ViewClosed          a view was closed by the runtime
-├── SnapshotTaken       a snapshot that was asked for has come, or failed
-├── ClipEnded           a clip that was recorded is saved, or failed
-├── ConnectionLost      the runtime is silent, hangs up, or cannot be reached any more
-├── ConnectionRegained  it answers again
-├── RuntimeStalled      it answers, but has been in one turn of its work for too long
-├── RuntimeStopped      the process that `launch` started has ended; it is being started again
-├── RuntimeGone         nothing more will come: the runtime is not started again, or refuses this client
-├── Progress            how far the start of a launched runtime is
-├── ErrorReported       the runtime, or its messages, report a mistake
-└── NotesLost           the game asked so seldom that old notes were thrown away
+    Note
+    ├── ReceiptChanged      a receipt has news
+    ├── ViewOpened          a view is open: its rate and size are known
+    ├── ViewClosed          a view was closed by the runtime
+    ├── SnapshotTaken       a snapshot that was asked for has come, or failed
+    ├── ClipEnded           a clip that was recorded is saved, or failed
+    ├── ConnectionLost      the runtime is silent, hangs up, or cannot be reached any more
+    ├── ConnectionRegained  it answers again
+    ├── RuntimeStalled      it answers, but has been in one turn of its work for too long
+    ├── RuntimeStopped      the process that `launch` started has ended; it is being started again
+    ├── RuntimeGone         nothing more will come: the runtime is not started again, or refuses this client
+    ├── Progress            how far the start of a launched runtime is
+    ├── ErrorReported       the runtime, or its messages, report a mistake
+    └── NotesLost           the game asked so seldom that old notes were thrown away
+
+Every note is a frozen dataclass; `match` or `isinstance` tells them apart.
 """
 
 from __future__ import annotations
@@ -35,10 +37,11 @@ class Note:
 
 @dataclass(frozen=True)
 class ReceiptChanged(Note):
-    """A receipt has news; `state` is what it was when this note was written (the receipt itself may be further on)."""
+    """A receipt has news."""
 
     receipt: Receipt
     state: ReceiptState
+    """What it was when this note was written; the receipt itself may be further on."""
 
     def __str__(self) -> str:
         receipt = self.receipt
@@ -57,7 +60,7 @@ class ReceiptChanged(Note):
 
 @dataclass(frozen=True)
 class SnapshotTaken(Note):
-    """A snapshot has come, or failed: its `state` says which."""
+    """A snapshot that was asked for has come, or failed: its `state` says which."""
 
     snapshot: Snapshot
 
@@ -81,10 +84,11 @@ class ClipEnded(Note):
 
 @dataclass(frozen=True)
 class ViewOpened(Note):
-    """A view is open. `again` is true when it was opened anew, in a new epoch, after its runtime was lost."""
+    """A view is open: its rate and size are known."""
 
     view: View
     again: bool = False
+    """Whether it was opened anew, in a new epoch, after its runtime was lost."""
 
     def __str__(self) -> str:
         return f"{self.view} is open{' again, in a new epoch' if self.again else ''}"
@@ -92,10 +96,11 @@ class ViewOpened(Note):
 
 @dataclass(frozen=True)
 class ViewClosed(Note):
-    """A view was closed, and not by the game."""
+    """A view was not opened, or was closed, and not by the game; `View.error` has the typed error."""
 
     view: View
     reason: str
+    """Why, as one sentence."""
 
     def __str__(self) -> str:
         return f"{self.view} was closed: {self.reason}"
@@ -113,9 +118,10 @@ class ConnectionLost(Note):
 
 @dataclass(frozen=True)
 class ConnectionRegained(Note):
-    """The runtime answers again. `same_runtime` is false when it is another process, which opens all views anew."""
+    """The runtime answers again."""
 
     same_runtime: bool
+    """False when it is another process, which opens all views anew."""
 
     def __str__(self) -> str:
         return "connection regained" + ("" if self.same_runtime else ", to a new runtime process")
@@ -123,9 +129,10 @@ class ConnectionRegained(Note):
 
 @dataclass(frozen=True)
 class RuntimeStalled(Note):
-    """The runtime answers, but one turn of its work (commands, texts, a tick) has taken `tick_age_s` seconds so far."""
+    """The runtime answers, but has been in one turn of its work (commands, texts, a tick) for too long."""
 
     tick_age_s: float
+    """How long that turn has taken so far."""
 
     def __str__(self) -> str:
         return f"the runtime has been in one turn for {self.tick_age_s:.1f} s"
@@ -133,11 +140,13 @@ class RuntimeStalled(Note):
 
 @dataclass(frozen=True)
 class RuntimeStopped(Note):
-    """The launched process ended, or hung and was ended. It is started again, `restarts_left` more times after this."""
+    """The launched process ended, or hung and was ended. It is being started again."""
 
     reason: str
     last_lines: tuple[str, ...]
+    """What it wrote last, up to five lines."""
     restarts_left: int
+    """How many more times it is started again after this."""
 
     def __str__(self) -> str:
         left = "1 restart is left" if self.restarts_left == 1 else f"{self.restarts_left} restarts are left"
@@ -156,10 +165,12 @@ class RuntimeGone(Note):
 
 @dataclass(frozen=True)
 class Progress(Note):
-    """How far the start of a launched runtime is: `fraction` 0 to 1, and what it does."""
+    """How far the start of a launched runtime is."""
 
     fraction: float
+    """0 to 1."""
     doing: str
+    """What it does now, in words."""
 
     def __str__(self) -> str:
         return f"{self.fraction:.0%} {self.doing}"
@@ -167,11 +178,14 @@ class Progress(Note):
 
 @dataclass(frozen=True)
 class ErrorReported(Note):
-    """A mistake that belongs to no receipt. `code` is one of the wire's error codes."""
+    """The runtime, or its messages, report a mistake that belongs to no receipt."""
 
     code: str
+    """One of the error codes of `sdk/PROTOCOL.md`."""
     message: str
+    """What is wrong, in words."""
     view: View | None = None
+    """The view that it is about, if it is about one."""
 
     def __str__(self) -> str:
         where = "" if self.view is None else f" in {self.view}"
@@ -180,9 +194,10 @@ class ErrorReported(Note):
 
 @dataclass(frozen=True)
 class NotesLost(Note):
-    """`count` older notes were thrown away, because `poll()` was not called for long."""
+    """Older notes were thrown away, because `poll()` was not called for long."""
 
     count: int
+    """How many."""
 
     def __str__(self) -> str:
         return f"{self.count} older notes were thrown away; call poll() in every turn of the game's loop"

@@ -25,6 +25,8 @@ from eddyline.frames import Frame
 from eddyline.notes import Progress
 from eddyline.view import View, ViewState
 
+__all__ = ["draw", "draw_placeholder", "fit", "held_keys", "open_window", "surface_of"]
+
 BACKGROUND = (12, 13, 17)
 _TRACK, _BAR, _TEXT, _ALARM = (36, 40, 49), (122, 168, 214), (150, 157, 170), (224, 122, 110)
 _FONT_PX = 22

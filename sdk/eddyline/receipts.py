@@ -1,6 +1,6 @@
-"""Receipts: what became of an event, a prompt, a cut, a rewind or a bookmark, and on which frames it shows.
+"""Receipts: what became of an event, a prompt, a cut, a rewind, a bookmark or a return, and on which frames it shows.
 
-A receipt is live: the socket thread updates it, the game reads it whenever it likes. Its states:
+A receipt is live: it changes as the runtime answers, and the game reads it whenever it likes. Its states:
 
     sent ──► accepted ──► applied        (with first_influenced_frame, soon after also first_full_frame)
       │          ├──────► superseded     (newer words took its place before it was used)
@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from eddyline.view import View
 
 ReceiptState: TypeAlias = Literal["sent", "accepted", "applied", "rejected", "superseded", "cancelled"]
+"""Where a receipt stands; the drawing above says what follows what."""
 WordKind: TypeAlias = Literal["prompt", "event", "cut", "rewind", "bookmark", "return_to"]
+"""Which method of the view was called."""
 _T = TypeVar("_T")
 
 _RANK: dict[str, int] = {"sent": 0, "accepted": 1, "applied": 2, "rejected": 3, "superseded": 3, "cancelled": 3}
@@ -67,8 +69,11 @@ class Receipt:
         self, id: int, view: View, kind: WordKind, text: str, sent_s: float, cancel: Callable[[Receipt], None]
     ) -> None:
         self.id = id
+        """Its number on this connection."""
         self.view = view
+        """The view that the words were said in."""
         self.kind: WordKind = kind
+        """Which method of the view made it."""
         self.text = text
         """What was said; the name for a bookmark and a return to one, empty for a rewind."""
         self.sent_s = sent_s

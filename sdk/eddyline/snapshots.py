@@ -7,7 +7,7 @@
     ...
     view = runtime.restore_view(Path("courtyard.eddyline").read_bytes())
 
-The file is of the runtime: a safetensors file whose metadata is JSON. Here only its words are read.
+The file is the runtime's: safetensors, with metadata in JSON. Of these the SDK reads the words, and no more.
 """
 
 from __future__ import annotations
@@ -26,17 +26,21 @@ if TYPE_CHECKING:
     from eddyline.view import View
 
 SnapshotState: TypeAlias = Literal["asked", "taken", "failed"]
+"""Where a snapshot stands; `Snapshot.reason` says why it failed."""
 
 FORMAT = "eddyline-snapshot"
 
 
 class Snapshot:
-    """A view as it was when `View.snapshot()` was called; the socket thread fills it in."""
+    """A view as it was at one moment. Made by `View.snapshot()`; filled in when the file has come."""
 
     def __init__(self, id: int, view: View) -> None:
         self.id = id
+        """Its number on this connection."""
         self.view = view
+        """The view that was saved."""
         self.state: SnapshotState = "asked"
+        """At first "asked"; then "taken" when the file has come, or "failed"."""
         self.data: bytes | None = None
         """The file, once it is taken."""
         self.reason = ""
@@ -59,11 +63,11 @@ class Snapshot:
             part.unlink(missing_ok=True)
 
     def take(self, data: bytes) -> None:
-        """The file came. Internal: called by the socket thread."""
+        """Internal: the file came. Called by the socket thread."""
         self.data, self.state = data, "taken"
 
     def fail(self, reason: str) -> None:
-        """It will not come. Internal: called by the socket thread."""
+        """Internal: it will not come. Called by the socket thread."""
         self.reason, self.state = reason, "failed"
 
     def __repr__(self) -> str:

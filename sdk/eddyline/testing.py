@@ -41,7 +41,7 @@ from eddyline.snapshots import snapshot_info
 
 __all__ = ["NoteLog", "ScriptedRuntime", "check_runtime", "wait_until"]
 
-_Kind = TypeVar("_Kind", bound=Note)
+Kind = TypeVar("Kind", bound=Note)
 TURN_MS = 2
 MAX_VIEWS = 8
 
@@ -66,7 +66,9 @@ class NoteLog:
 
     def __init__(self, runtime: Runtime) -> None:
         self.runtime = runtime
+        """The one that is polled."""
         self.seen: list[Note] = []
+        """Every note so far, in order."""
 
     def wait(self, fits: Callable[[Note], bool], timeout_s: float = 30.0) -> Note:
         """Return the first note that fits, also one seen before. Raises ConformanceError when none comes in time."""
@@ -78,7 +80,7 @@ class NoteLog:
         wait_until(a_fitting_note, timeout_s)
         return next(note for note in self.seen if fits(note))
 
-    def wait_kind(self, kind: type[_Kind], timeout_s: float = 30.0) -> _Kind:
+    def wait_kind(self, kind: type[Kind], timeout_s: float = 30.0) -> Kind:
         """Return the first note of a kind. Raises ConformanceError when none comes in time."""
         note = self.wait(lambda note: isinstance(note, kind), timeout_s)
         assert isinstance(note, kind)
@@ -96,8 +98,9 @@ class ScriptedRuntime:
     """A runtime without a model. A context manager; every method may be called by any thread.
 
     fps: frames a second. chunk_frames: frames of a chunk. num_chunks: chunks of the pretended buffer, which decides
-    when words show fully. height, width: pixels. phrases: what it pretends to know. silence_s, heartbeat_s, resume_s:
-    as in WELCOME. version: what it says it speaks. port: 0 lets the system choose.
+    when words show fully. height, width: pixels. action_names, phrases: what it pretends to know. heartbeat_s,
+    silence_s, resume_s: as in WELCOME of `sdk/PROTOCOL.md`. version: of the protocol, as it says that it speaks. port:
+    0 lets the system choose.
 
     Raises BindError when the port is taken.
     """
@@ -119,7 +122,7 @@ class ScriptedRuntime:
         port: int = 0,
     ) -> None:
         self.received: list[ClientMessage] = []
-        """Every message that could be decoded, in order."""
+        """Every message that could be decoded, in order; their classes are in `eddyline.protocol`."""
         self.fps, self.chunk_frames, self.num_chunks = fps, chunk_frames, num_chunks
         self.height, self.width = height, width
         self.action_names, self.phrases = tuple(action_names), tuple(phrases)
@@ -185,7 +188,7 @@ class ScriptedRuntime:
         self._do(command)
 
     def send(self, message: RuntimeMessage) -> None:
-        """Send a message to every client."""
+        """Send a message of `eddyline.protocol` to every client."""
         self.send_raw(protocol.encode(message))
 
     def kill(self) -> None:
@@ -215,7 +218,10 @@ class ScriptedRuntime:
         self._thread.start()
 
     def wait_for(self, kind: type[ClientMessage], count: int = 1, timeout_s: float = 30.0) -> list[ClientMessage]:
-        """Wait until `count` messages of a kind came, and return all of them."""
+        """Wait until `count` messages of a kind of `eddyline.protocol` came, and return all of them.
+
+        Raises ConformanceError when they do not come in time.
+        """
 
         def found() -> list[ClientMessage]:
             return [message for message in self.received if isinstance(message, kind)]

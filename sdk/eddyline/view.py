@@ -2,8 +2,7 @@
 
 Every method returns at once, but for `wait_open`, and for `close` while a clip of the view is recorded: that waits
 until the file is finished. Mistakes in a call raise; what goes wrong later lands on receipts and `Runtime.poll()`.
-The methods named `receive_...` belong to the socket thread; they only replace values and fill a queue, so that neither
-thread waits for the other. A view that the runtime closed does not raise: its words are rejected, its last frame stays.
+A view that the runtime closed does not raise: its words are rejected, its last frame stays.
 """
 
 from __future__ import annotations
@@ -51,14 +50,19 @@ _NUMBER = (float, int)  # a constant, for `float | int` in a call would be made 
 At: TypeAlias = Literal["now", "next"] | int
 """When words take hold: `"now"` (the next tick), `"next"` (the chunk that enters next), or the index of a frame."""
 ViewState: TypeAlias = Literal["opening", "live", "paused", "parked", "lost", "closed"]
+"""Where a view stands: `"opening"` (asked for, not open yet), `"live"`, `"paused"` (`View.pause`), `"parked"` (nobody
+takes its frames, so no more are made until somebody does), `"lost"` (no connection), or `"closed"`, by the game or by
+the runtime."""
 
 
 @dataclass(frozen=True)
 class ViewStatus:
-    """How a view does. Times in seconds (`..._s`) or milliseconds (`..._ms`)."""
+    """How a view does; `View.status` says it. Times in seconds (`..._s`) or milliseconds (`..._ms`)."""
 
     state: ViewState
+    """As `View.state`."""
     epoch: int
+    """The scene that is shown now; a cut, a rewind, a return or a restart begins the next."""
     playhead: int
     """Index of the frame that is shown now, in `epoch`."""
     lead_s: float
@@ -74,11 +78,13 @@ class ViewStatus:
     delay_s: float
     """What is added to every frame's due time, so that late frames still play evenly."""
     steering_latency_s: float | None
-    """From the last shown event, prompt or cut to its first influenced frame on the screen."""
+    """From the last call whose words are shown to the first frame that they influenced, on the screen."""
     denoise_ms: float
+    """Of the runtime's last tick, the network."""
     decode_ms: float
+    """Of the runtime's last tick, making pictures."""
     tick_ms: float
-    """What the runtime's last tick cost."""
+    """What the runtime's last tick took in all."""
     understood: float | None
     """How well this world knows the standing prompt, that of `open_view` at first, 0 to 1; None until the runtime said
     so."""
@@ -145,7 +151,9 @@ class View:
     ) -> None:
         """`held`: the keys that are held at first; None: not known, as they were before a snapshot was taken."""
         self.id = view_id
+        """Its number on this connection."""
         self.name = name
+        """As it was given; empty when none was."""
         self.watches = watches
         """Whether another client opened it."""
         self._link = link
@@ -225,9 +233,9 @@ class View:
         """Remember what is on the screen under a name, so that `return_to(name)` brings it back. Another bookmark of
         that name takes its place.
 
-        name: 1 to 128 characters. The receipt says which frame is remembered; it is rejected while nothing was shown
-        yet, and when the view has as many bookmarks as the runtime keeps (the reason names them). Bookmarks go with
-        forks and snapshots, and stay through cuts and rewinds; they are lost with their runtime.
+        The receipt says which frame is remembered; it is rejected while nothing was shown yet, and when the view has as
+        many bookmarks as the runtime keeps (the reason names them). Bookmarks go with forks and snapshots, and stay
+        through cuts and rewinds; they are lost with their runtime. name: 1 to 128 characters.
 
         Raises OptionError, SpectatorError, ClosedError or BackpressureError.
         """
@@ -478,7 +486,7 @@ class View:
     def __str__(self) -> str:
         return f"view {self.name!r}" if self.name else f"view {self.id}"
 
-    # ---- the socket thread
+    # ---- the socket thread: these only replace values and fill a queue, so that neither thread waits for the other
 
     def receive_opened(self, message: protocol.ViewOpened) -> None:
         """Internal: the runtime opened the view, for the first time or again."""

@@ -8,4 +8,6 @@ words say), `stream` (does it change, follow, move and last as it should), `riva
 same weights, as published), `sweep` (the same with what their settings can do). Of `bench stream --json
 bench_PROFILE.json` and `bench views --json bench_views.json`, with EDDYLINE_NETWORKS=torch, and with openvino and
 `_openvino` before the dot: `speed`, `views`.
+
+Beside it, `python -m eddyline_runtime.page.reference FILE` writes the page of the SDK's names from its docstrings.
 """
