@@ -1,21 +1,22 @@
 """The page of the SDK's names: it is in step with the docstrings, has every public name, and nothing internal."""
 
-import ast
 import re
+import sys
 from pathlib import Path
 
+import griffe
 import pytest
 
 import eddyline
-from eddyline.errors import OptionError
-from eddyline_runtime.page.reference import entry_text, main, markdown, reference, sdk_folder
-from eddyline_runtime.page.source import Attribute, described, homes
+from eddyline.install import install_hint
+from eddyline_runtime.page.reference import homes, main, markdown, reference, texts
 
 PAGE = Path(__file__).parents[2] / "docs" / "api.md"
 
 LAMP = '''
 """Lamps."""
 
+from dataclasses import dataclass
 from typing import Literal, TypeAlias
 from elsewhere import bulb as lit
 
@@ -94,11 +95,23 @@ def _helper() -> None:
 
 
 def test_the_page_in_docs_is_what_the_command_writes() -> None:
-    written = reference(sdk_folder())
+    written = reference()
     assert PAGE.read_text(encoding="utf-8") == written, (
         "docs/api.md is not in step with the docstrings of the SDK; run python -m eddyline_runtime.page.reference "
         "docs/api.md"
     )
+
+
+@pytest.fixture
+def lamps(tmp_path: Path) -> griffe.Module:
+    return read(LAMP, tmp_path)
+
+
+def read(source: str, folder: Path) -> griffe.Module:
+    (folder / "lamps.py").write_text(source, encoding="utf-8")
+    module = griffe.load("lamps", search_paths=[folder], allow_inspection=False)
+    assert isinstance(module, griffe.Module)
+    return module
 
 
 def headings() -> list[str]:
@@ -135,65 +148,83 @@ def test_each_heading_has_one_link_in_the_contents_also_one_that_differs_in_case
     assert len(links) == len(set(links)) == len(re.findall(r"^###? ", page, re.MULTILINE))
 
 
-def test_names_of_a_module_are_found_where_they_come_from() -> None:
-    assert homes(ast.parse(LAMP), "lamps") == [("lamps", "Lamp"), ("elsewhere", "lit")]
-    assert homes(ast.parse("x = 1"), "bare") == []
+def test_names_of_a_module_are_found_where_they_come_from(lamps: griffe.Module, tmp_path: Path) -> None:
+    assert homes(lamps) == ["lamps.Lamp", "elsewhere.bulb"]
+    assert homes(read("x = 1", tmp_path)) == []
 
 
-def test_a_module_tells_its_public_classes_functions_and_aliases_in_the_order_of_its_source() -> None:
-    found = described(ast.parse(LAMP))
+def test_a_module_tells_its_public_classes_functions_and_aliases_in_the_order_of_its_source(
+    lamps: griffe.Module,
+) -> None:
+    found = texts(lamps)
     assert [*found] == ["Colour", "Plan", "Lamp", "Bulb"]
-    assert found["Colour"].signature == 'Colour = Literal["red", "blue"]'
-    assert found["Colour"].doc == "What a lamp can shine in."
+    assert found["Colour"] == '```python\nColour = Literal["red", "blue"]\n```\n\nWhat a lamp can shine in.\n'
 
 
-def test_fields_of_a_dataclass_have_their_types_defaults_and_words() -> None:
-    plan = described(ast.parse(LAMP))["Plan"]
-    assert plan.signature == ""
-    assert plan.attributes == (
-        Attribute("place", "tuple[int, int]", "In pixels,\nfrom the left."),
-        Attribute("name", 'str = ""', ""),
-    )
-    assert entry_text("lamps.Plan", plan).endswith(
-        '- **place** `tuple[int, int]`: In pixels, from the left.\n- **name** `str = ""`\n'
+def test_fields_of_a_dataclass_have_their_types_defaults_and_words(lamps: griffe.Module) -> None:
+    assert texts(lamps)["Plan"] == (
+        'Where lamps go.\n\n- **place** `tuple[int, int]`: In pixels, from the left.\n- **name** `str = ""`\n'
     )
 
 
-def test_a_class_tells_attributes_with_words_then_properties_then_methods() -> None:
-    lamp = described(ast.parse(LAMP))["Lamp"]
-    assert lamp.signature == "Lamp(watts: float, volts: float, *, colour: Colour | None = None)"
-    assert lamp.attributes == (
-        Attribute("watts", "float", "What it takes."),
-        Attribute("state", 'Literal["on", "off"]', "Whether it shines."),
-        Attribute("turns", "int", "How often it was turned on."),
-        Attribute("is_on", "bool", "Whether it shines."),
+def test_a_class_tells_attributes_with_words_then_properties_then_methods(lamps: griffe.Module) -> None:
+    assert (
+        texts(lamps)["Lamp"]
+        == """\
+```python
+Lamp(watts: float, volts: float, *, colour: Colour | None = None)
+```
+
+Shines.
+
+- `watts`, `volts`: over 0.
+- `colour`: what it shines in; else dark: no colour.
+
+- **watts** `float`: What it takes.
+- **state** `Literal["on", "off"]`: Whether it shines.
+- **turns** `int`: How often it was turned on.
+- **is_on** `bool`: Whether it shines.
+
+#### Lamp.turn
+
+```python
+turn(on: bool = True, /, *how: str, at: float | None = None, **more: object) -> Colour | None
+```
+
+Turn it on or off. Returns the colour.
+
+Raises DarkError without power.
+
+```python
+lamp.turn(False)
+```
+
+- `at`: when, in seconds.
+- `on`: whether.
+
+#### Lamp.stop
+
+```python
+stop()
+```
+
+Turn it off.
+"""
     )
-    assert [method.signature for method in lamp.methods] == [
-        "turn(on: bool = True, /, *how: str, at: float | None = None, **more: object) -> Colour | None",
-        "stop()",
-    ]
 
 
-def test_a_signature_too_long_for_a_line_has_a_line_for_each_argument() -> None:
+def test_a_signature_too_long_for_a_line_has_a_line_for_each_argument(tmp_path: Path) -> None:
     name = "shine_" * 14
-    found = described(ast.parse(f"def {name}(self, plain, x: int, *, y=1) -> Lamp: ..."))
-    assert found[name].signature == f"{name}(\n    self,\n    plain,\n    x: int,\n    *,\n    y=1,\n) -> Lamp"
-
-
-def test_a_class_that_others_make_does_not_tell_how_it_is_called() -> None:
-    assert described(ast.parse(LAMP))["Bulb"].signature == ""
-
-
-def test_explained_arguments_are_a_list_what_is_raised_a_paragraph_and_an_indented_block_code() -> None:
-    lamp = described(ast.parse(LAMP))["Lamp"]
-    turn = lamp.methods[0]
-    assert markdown(lamp.doc, lamp.arguments) == (
-        "Shines.\n\n- `watts`, `volts`: over 0.\n- `colour`: what it shines in; else dark: no colour.\n"
+    arguments = "x: dict[str, int], /, *, y: Literal['a', 'b'] = 'a', **z: int"
+    source = f"from typing import Literal\ndef {name}({arguments}) -> tuple[int, int]: ..."
+    assert texts(read(source, tmp_path))[name].startswith(
+        f"```python\n{name}(\n    x: dict[str, int],\n    /,\n    *,\n"
+        '    y: Literal["a", "b"] = "a",\n    **z: int,\n) -> tuple[int, int]\n```\n'
     )
-    assert markdown(turn.doc, turn.arguments) == (
-        "Turn it on or off. Returns the colour.\n\nRaises DarkError without power.\n\n"
-        "```python\nlamp.turn(False)\n```\n\n- `at`: when, in seconds.\n- `on`: whether.\n"
-    )
+
+
+def test_a_class_that_others_make_does_not_tell_how_it_is_called(lamps: griffe.Module) -> None:
+    assert texts(lamps)["Bulb"] == "What is in it. Made by `Lamp.bulb()`.\n"
 
 
 def test_a_drawing_is_text_and_its_blank_lines_stay() -> None:
@@ -205,8 +236,11 @@ def test_the_command_writes_the_page(tmp_path: Path) -> None:
     assert (tmp_path / "api.md").read_text(encoding="utf-8") == PAGE.read_text(encoding="utf-8")
 
 
-def test_what_is_in_the_way_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_is_in_the_way_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert main([str(tmp_path / "missing" / "api.md")]) == 2
     assert "cannot be written" in capsys.readouterr().err
-    with pytest.raises(OptionError, match="give the folder of the package eddyline"):
-        reference(tmp_path)
+    monkeypatch.setitem(sys.modules, "griffe", None)
+    assert main([str(tmp_path / "api.md")]) == 2
+    assert capsys.readouterr().err == f"eddyline-runtime: griffe is not installed; run: {install_hint('dev')}\n"

@@ -9,19 +9,27 @@ argument, become a list; one that begins with "Raises" has a paragraph of its ow
 
 import argparse
 import ast
-import importlib.util
 import itertools
 import re
 import sys
 import textwrap
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
 
 from eddyline.errors import OptionError
+from eddyline.install import install_hint
 from eddyline_runtime.files import write_whole
-from eddyline_runtime.page.source import Attribute, Described, described, doc_of, homes
+
+if TYPE_CHECKING:
+    from griffe import Attribute, Class, Function, Module, ModulesCollection, Object, Parameters
+
+Member = TypeVar("Member", bound="Object")
+
+WIDEST = 100
+"""Letters of a signature on one line; of a longer one each argument has a line of its own."""
 
 OPENING = """\
 # The SDK, name by name
@@ -59,54 +67,131 @@ DOORS = ("eddyline", "eddyline.director", "eddyline.pygame", "eddyline.testing")
 """Modules that a game imports; what their `__all__` names is public."""
 
 
-def reference(sdk: Path) -> str:
-    """The page of the SDK whose package is in the folder `sdk`.
+def reference() -> str:
+    """The page of the SDK that this process would import; its source is read, not run.
 
     Raises:
-        OptionError: a module of the SDK is not there.
+        OptionError: the library that reads it, griffe, is not installed.
     """
-    doors = {door: _module(sdk, door) for door in DOORS}
-    public = {home: door for door, module in doors.items() for home in homes(module, door)}
-    sections = [(section, _entries(sdk, section, public)) for section in SECTIONS]
-    parts = [
-        OPENING,
-        markdown(doc_of(doors["eddyline"])),
-        _contents([(section, [*entries]) for section, entries in sections]),
-    ]
+    try:
+        import griffe
+    except ModuleNotFoundError as error:
+        raise OptionError(f"{error.name} is not installed; run: {install_hint('dev')}") from error
+    loader = griffe.GriffeLoader(allow_inspection=False)
+    loader.load("eddyline", try_relative_path=False)
+    modules = loader.modules_collection
+    public = {home: door for door in DOORS for home in homes(modules[door])}
+    sections = [(section, _entries(modules, section, public)) for section in SECTIONS]
+    parts = [OPENING, markdown(_doc(modules["eddyline"])), _contents(sections)]
     for section, entries in sections:
-        parts += [f"## {section.title}\n", markdown(doc_of(_module(sdk, section.modules[0])))]
-        parts += [entry_text(name, entry) for name, entry in entries.items()]
+        parts += [f"## {section.title}\n", markdown(_doc(modules[section.modules[0]]))]
+        parts += [f"### {name}\n\n{text}" for name, text in entries.items()]
     return "\n".join(parts)
 
 
-def _module(sdk: Path, name: str) -> ast.Module:
-    file = sdk.joinpath(*name.split(".")[1:])
-    file = file / "__init__.py" if file.is_dir() else file.with_suffix(".py")
-    try:
-        return ast.parse(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise OptionError(
-            f"{file} cannot be read ({error.strerror}); give the folder of the package eddyline"
-        ) from error
+def homes(module: "Module") -> list[str]:
+    """Every name in a module's `__all__`, with the module that it comes from before it."""
+    return [module.imports.get(str(name), f"{module.path}.{name}") for name in module.exports or ()]
 
 
-def _entries(sdk: Path, section: Section, public: dict[tuple[str, str], str]) -> dict[str, Described]:
+def _entries(modules: "ModulesCollection", section: Section, public: Mapping[str, str]) -> dict[str, str]:
     """What a section tells, by the name that a game imports it by."""
-    told: dict[str, Described] = {}
-    for module in section.modules:
-        for name, entry in described(_module(sdk, module)).items():
-            door = public.get((module, name), module if _is_alias(entry) else None)
+    told: dict[str, str] = {}
+    for home in section.modules:
+        module = modules[home]
+        for name, text in texts(module).items():
+            door = public.get(f"{home}.{name}", home if name in module.attributes else None)
             if door is not None:
-                told[f"{door}.{name}"] = entry
+                told[f"{door}.{name}"] = text
     places = {name: place for place, name in enumerate(section.first)}
-    return dict(sorted(told.items(), key=lambda one: places.get(one[1].name, len(places))))
+    return dict(sorted(told.items(), key=lambda one: places.get(one[0].rpartition(".")[2], len(places))))
 
 
-def _is_alias(entry: Described) -> bool:
-    return entry.signature.startswith(f"{entry.name} = ")
+def texts(module: "Module") -> dict[str, str]:
+    """The text of every public class, function and alias of a type of a module, in the order of its source."""
+    found = [
+        *((one, _class_text(one)) for one in _own(module.classes)),
+        *((one, _function_text(one)) for one in _own(module.functions)),
+        *((one, _alias_text(one)) for one in _own(module.attributes) if str(one.annotation) == "TypeAlias"),
+    ]
+    return {one.name: text for one, text in sorted(found, key=lambda each: each[0].lineno or 0)}
 
 
-def _contents(sections: Sequence[tuple[Section, Sequence[str]]]) -> str:
+def _own(members: Mapping[str, Member]) -> list[Member]:
+    """Those that are public, and neither imported nor inherited."""
+    return [
+        one
+        for name, one in members.items()
+        if not (one.is_alias or name.startswith("_") or _doc(one).startswith("Internal"))
+    ]
+
+
+def _doc(described: "Object") -> str:
+    return described.docstring.value if described.docstring else ""
+
+
+def _class_text(one: "Class") -> str:
+    """How a class is called, its words, then what it has and does. How it is called goes unsaid of a dataclass, whose
+    fields say so, and where the docstring says by what it is made."""
+    told = "dataclass" in one.labels or "Made by" in _doc(one)
+    parts = [_call(one.signature())] if one.parameters and not told else []
+    parts.append(markdown(_doc(one), () if told else _names(one.parameters)))
+    # Of a dataclass every field; else what has words.
+    has = [each for each in _own(one.attributes) if "dataclass" in one.labels or each.docstring]
+    if has:
+        parts.append("".join(f"- **{each.name}**{_kind(each, one.parameters)}{_words(each)}\n" for each in has))
+    parts += [f"#### {one.name}.{method.name}\n\n{_function_text(method)}" for method in _own(one.functions)]
+    return "\n".join(parts)
+
+
+def _kind(attribute: "Attribute", arguments: "Parameters") -> str:
+    """The type of an attribute, and the default of a field; of what is not annotated, the type of the argument or the
+    constant that it is set to, if it is one."""
+    kind, value = attribute.annotation, attribute.value
+    if kind is None and str(value) in arguments:
+        kind = arguments[str(value)].annotation
+    elif kind is None and isinstance(value, str):
+        kind = type(ast.literal_eval(value)).__name__
+    elif value is not None and "class-attribute" in attribute.labels:
+        kind = f"{kind} = {value}"
+    return "" if kind is None else f" `{_spelled(str(kind))}`"
+
+
+def _words(attribute: "Attribute") -> str:
+    return f": {_one_line(attribute.docstring.value)}" if attribute.docstring else ""
+
+
+def _function_text(function: "Function") -> str:
+    """How it is called, and its words. That None is returned goes unsaid."""
+    call = function.signature(return_type=str(function.returns) != "None")
+    return f"{_call(call)}\n{markdown(_doc(function), _names(function.parameters))}"
+
+
+def _alias_text(alias: "Attribute") -> str:
+    code = _code(_spelled(f"{alias.name} = {alias.value}"), "python")
+    return f"{code}\n{markdown(_doc(alias))}"
+
+
+def _names(parameters: "Parameters") -> list[str]:
+    return [parameter.name for parameter in parameters]
+
+
+def _call(line: str) -> str:
+    """How something is called; where it is too long for a line, with one for each argument."""
+    name, opened, rest = line.partition("(")
+    inside, closed, result = rest.rpartition(")")
+    if len(line) > WIDEST and closed:
+        arguments = re.split(r", (?=\*|/|\w+:)", inside)
+        line = "\n".join([f"{name}{opened}", *(f"    {argument}," for argument in arguments), f"{closed}{result}"])
+    return _code(_spelled(line), "python")
+
+
+def _spelled(source: str) -> str:
+    """As the source of this project writes it: strings in double quotes."""
+    return source if '"' in source else source.replace("'", '"')
+
+
+def _contents(sections: Sequence[tuple[Section, Iterable[str]]]) -> str:
     """A line for each section, with links to it and to all its names."""
     headings = [heading for section, names in sections for heading in (section.title, *names)]
     anchors = dict(zip(headings, _anchors(headings), strict=True))
@@ -124,28 +209,6 @@ def _anchors(headings: Sequence[str]) -> Iterator[str]:
         anchor = re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-")
         yield f"{anchor}-{seen[anchor]}" if seen[anchor] else anchor
         seen[anchor] += 1
-
-
-def entry_text(name: str, entry: Described) -> str:
-    """A class, function or alias under its heading: how it is called, its words, then what it has and does."""
-    parts = [f"### {name}\n"]
-    parts += [_code(entry.signature, "python")] if entry.signature else []
-    parts.append(markdown(entry.doc, entry.arguments))
-    if entry.attributes:
-        parts.append("\n".join(map(_attribute_line, entry.attributes)) + "\n")
-    for method in entry.methods:
-        parts += [
-            f"#### {entry.name}.{method.name}\n",
-            _code(method.signature, "python"),
-            markdown(method.doc, method.arguments),
-        ]
-    return "\n".join(parts)
-
-
-def _attribute_line(attribute: Attribute) -> str:
-    kind = f" `{attribute.kind}`" if attribute.kind else ""
-    words = f": {_one_line(attribute.doc)}" if attribute.doc else ""
-    return f"- **{attribute.name}**{kind}{words}"
 
 
 def markdown(doc: str, arguments: Sequence[str] = ()) -> str:
@@ -189,14 +252,6 @@ def _paragraphs(text: str, arguments: Sequence[str]) -> Iterator[str]:
     yield from (f"{errors}\n" for errors in raised)
 
 
-def sdk_folder() -> Path:
-    """Where the package `eddyline` is that this process would import."""
-    spec = importlib.util.find_spec("eddyline")
-    assert spec is not None
-    assert spec.origin is not None
-    return Path(spec.origin).parent
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Read the command line and write the page; 2 where something in the way is told."""
     parser = argparse.ArgumentParser(
@@ -207,7 +262,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("page", type=Path, help="the Markdown file to write")
     given = parser.parse_args(arguments)
     try:
-        write_whole(given.page, reference(sdk_folder()))
+        write_whole(given.page, reference())
     except OptionError as error:
         print(f"eddyline-runtime: {error}", file=sys.stderr)
         return 2
