@@ -392,12 +392,15 @@ class Engine:
     def _prompt_understanding(self, state: ViewState) -> Understanding | None:
         """How well the standing prompt is understood, if it was read already: to be told so is no reason to read it."""
         prompt = state.words.prompt
-        if self._understood.get(state.view, ("", None))[0] != prompt:
-            text = self._dreamer.text(Slot(prompt))
-            if text not in self._dreamer.texts:
-                return None
-            self._understood[state.view] = (prompt, self._understanding(text))
-        return self._understood[state.view][1]
+        known = self._understood.get(state.view)
+        if known is not None and known[0] == prompt:
+            return known[1]
+        text = self._dreamer.text(Slot(prompt))
+        if text not in self._dreamer.texts:
+            return None
+        understanding = self._understanding(text)
+        self._understood[state.view] = (prompt, understanding)
+        return understanding
 
     def _understanding(self, text: str) -> Understanding | None:
         """How well a text is understood, which is read now if need be."""

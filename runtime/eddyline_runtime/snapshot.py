@@ -261,7 +261,8 @@ def _leaves(part: object) -> Iterator[str | int]:
 def _words_fit(words: Words, partition: Partition) -> bool:
     """Whether a view of this partition can have such words."""
     return (
-        len(words.slots) == partition.buffer_frames
+        bool(words.prompt.strip())
+        and len(words.slots) == partition.buffer_frames
         and (words.reference_frames, words.chunk_frames) == (partition.reference_frames, partition.chunk_frames)
         and all(len(slot.events) <= MAX_EVENTS for slot in words.slots)
         and len(words.pending) <= MAX_PENDING

@@ -62,9 +62,10 @@ def launch(
     Silence is noticed after 3 s, unless the runtime asks for another patience, and a turn that is stuck after 5 s:
     a smaller `hang_s` ends neither sooner. random_weights: let a model without weights dream noise. journal: a new file
     that everything asked and made is written into, for `eddyline replay`; a runtime that is started again writes into
-    `NAME-2`, `NAME-3` and so on. command: what to run in place of the installed runtime, as a list; `serve` and its
-    options are appended. It must become the runtime, not start it as a child of its own: the runtime ends when its
-    parent is not this process.
+    `NAME-2`, `NAME-3` and so on. command: what to run in place of the installed runtime, as a list; `serve` is
+    appended, with --model, --bind, --parent-pid and, where they are asked for, --profile, --random-weights and
+    --journal. It must become the runtime, not start it as a child of its own: the runtime ends when its parent is not
+    this process.
 
     Raises OptionError, or LaunchError with the last lines that the child wrote, also for a profile that the world does
     not have; without `wait`, what goes wrong later is told by `poll()` (RuntimeGone).
@@ -73,10 +74,13 @@ def launch(
         raise OptionError(
             f"restarts={restarts}, hang_s={hang_s}, timeout_s={timeout_s}; give restarts 0 or more, the others above 0"
         )
-    arguments = [*(command or _installed_runtime()), "serve", "--model", model, "--bind", "tcp://127.0.0.1:0"]
+    for name, value in (("model", model), ("profile", profile or "")):
+        if not isinstance(value, str) or "\0" in value:
+            raise OptionError(f"{name}={value!r}; give its name, a str")
+    arguments = [*(command or _installed_runtime()), "serve", f"--model={model}", "--bind=tcp://127.0.0.1:0"]
     arguments += ["--parent-pid", str(os.getpid())]
     if profile is not None:
-        arguments += ["--profile", profile]
+        arguments.append(f"--profile={profile}")
     if random_weights:
         arguments.append("--random-weights")
     link = Link(None)

@@ -434,7 +434,7 @@ class Link:
             return False
         receipt, changed = found
         if changed:
-            self.note(notes.ReceiptChanged(receipt, receipt.state))
+            self.note(notes.ReceiptChanged.of(receipt))
         return True
 
     def _take_error(self, message: protocol.ErrorMessage) -> None:
@@ -465,7 +465,7 @@ class Link:
     def _end_receipts(self, receipts: list[Receipt], state: protocol.WordState, reason: str) -> None:
         for receipt in receipts:
             if receipt.update(ReceiptUpdate(id=receipt.id, view=receipt.view.id, state=state, reason=reason)):
-                self.note(notes.ReceiptChanged(receipt, state))
+                self.note(notes.ReceiptChanged.of(receipt))
 
     def _say_bye(self) -> None:
         self._transport.send(protocol.Bye())

@@ -37,25 +37,31 @@ class Note:
 
 @dataclass(frozen=True)
 class ReceiptChanged(Note):
-    """A receipt has news."""
+    """A receipt has news. What it was when this note was written is told; the receipt itself may be further on."""
 
     receipt: Receipt
     state: ReceiptState
-    """What it was when this note was written; the receipt itself may be further on."""
+    """As of the receipt, then."""
+    first_influenced_frame: int | None = None
+    """As of the receipt, then."""
+    first_full_frame: int | None = None
+    """As of the receipt, then."""
+    reason: str = ""
+    """As of the receipt, then."""
+
+    @classmethod
+    def of(cls, receipt: Receipt) -> ReceiptChanged:
+        """Internal: what there is to say of a receipt now."""
+        return cls(receipt, receipt.state, receipt.first_influenced_frame, receipt.first_full_frame, receipt.reason)
 
     def __str__(self) -> str:
         receipt = self.receipt
         said = f" {receipt.text[:60]!r}" if receipt.text else ""
         text = f"{receipt.kind}{said} {self.state}"
-        if self.state in ("sent", "accepted"):
-            return text  # what the receipt has beyond that is of later
-        if receipt.kind == "bookmark":
-            return f"{text}: {receipt.reason}" if receipt.reason else text
-        if receipt.first_influenced_frame is not None:
-            text += f": shows from frame {receipt.first_influenced_frame}"
-        if receipt.first_full_frame is not None:
-            text += f", fully from frame {receipt.first_full_frame}"
-        return f"{text}: {receipt.reason}" if receipt.reason else text
+        if receipt.kind != "bookmark" and self.first_influenced_frame is not None:
+            text += f": shows from frame {self.first_influenced_frame}"
+            text += "" if self.first_full_frame is None else f", fully from frame {self.first_full_frame}"
+        return f"{text}: {self.reason}" if self.reason else text
 
 
 @dataclass(frozen=True)

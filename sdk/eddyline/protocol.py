@@ -398,7 +398,8 @@ class FrameHeader(Message, frozen=True, tag="frame"):
 class StatusUpdate(Message, frozen=True, tag="status"):
     """How a view does; sent about once a second. `playhead` is the frame that is due now, `lead_s` how far made frames
     run ahead of it, `fps` the rate at which frames are made; the costs are of the last tick. `understood` (0 to 1) is
-    how well this world knows the standing prompt, None until it was read, `nearest` the phrase nearest to it."""
+    how well this world knows the standing prompt, None until it was read, `nearest` the phrase nearest to it (empty
+    where `understood` is 0)."""
 
     view: ViewId
     state: ViewState

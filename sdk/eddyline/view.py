@@ -89,7 +89,8 @@ class ViewStatus:
     """How well this world knows the standing prompt, that of `open_view` at first, 0 to 1; None until the runtime said
     so."""
     nearest: str
-    """The phrase of this world that is nearest to the standing prompt; empty until the runtime said so."""
+    """The phrase of this world that is nearest to the standing prompt; empty until the runtime said so, and where
+    `understood` is 0."""
 
 
 def check_text(text: str) -> str:
@@ -457,7 +458,8 @@ class View:
         """
         self._check_open()
         if not self._link.wait(lambda: self.state not in ("opening", "lost"), timeout_s):
-            raise ConnectTimeoutError(f"{self} was not opened within {timeout_s:g} s; is the runtime ready?")
+            what = "did not come back" if self.state == "lost" else "was not opened"
+            raise ConnectTimeoutError(f"{self} {what} within {timeout_s:g} s; is the runtime ready?")
         self._check_open()
         if self._error is not None:
             raise self._error

@@ -105,3 +105,10 @@ def test_gathered_blocks_are_powers_of_two_that_a_dot_takes(windows: Windows, it
 def test_only_windows_of_more_than_a_block_have_a_last_block_peeled_off(windows: Windows) -> None:
     blocks = gathered(windows, head_dim=64, itemsize=2).forward
     assert blocks.peeled == (windows.tokens > blocks.keys)
+
+
+@pytest.mark.parametrize(("head_dim", "size", "warps"), [(128, 16, 8), (64, 16, 4), (32, 16, 4), (128, 8, 4)])
+def test_two_gathered_sums_of_long_heads_have_twice_the_warps(head_dim: int, size: int, warps: int) -> None:
+    windows = Windows.cut((4, size, size), (2, size // 2, size // 2), (0, 0, 0), (False,) * 3)
+    plan = gathered(windows, head_dim=head_dim, itemsize=2)
+    assert (plan.dq.num_warps, plan.dkdv.num_warps) == (4, warps)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch._inductor.config as inductor
 from tests.kernels.naive import visible
 from torch import Tensor
 
@@ -302,7 +303,13 @@ def test_a_gpus_run_compiles_ahead_then_measures_and_a_sweep_has_files_of_its_ow
         return start
 
     ours = Method(name="ours", compute=launching(lambda x: x / 3), operator="toy")
-    case = toy(ours, Method(name=f"{PLAN}other", compute=lambda x: (x / 3,), compiled=True))
+    kept = []
+
+    def compute(x: Tensor) -> tuple[Tensor]:
+        kept.append(inductor.autotune_local_cache)
+        return (x / 3,)
+
+    case = toy(ours, Method(name=f"{PLAN}other", compute=compute, compiled=True))
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(command.places, "gpu", lambda: replace(small, dtype=torch.float32))
     monkeypatch.setattr(command, "gpu_cases", lambda place: iter([case]))
@@ -310,6 +317,7 @@ def test_a_gpus_run_compiles_ahead_then_measures_and_a_sweep_has_files_of_its_ow
     monkeypatch.setattr(ahead, "starter", starter)
     monkeypatch.setattr(ahead, "POLL_S", 0.0)
     assert command.main(["--compile", "toy", "--out", str(tmp_path)]) == 0
+    assert kept == [False], "what is tuned beside others is not to be found again"
     assert (started, list(tmp_path.iterdir())) == ([], [])
     assert command.main(["--ahead", "only", "--out", str(tmp_path)]) == 0
     assert (started, list(tmp_path.iterdir())) == ([("toy",)], [])

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from itertools import chain, repeat
 from pathlib import Path
 from typing import Any
@@ -62,18 +63,25 @@ def test_parts_that_take_no_times_run_beside_each_other_first_and_the_others_alo
     assert sorted(lines[:2]) == ["begin one", "begin two"]
     assert lines[4:8] == ["begin timed", "end timed", "begin later", "end later"]
     states = [(ran["name"], ran["state"]) for ran in results["parts"]]
-    assert sorted(states[:3]) == [("one", "done"), ("stuck", "ended"), ("two", "done")]
-    assert states[3:] == [("timed", "done"), ("later", "done")]
+    assert states == [("timed", "done"), ("one", "done"), ("stuck", "ended"), ("two", "done"), ("later", "done")]
 
 
 def test_what_ran_beside_others_is_written_when_it_ends_and_compiling_judges_nothing(tmp_path: Path) -> None:
     written = f"import json, time\nfile = {str(tmp_path / 'gpu.json')!r}\n"
     written += "import os\nwhile not os.path.exists(file): time.sleep(0.01)\n"
     written += "assert [part['name'] for part in json.load(open(file))['parts']] == ['quick']\n"
-    parts = [part("quick", WRITES, timed=False), part("waits", written + WRITES, timed=False)]
-    results = run_parts([*parts, part(gpu.COMPILING, "raise SystemExit(1)")], tmp_path, minutes=5)
-    assert [(ran["name"], ran["state"]) for ran in results["parts"]][1:] == [("waits", "done"), ("compiling", "failed")]
+    parts = [part("waits", written + WRITES, timed=False), part("quick", WRITES, timed=False)]
+    compiling = replace(part("compiling", "raise SystemExit(1)"), prepares="quick")
+    results = run_parts([*parts, compiling], tmp_path, minutes=5)
+    states = [(ran["name"], ran["state"]) for ran in results["parts"]]
+    assert states == [("waits", "done"), ("quick", "done"), ("compiling", "failed")]
     assert results["right"]
+
+
+def test_what_prepares_a_part_is_run_with_it() -> None:
+    assert [each.name for each in gpu.chosen("kernels")] == ["compiling", "kernels"]
+    assert [each.name for each in gpu.chosen("views")] == ["views_diorama"]
+    assert gpu.chosen("") == list(PARTS)
 
 
 def test_what_a_part_started_ends_with_it_though_it_crashed(tmp_path: Path) -> None:

@@ -140,6 +140,8 @@ RAIN = {"id": 1, "verb": "event", "text": "it rains"}
 @pytest.mark.parametrize(
     ("changes", "fits"),
     [
+        ({"prompt": ""}, False),
+        ({"prompt": " \n"}, False),
         ({"prompt": "a" * 4096}, True),
         ({"prompt": "a" * 5000}, False),
         ({"prompt": "\u96ea" * 2000}, False),

@@ -47,7 +47,7 @@ def test_words_sent_while_the_runtime_hangs_are_applied_once_afterwards(
     notes.wait_kind(ConnectionLost)
     assert view.state == "lost"
     assert view.frame() is not None
-    with pytest.raises(ConnectTimeoutError):
+    with pytest.raises(ConnectTimeoutError, match="did not come back"):
         view.wait_open(0.05)
     scripted.recover()
     view.wait_open()

@@ -134,6 +134,17 @@ def test_a_child_that_listens_elsewhere_is_a_launch_error() -> None:
         eddyline.launch(command=[sys.executable, "-c", f"import time; print('{line}', flush=True); time.sleep(600)"])
 
 
+@pytest.mark.parametrize("wrong", [{"profile": 5}, {"profile": "a\0b"}, {"model": None}, {"model": "\0"}])
+def test_what_is_no_name_of_a_world_or_profile_is_refused_at_once(wrong: dict[str, Any]) -> None:
+    with pytest.raises(OptionError, match="give its name, a str"):
+        eddyline.launch(command=SCRIPTED, **wrong)
+
+
+def test_a_profile_that_looks_like_an_option_is_one_all_the_same() -> None:
+    with pytest.raises(LaunchError, match="--profile"):
+        eddyline.launch(command=SCRIPTED, profile="-x")
+
+
 def test_an_unknown_profile_is_a_launch_error_that_names_those_there_are() -> None:
     with pytest.raises(LaunchError, match="smooth"):
         eddyline.launch(command=SCRIPTED, profile="fast")

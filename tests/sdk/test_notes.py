@@ -40,11 +40,19 @@ def test_notes_read_as_sentences() -> None:
 
 def test_a_note_of_a_receipt_says_nothing_that_came_later(view: View) -> None:
     receipt = Receipt(1, view, "event", "it rains", 0.0, lambda _: None)
-    dates = ReceiptUpdate(id=1, view=1, state="applied", epoch=0, first_influenced_frame=8, first_full_frame=16)
-    receipt.update(dates)
-    assert str(notes.ReceiptChanged(receipt, "accepted")) == "event 'it rains' accepted"
-    told = "event 'it rains' applied: shows from frame 8, fully from frame 16"
-    assert str(notes.ReceiptChanged(receipt, "applied")) == told
+    told = []
+    for update in (
+        ReceiptUpdate(id=1, view=1, state="accepted"),
+        ReceiptUpdate(id=1, view=1, state="applied", epoch=0, first_influenced_frame=8),
+        ReceiptUpdate(id=1, view=1, state="applied", epoch=0, first_influenced_frame=8, first_full_frame=16),
+    ):
+        receipt.update(update)
+        told.append(notes.ReceiptChanged.of(receipt))
+    assert [str(note) for note in told] == [
+        "event 'it rains' accepted",
+        "event 'it rains' applied: shows from frame 8",
+        "event 'it rains' applied: shows from frame 8, fully from frame 16",
+    ]
 
 
 def test_the_tree_of_notes_is_drawn_whole() -> None:

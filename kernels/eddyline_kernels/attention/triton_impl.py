@@ -202,9 +202,9 @@ def _load_both(
     if BOX:
         f, y, x = _visited(block, walk, WRAP, SHAPE)
         _, size, _, _ = walk
-        place = [batch * size[0] + f, y, x, head, 0]
-        other = second.load(place)
-        one = first.load(place)
+        corner = [batch * size[0] + f, y, x, head, 0]
+        other = second.load(corner)
+        one = first.load(corner)
         one, other = one.reshape(BLOCK, D), other.reshape(BLOCK, D)
     else:
         one = _load(

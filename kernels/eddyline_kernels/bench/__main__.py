@@ -57,12 +57,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _on_gpu(given: argparse.Namespace) -> int:
-    import torch._inductor.config as inductor
-
     place = places.gpu()
     cases = list((plan_cases if given.sweep else gpu_cases)(place))
     if given.compile:
-        # what is tuned beside other processes is tuned badly, and must not be found again
+        import torch._inductor.config as inductor
+
+        # what is tuned beside other processes is tuned badly: the run that measures shall tune again
         with inductor.patch(autotune_local_cache=False):
             for case in cases:
                 if case.name == given.compile:

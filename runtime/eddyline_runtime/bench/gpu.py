@@ -14,8 +14,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -33,8 +33,6 @@ COMPILING_MINUTES = 1.5
 KERNELS_MINUTES = 2.5
 """So that the parts after them have their time; what matters most they measure first."""
 KERNELS = ("-m", "eddyline_kernels.bench")
-COMPILING = "compiling"
-"""The part that finds nothing out: what it does not get to is compiled when it is measured."""
 RUNTIME = ("-m", "eddyline_runtime.cli", "bench")
 LARGE = ("--model", "streamdit_4b", "--random-weights", "--device", "cuda")
 SMALL = ("--model", "diorama", "--device", "cuda")
@@ -64,6 +62,8 @@ class Part:
     """After so long it is ended: a part that hangs shall not cost the others."""
     timed: bool = True
     """Whether it takes times, so that nothing may run beside it."""
+    prepares: str = ""
+    """The part that it only prepares, with which it is run; it finds nothing out, so it cannot be wrong."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,11 +88,12 @@ PARTS = (
     Part(name="exactness_4b", arguments=(*RUNTIME, "exactness", *LARGE), limit_s=150, timed=False),
     Part(name="exactness_diorama", arguments=(*RUNTIME, "exactness", *SMALL), limit_s=120, timed=False),
     Part(
-        name=COMPILING,
+        name="compiling",
         arguments=(*KERNELS, "--ahead", "only", "--minutes", str(COMPILING_MINUTES)),
         into="--out",
         limit_s=60 * COMPILING_MINUTES + 20,
         timed=False,
+        prepares="kernels",
     ),
     Part(name="model_4b", arguments=(*RUNTIME, "model", *LARGE, "--views", "1"), limit_s=90),
     Part(name="model_4b_fp8", arguments=(*RUNTIME, "model", *LARGE, "--views", "1", "--linears", "fp8"), limit_s=90),
@@ -109,6 +110,7 @@ PARTS = (
         limit_s=200,
     ),
     Part(name="views_diorama", arguments=(*RUNTIME, "views", *SMALL, "--views", "1,2,4,8,16,32,64"), limit_s=90),
+    # by themselves: a profiler can take its process with it
     Part(
         name="where_4b_fp8",
         arguments=(*RUNTIME, "model", *LARGE, "--views", "1", "--ticks", "2", "--linears", "fp8", "--where"),
@@ -131,13 +133,19 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
         ConfigError: there is no GPU, or no part has such a name.
         OptionError: the folder cannot be written.
     """
-    parts = [part for part in PARTS if arguments.only in part.name]
+    parts = chosen(arguments.only)
     if not parts:
         raise ConfigError(f"no part has {arguments.only!r} in its name; there are {', '.join(p.name for p in PARTS)}")
     if not torch.cuda.is_available():
         raise ConfigError("there is no GPU here, and all of this needs one; bench model, stream and views run without")
     with _ended_by_signals():
         return run_parts(parts, arguments.out, minutes=arguments.minutes)
+
+
+def chosen(only: str) -> list[Part]:
+    """The parts whose names have this in them, and those that prepare them."""
+    named = {part.name for part in PARTS if only in part.name}
+    return [part for part in PARTS if part.name in named or part.prepares in named]
 
 
 def run_parts(
@@ -155,10 +163,11 @@ def run_parts(
         file.unlink(missing_ok=True)  # of a run before
     done: list[Ran] = []
     for group in _groups(parts):
-        for ran in _run(group, folder, files, left_s=end_s - clock(), clock=clock):
-            done.append(ran)
-            write_whole(folder / "gpu.json", json.dumps(_told(done), indent=2) + "\n")
-    return _told(done)
+        with closing(_run(group, folder, files, left_s=end_s - clock(), clock=clock)) as ended:
+            for ran in ended:
+                done.append(ran)
+                write_whole(folder / "gpu.json", json.dumps(_told(done, parts), indent=2) + "\n")
+    return _told(done, parts)
 
 
 def outcomes(found: Mapping[str, Mapping[str, Any] | None]) -> list[Outcome]:
@@ -211,10 +220,13 @@ def table(results: dict[str, Any]) -> Iterator[str]:
     yield goals_table([Outcome(goal=Goal(**entry["goal"]), value=entry["value"]) for entry in results["goals"]])
 
 
-def _told(done: Sequence[Ran]) -> dict[str, Any]:
+def _told(ended: Sequence[Ran], parts: Sequence[Part]) -> dict[str, Any]:
+    """What became of the parts so far, in their order."""
+    names, prepare = [part.name for part in parts], {part.name for part in parts if part.prepares}
+    done = sorted(ended, key=lambda ran: names.index(ran.name))
     found = {ran.name: ran.found for ran in done}
     judged = [*outcomes(found), *_outcomes_of_kernels(found.get("kernels"))]
-    wrong = [ran for ran in done if ran.state not in ("done", SKIPPED) and ran.name != COMPILING]
+    wrong = [ran for ran in done if ran.state not in ("done", SKIPPED) and ran.name not in prepare]
     unproven = [ran for ran in done if ran.state == SKIPPED and ran.name.startswith("exactness")]
     return {
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU",
@@ -258,7 +270,7 @@ def _groups(parts: Sequence[Part]) -> list[list[Part]]:
 
 def _run(
     group: Sequence[Part], folder: Path, files: Mapping[str, Path], *, left_s: float, clock: Callable[[], float]
-) -> Iterator[Ran]:
+) -> Generator[Ran]:
     """Run commands beside each other, each to its end or its limit, if there is time; what they started ends with them.
     What became of each is told when it ended."""
     if left_s < LEAST_S:
@@ -276,7 +288,8 @@ def _run(
             for part, process in list(running.items()):
                 status, took_s = process.poll(), clock() - begin_s
                 if status is not None or took_s >= min(part.limit_s, left_s):
-                    _end(running.pop(part))
+                    _end(process)
+                    del running[part]
                     yield _ran(part, files[part.name], status, took_s)
             time.sleep(POLL_S)
     finally:

@@ -205,7 +205,7 @@ def table(results: dict[str, Any]) -> Iterator[str]:
     measured = [row for row in results["batches"] if "refused" not in row]
     uneven = max(row["denoise_ms"]["p95"] / row["denoise_ms"]["p50"] for row in measured)
     if uneven > UNEVEN:
-        yield f"p95 is up to {uneven:.3g} times the median: the machine was not idle; measure again"
+        yield f"p95 is up to {uneven:.3g} times the median: something held this machine up; measure again"
     launched = ", ".join(f"{name} {count:g}" for name, count in results["launches_per_tick"].items())
     yield f"Triton launches a tick: {launched or 'none, plain torch'}"
     for looked_at in results["where"]:
@@ -213,9 +213,10 @@ def table(results: dict[str, Any]) -> Iterator[str]:
 
 
 def _where(views: int, all_spent: Sequence[dict[str, Any]]) -> Iterator[str]:
-    """What takes most of a tick, in lines; nothing where the device did not tell."""
+    """What takes most of a tick, in lines."""
     total = sum(spent["ms"] for spent in all_spent)
     if not total:
+        yield f"{views} view{'s' * (views > 1)}: the device does not tell what ran on it"
         return
     yield f"one tick of {views} view{'s' * (views > 1)}, {total:.4g} ms in all:"
     for spent in all_spent[:TOLD]:
