@@ -325,6 +325,8 @@ class Link:
         self._outbox.welcome(open_views)
         if not self._outbox.is_connected:
             return  # it took no more of what it was told: the connection is lost again, which was said
+        for view_id in self._views.keys() - open_views:
+            self._views[view_id].receive_missing()
         first, same = self._instance is None, self._instance == welcome.instance
         self._instance = welcome.instance
         self.connected_now = True

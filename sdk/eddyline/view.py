@@ -451,8 +451,9 @@ class View:
         return self._error
 
     def wait_open(self, timeout_s: float = math.inf) -> None:
-        """Wait until the runtime has opened the view, up to `timeout_s` seconds; of a lost one, until the connection is
-        there again. Not for a game's loop.
+        """Wait until the runtime has opened the view, or a lost one again, up to `timeout_s` seconds.
+
+        Not for a game's loop.
 
         Raises what `error` is then (CapacityError: there is no room for it), ConnectTimeoutError or ClosedError.
         """
@@ -497,6 +498,10 @@ class View:
         self._status = None
         self._runtime_dropped = 0
         self._opened = True
+
+    def receive_missing(self) -> None:
+        """Internal: the runtime that answers now has no such view; it was asked to open it."""
+        self._opened = False
 
     def receive_epoch(self, epoch: int) -> None:
         """Internal: words were applied in this epoch; when it is a new one, its frames count from 0, though none has

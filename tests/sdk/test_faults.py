@@ -81,6 +81,7 @@ def test_a_runtime_process_that_was_replaced_opens_the_views_anew_under_their_la
     scripted.restart()
     regained = notes.wait_kind(ConnectionRegained)
     assert not regained.same_runtime
+    view.wait_open()
     notes.wait(lambda note: isinstance(note, ViewOpened) and note.again)
     wait_until(lambda: (frame := view.frame()) is not None and frame.epoch == 1)
     frame = view.frame()
@@ -88,6 +89,24 @@ def test_a_runtime_process_that_was_replaced_opens_the_views_anew_under_their_la
     assert frame.prompt == "a green meadow"
     wait_until(lambda: waiting.state == "applied")
     assert scripted.wait_for(protocol.Act, 2)
+
+
+def test_a_view_that_a_new_runtime_does_not_have_is_opening_until_it_has(
+    view: View, scripted: ScriptedRuntime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    states: list[str] = []
+    opened = View.receive_opened
+
+    def receive_opened(view: View, message: protocol.ViewOpened) -> None:
+        states.append(view.state)
+        opened(view, message)
+
+    monkeypatch.setattr(View, "receive_opened", receive_opened)
+    scripted.kill()
+    scripted.restart()
+    wait_until(lambda: bool(states))
+    view.wait_open()
+    assert (states, view.state) == (["opening"], "live")
 
 
 def test_a_stall_is_told_once_though_the_runtime_answers(view: View, scripted: ScriptedRuntime, notes: NoteLog) -> None:
