@@ -35,6 +35,7 @@ def receipt(view: int, word: int, told: Told) -> ReceiptUpdate:
         first_full_frame=note.first_full_frame,
         understood=understood,
         nearest=nearest,
+        unread=told.unread,
         reason=note.reason,
     )
 
@@ -55,6 +56,7 @@ def status(view: int, status: ViewStatus, *, dropped: int) -> protocol.StatusUpd
         tick_ms=1000 * status.tick_s,
         understood=understood,
         nearest=nearest,
+        unread=status.unread,
     )
 
 

@@ -21,7 +21,7 @@ from eddyline_runtime.flow.sampler import VelocityFn, pull
 from eddyline_runtime.model.codec import DecoderState, stack_states
 from eddyline_runtime.model.streamdit import Conditioning
 from eddyline_runtime.networks.graphs import Capture, CudaCapture, GraphedModel
-from eddyline_runtime.prompts import Slot, merge
+from eddyline_runtime.prompts import Slot, merge, unread
 from eddyline_runtime.weights import World
 
 
@@ -47,6 +47,7 @@ class Dreamer:
         encoder = world.text_encoder
         length, room = encoder.count_tokens, encoder.max_tokens
         self._merge = lru_cache(text_cache)(lambda slot: merge(slot.prompt, slot.events, length=length, room=room))
+        self._unread = lru_cache(text_cache)(lambda slot: unread(slot.prompt, slot.events, length=length, room=room))
         on_gpu = self.device.type == "cuda"
         self.texts = TextCache(
             world.text_encoder,
@@ -65,6 +66,10 @@ class Dreamer:
     def text(self, slot: Slot) -> str:
         """The text a latent frame is under: its words merged, so that the encoder takes in what matters."""
         return self._merge(slot)
+
+    def unread(self, slot: Slot) -> str:
+        """The end of a latent frame's prompt that its text leaves out, because the encoder does not read so far."""
+        return self._unread(slot)
 
     def away_from(self, slot: Slot) -> str:
         """What guidance by words pulls a latent frame away from: no text, or the prompt alone while events are live.

@@ -374,6 +374,7 @@ class Engine:
             OptionError: the view is not open.
         """
         state, costs, now_s = self._opened(view), self._costs[view], self._clock()
+        was_read, understanding = self._prompt_understanding(state)
         timeline, (epoch, playhead) = state.timeline, state.playhead(now_s)
         interval_s = max(costs.interval_s, now_s - costs.made_s)
         return ViewStatus(
@@ -386,21 +387,23 @@ class Engine:
             denoise_s=costs.denoise_s,
             decode_s=costs.decode_s,
             tick_s=costs.tick_s,
-            understanding=self._prompt_understanding(state),
+            understanding=understanding,
+            unread=self._dreamer.unread(state.words.in_force) if was_read else "",
         )
 
-    def _prompt_understanding(self, state: ViewState) -> Understanding | None:
-        """How well the standing prompt is understood, if it was read already: to be told so is no reason to read it."""
+    def _prompt_understanding(self, state: ViewState) -> tuple[bool, Understanding | None]:
+        """Whether the standing prompt was read already, and how well it is understood: to be told so is no reason to
+        read it."""
         prompt = state.words.prompt
         known = self._understood.get(state.view)
         if known is not None and known[0] == prompt:
-            return known[1]
+            return True, known[1]
         text = self._dreamer.text(Slot(prompt))
         if text not in self._dreamer.texts:
-            return None
+            return False, None
         understanding = self._understanding(text)
         self._understood[state.view] = (prompt, understanding)
-        return understanding
+        return True, understanding
 
     def _understanding(self, text: str) -> Understanding | None:
         """How well a text is understood, which is read now if need be."""
@@ -586,12 +589,13 @@ class Engine:
             if note.id == prompts.NOBODY:
                 continue
             text, understanding = said[note.id], None
+            unread = self._dreamer.unread(Slot(text)) if note.state == "applied" else ""
             if note.state == "applied" and (text in self._dreamer.texts or fresh < FRESH_PER_TICK):
                 fresh += text not in self._dreamer.texts
                 understanding = self._understanding(text)
                 if text == state.words.prompt:
                     self._understood[state.view] = (text, understanding)
-            told.append(Told(state.view, state.epoch, note, understanding))
+            told.append(Told(state.view, state.epoch, note, understanding, unread))
         return told
 
     def _noise(self, state: ViewState, frames: int) -> Tensor:

@@ -17,6 +17,8 @@ class Told:
     epoch: int
     note: Note
     understanding: Understanding | None = None
+    unread: str = ""
+    """The end of the words that the text encoder does not read; known once they are applied."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,8 @@ class ViewStatus:
     tick_s: float
     understanding: Understanding | None
     """Of the standing prompt; None until it was read, and in a world without phrases."""
+    unread: str
+    """The end of the standing prompt that the text encoder does not read beside the events in force."""
 
 
 @dataclass(frozen=True)

@@ -93,6 +93,11 @@ class Words:
     pending: tuple[Wish, ...] = ()
     live: tuple[LiveEvent, ...] = ()
 
+    @property
+    def in_force(self) -> Slot:
+        """The words that a chunk entering now is under."""
+        return Slot(self.prompt, tuple(event.text for event in self.live))
+
 
 def merge(prompt: str, events: Sequence[str], *, length: Callable[[str], int], room: int) -> str:
     """The text in force: the prompt, then its events, oldest first; what comes later is meant to overrule.
@@ -102,13 +107,24 @@ def merge(prompt: str, events: Sequence[str], *, length: Callable[[str], int], r
     room, then the oldest events, then more of the prompt. The newest event stays, whether it fits or not. `length` is
     in the encoder's own measure.
     """
+    return _join(*_read(prompt, events, length=length, room=room))
+
+
+def unread(prompt: str, events: Sequence[str], *, length: Callable[[str], int], room: int) -> str:
+    """The prompt's end that `merge` leaves out: it does not fit beside the events. Empty where all of it does."""
+    start, _ = _read(prompt, events, length=length, room=room)
+    return _tidy(prompt)[len(start) :].lstrip(" .,;")
+
+
+def _read(prompt: str, events: Sequence[str], *, length: Callable[[str], int], room: int) -> tuple[str, list[str]]:
+    """As much of the prompt and of its events as fits together, as `merge` says."""
     kept = [event for event in dict.fromkeys(_tidy(event) for event in reversed(events)) if event][::-1]
     text = _tidy(prompt)
     if kept and length(_join(text, kept)) > room:
         half = _start(text, lambda start: length(start) <= room // 2)
         while len(kept) > 1 and length(_join(half, kept)) > room:
             del kept[0]
-    return _join(_start(text, lambda start: length(_join(start, kept)) <= room), kept)
+    return _start(text, lambda start: length(_join(start, kept)) <= room), kept
 
 
 def _start(text: str, fits: Callable[[str], bool]) -> str:
@@ -234,10 +250,10 @@ def begin_tick(words: Words, frames: TickFrames) -> tuple[Words, list[Note]]:
             )
         )
     live = live[-MAX_EVENTS:]  # a rewind brings back those of then, beside those that wait now
-    entering = Slot(prompt, tuple(event.text for event in live))
-    slots[len(slots) - words.chunk_frames :] = [entering] * words.chunk_frames
     pending = tuple(wish for wish in words.pending if not _is_due(wish, frames))
-    return replace(words, prompt=prompt, slots=tuple(slots), pending=pending, live=tuple(live)), notes
+    words = replace(words, prompt=prompt, pending=pending, live=tuple(live))
+    slots[len(slots) - words.chunk_frames :] = [words.in_force] * words.chunk_frames
+    return replace(words, slots=tuple(slots)), notes
 
 
 def _is_due(wish: Wish, frames: TickFrames) -> bool:

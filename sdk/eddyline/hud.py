@@ -10,10 +10,12 @@ import pygame
 from eddyline.frames import Frame
 from eddyline.link import World
 from eddyline.receipts import Receipt
-from eddyline.view import View
+from eddyline.view import View, ViewStatus
 
 HARDLY_UNDERSTOOD = 0.4
 """Below this `understood`, a receipt is shown in amber and with the nearest phrase this world knows."""
+UNREAD_CHARACTERS = 60
+"""So much is shown of what a world does not read of a long text."""
 FAILED = ("rejected", "superseded", "cancelled")
 SMALL_PX, LARGE_PX = 22, 26
 LINE_PX = 20
@@ -75,9 +77,22 @@ class Writer:
         return self._fonts[size].render(text.replace("\0", " ").replace("\n", " "), True, colour)
 
 
-def how_understood(score: float, nearest: str) -> str:
-    """How well this world knows some words; where that is hardly, with the nearest phrase it knows, if there is one."""
-    return f"understood {score:.0%}" + (f", nearest '{nearest}'" if nearest and score < HARDLY_UNDERSTOOD else "")
+def how_understood(words: Receipt | ViewStatus) -> str:
+    """How well this world knows some words, or the standing prompt; where that is hardly, with the nearest phrase it
+    knows, if there is one; and what it does not read of them. Empty where nothing is to be said."""
+    parts = []
+    if words.understood is not None:
+        parts.append(f"understood {words.understood:.0%}")
+        if words.nearest and words.understood < HARDLY_UNDERSTOOD:
+            parts.append(f"nearest '{words.nearest}'")
+    if words.unread:
+        parts.append(f"not read: '{textwrap.shorten(words.unread, UNREAD_CHARACTERS, placeholder='...')}'")
+    return ", ".join(parts)
+
+
+def is_doubtful(words: Receipt | ViewStatus) -> bool:
+    """Whether this world hardly knows some words, or the standing prompt, or does not read all of them."""
+    return bool(words.unread) or (words.understood is not None and words.understood < HARDLY_UNDERSTOOD)
 
 
 def receipt_line(receipt: Receipt) -> str:
@@ -87,8 +102,8 @@ def receipt_line(receipt: Receipt) -> str:
         parts.append(receipt.state)
     if receipt.reason:
         parts.append(receipt.reason[:80])
-    if receipt.understood is not None:
-        parts.append(how_understood(receipt.understood, receipt.nearest))
+    if understood := how_understood(receipt):
+        parts.append(understood)
     if receipt.steering_latency_s is not None:
         parts.append(f"shown after {receipt.steering_latency_s:.2f} s")
     elif receipt.first_influenced_frame is not None:
@@ -97,10 +112,11 @@ def receipt_line(receipt: Receipt) -> str:
 
 
 def receipt_colour(receipt: Receipt) -> Colour:
-    """Red for words that came to nothing, amber for words this world hardly knows, grey until they show."""
+    """Red for words that came to nothing, amber for words this world hardly knows or does not read, grey until they
+    show."""
     if receipt.state in FAILED:
         return ALARM
-    if receipt.understood is not None and receipt.understood < HARDLY_UNDERSTOOD:
+    if is_doubtful(receipt):
         return WARM
     return TEXT if receipt.shown_s is not None else FAINT
 
@@ -122,7 +138,7 @@ def overlay_lines(view: View, world: World | None, frame: Frame | None) -> list[
     if frame is not None:
         lines.append(f"epoch {frame.epoch}  ·  frame {frame.index}  ·  chunk {frame.chunk}")
         lines.append(f"prompt  {frame.prompt[:90]}")
-        if status.understood is not None:
-            lines.append(f"standing prompt {how_understood(status.understood, status.nearest)}")
+        if understood := how_understood(status):
+            lines.append(f"standing prompt {understood}")
         lines += [f"event  {event[:90]}" for event in frame.events]
     return lines

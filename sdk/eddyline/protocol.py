@@ -58,6 +58,8 @@ Name: TypeAlias = Annotated[str, Meta(max_length=128)]
 PlaceName: TypeAlias = Annotated[str, Meta(min_length=1, max_length=128)]
 """What a bookmark is called."""
 Note: TypeAlias = Annotated[str, Meta(max_length=MAX_NOTE)]
+MaybeText: TypeAlias = Annotated[str, Meta(max_length=MAX_TEXT_BYTES)]
+"""A text that may be empty."""
 Token: TypeAlias = Annotated[str, Meta(min_length=16, max_length=64, pattern=r"^[0-9A-Za-z_-]+$")]
 KeyName: TypeAlias = Annotated[str, Meta(min_length=1, max_length=32, pattern=KEY_NAME_PATTERN)]
 Axis: TypeAlias = Annotated[float, Meta(ge=-1.0, le=1.0)]
@@ -359,7 +361,8 @@ class ViewShared(Message, frozen=True, tag="view_shared"):
 
 
 class ReceiptUpdate(Message, frozen=True, tag="receipt"):
-    """What became of the words `id`. Both dates are frame indices of `epoch`; each is None until it is known."""
+    """What became of the words `id`. Both dates are frame indices of `epoch`; each is None until it is known. `unread`
+    is the end of the words that this world does not read."""
 
     id: WordId
     view: ViewId
@@ -369,6 +372,7 @@ class ReceiptUpdate(Message, frozen=True, tag="receipt"):
     first_full_frame: Index | None = None
     understood: Unit | None = None
     nearest: Name = ""
+    unread: MaybeText = ""
     reason: Note = ""
 
 
@@ -389,17 +393,15 @@ class FrameHeader(Message, frozen=True, tag="frame"):
     due_s: Seconds
     made_s: Seconds
     dropped: Count = 0
-    prompt: Annotated[str, Meta(max_length=MAX_TEXT_BYTES)] = ""
-    events: Annotated[
-        tuple[Annotated[str, Meta(max_length=MAX_TEXT_BYTES)], ...], Meta(max_length=MAX_LIVE_EVENTS)
-    ] = ()
+    prompt: MaybeText = ""
+    events: Annotated[tuple[MaybeText, ...], Meta(max_length=MAX_LIVE_EVENTS)] = ()
 
 
 class StatusUpdate(Message, frozen=True, tag="status"):
     """How a view does; sent about once a second. `playhead` is the frame that is due now, `lead_s` how far made frames
     run ahead of it, `fps` the rate at which frames are made; the costs are of the last tick. `understood` (0 to 1) is
     how well this world knows the standing prompt, None until it was read, `nearest` the phrase nearest to it (empty
-    where `understood` is 0)."""
+    where `understood` is 0), `unread` its end that this world does not read beside the events in force."""
 
     view: ViewId
     state: ViewState
@@ -413,6 +415,7 @@ class StatusUpdate(Message, frozen=True, tag="status"):
     tick_ms: Milliseconds = 0.0
     understood: Unit | None = None
     nearest: Name = ""
+    unread: MaybeText = ""
 
 
 class SnapshotHeader(Message, frozen=True, tag="snapshot"):

@@ -38,6 +38,7 @@ class _Facts:
     first_full_frame: int | None = None
     understood: float | None = None
     nearest: str = ""
+    unread: str = ""
     reason: str = ""
 
 
@@ -54,6 +55,7 @@ def merge_receipt(old: _Facts, update: ReceiptUpdate) -> _Facts:
         first_full_frame=_first(update.first_full_frame if newer else None, old.first_full_frame),
         understood=_first(update.understood, old.understood),
         nearest=update.nearest or old.nearest,
+        unread=update.unread or old.unread,
         reason=update.reason if newer and update.reason else old.reason,
     )
 
@@ -115,6 +117,13 @@ class Receipt:
         """The phrase of this world that is nearest to the words; empty until the runtime said so, and where they
         are not understood at all."""
         return self._facts.nearest
+
+    @property
+    def unread(self) -> str:
+        """The end of the words that this world does not read, because its text encoder reads no further; empty where
+        it reads all of them, and until they were applied. An event that is read whole may push out the end of a long
+        prompt for as long as it is in force: `ViewStatus.unread`."""
+        return self._facts.unread
 
     @property
     def reason(self) -> str:

@@ -17,6 +17,7 @@ from eddyline.link import World
 from eddyline.notes import Note, ReceiptChanged, RuntimeGone, ViewClosed
 from eddyline.receipts import Receipt
 from eddyline.sheet import SheetPicture, contact_sheet, save_sheet
+from eddyline.view import ViewStatus
 
 FILM = "eddyline-play.mp4"
 PATIENCE_S = 180.0
@@ -158,9 +159,9 @@ def film_script(
             last_s = now_s
             shown_s.append(now_s)
             status = view.status
-            if status.understood is not None and not (opening_told or receipts):
+            if not (opening_told or receipts) and (understood := _understood(status)):
                 opening_told = True
-                say(f"         the prompt is {_understood(status.understood, status.nearest)}")
+                say(f"         the prompt: {understood}")
             at_s = film.frames / world.fps
             if frame is not None and awaited is not None and awaited.shown_s is not None:
                 pictures.append(_picture(frame, at_s))
@@ -215,15 +216,21 @@ def describe(receipt: Receipt) -> str:
         parts.append(f"from frame {receipt.first_influenced_frame}")
     if receipt.first_full_frame is not None:
         parts.append(f"fully from {receipt.first_full_frame}")
-    if receipt.understood is not None:
-        parts.append(_understood(receipt.understood, receipt.nearest))
+    if understood := _understood(receipt):
+        parts.append(understood)
     if receipt.reason:
         parts.append(receipt.reason)
     return ", ".join(parts)
 
 
-def _understood(score: float, nearest: str) -> str:
-    return f"understood {score:.0%}" + (f" ({nearest})" if nearest else "")
+def _understood(words: Receipt | ViewStatus) -> str:
+    """How well this world knows some words, or the standing prompt, and what it does not read of them."""
+    parts = []
+    if words.understood is not None:
+        parts.append(f"understood {words.understood:.0%}" + (f" ({words.nearest})" if words.nearest else ""))
+    if words.unread:
+        parts.append(f"not read: {words.unread!r}")
+    return ", ".join(parts)
 
 
 @contextmanager

@@ -91,6 +91,9 @@ class ViewStatus:
     nearest: str
     """The phrase of this world that is nearest to the standing prompt; empty until the runtime said so, and where
     `understood` is 0."""
+    unread: str
+    """The end of the standing prompt that this world does not read beside the events in force, because its text encoder
+    reads no further; empty where it reads all of it."""
 
 
 def check_text(text: str) -> str:
@@ -431,6 +434,7 @@ class View:
                 tick_ms=status.tick_ms,
                 understood=status.understood,
                 nearest=status.nearest,
+                unread=status.unread,
             )
 
     # ---- the end

@@ -35,7 +35,6 @@ from eddyline.hud import (
     FAINT,
     FIELD,
     FIELD_LEFT,
-    HARDLY_UNDERSTOOD,
     LARGE_PX,
     PANEL,
     SMALL_PX,
@@ -45,6 +44,7 @@ from eddyline.hud import (
     Line,
     Writer,
     how_understood,
+    is_doubtful,
     overlay_lines,
     receipt_colour,
     receipt_line,
@@ -183,10 +183,10 @@ class Window:
 
     def _tell_opening(self, status: ViewStatus) -> None:
         """Once the runtime read the first prompt, say so if this world hardly knows it: it has no receipt."""
-        if status.understood is not None:
+        if understood := how_understood(status):
             self._opening_told = True
-            if status.understood < HARDLY_UNDERSTOOD:
-                self._toast(f"the first prompt is {how_understood(status.understood, status.nearest)}", WARM)
+            if is_doubtful(status):
+                self._toast(f"the first prompt: {understood}", WARM)
 
     def _take_frame(self, frame: Frame | None) -> bool:
         if frame is None or not frame.is_new:

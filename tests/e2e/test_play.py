@@ -12,8 +12,10 @@ import sys
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any, cast
 
 import av
+import msgspec
 import numpy as np
 import pygame
 import pytest
@@ -24,12 +26,14 @@ from eddyline import cli, protocol, testing
 from eddyline.errors import FilmError, OptionError
 from eddyline.film import Film
 from eddyline.film_files import unwritable
-from eddyline.hud import SMALL_PX, TEXT, Writer
+from eddyline.hud import FAINT, SMALL_PX, TEXT, WARM, Writer, receipt_colour, receipt_line
 from eddyline.install import install_hint
 from eddyline.play import play
-from eddyline.reel import DIORAMA_SCRIPT, STEP_S, ScriptLine, film_script, script_for, steps_that_fit
+from eddyline.receipts import Receipt
+from eddyline.reel import DIORAMA_SCRIPT, STEP_S, ScriptLine, describe, film_script, script_for, steps_that_fit
 from eddyline.sheet import SheetPicture, contact_sheet, save_sheet
 from eddyline.testing import ScriptedRuntime
+from eddyline.view import View
 from eddyline.window import KEYS_PLAYING, KEYS_TYPING, PANEL_PX, PlayOptions, Window
 
 HEIGHT, WIDTH = 24, 40
@@ -252,9 +256,21 @@ def test_words_that_are_rejected_are_shown_with_the_reason(window: Window, scrip
     wait_until(lambda: window.turn([]) and any("this world is closed today" in line for line in window.news()))
 
 
+def test_words_that_are_not_read_whole_stand_out_and_say_what_is_missing() -> None:
+    paper = Receipt(id=1, view=cast(View, None), kind="event", text="rain", sent_s=0.0, cancel=lambda _: None)
+    facts: dict[str, Any] = {"id": 1, "view": 1, "state": "applied", "understood": 0.9}
+    paper.update(msgspec.convert(facts, protocol.ReceiptUpdate))
+    assert receipt_colour(paper) == FAINT
+    paper.update(msgspec.convert({**facts, "unread": "and a lantern " * 9}, protocol.ReceiptUpdate))
+    assert receipt_colour(paper) == WARM
+    assert "not read: 'and a lantern and a lantern" in receipt_line(paper)
+    assert len(receipt_line(paper)) < 120
+    assert repr(paper.unread) in describe(paper)
+
+
 @pytest.mark.parametrize("window", ["spreadsheets everywhere"], indirect=True)
 def test_a_first_prompt_that_the_world_hardly_knows_is_told_for_it_has_no_receipt(window: Window) -> None:
-    wait_until(lambda: window.turn([]) and any("the first prompt is understood 0%" in text for text in window.news()))
+    wait_until(lambda: window.turn([]) and any("the first prompt: understood 0%" in text for text in window.news()))
 
 
 @pytest.mark.parametrize("window", ["thunder and lightning"], indirect=True)
@@ -323,7 +339,7 @@ def test_without_a_display_a_script_is_filmed_with_its_words(scripted: ScriptedR
     assert all(receipt.state == "applied" for receipt in reel.receipts)
     assert reel.first_frame_s > 0
     assert any("event: night" in line for line in said)
-    assert sum("the prompt is understood" in line for line in said) == 1
+    assert sum("the prompt: understood" in line for line in said) == 1
     with Image.open(reel.sheet) as sheet:
         assert sheet.width > 3 * 320
 

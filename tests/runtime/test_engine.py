@@ -408,6 +408,22 @@ def test_the_status_says_how_well_the_prompt_in_force_is_understood_once_it_was_
     assert engine.status(1).understanding != told
 
 
+def test_what_the_encoder_does_not_read_of_a_text_is_told(lockstep):
+    """The encoder of this world reads 23 bytes."""
+    engine = lockstep.engine
+    engine.open_view(1, prompt="a red fox in the snow and a lantern", seed=7)
+    assert engine.status(1).unread == "", "nothing was read yet"
+    lockstep.until_chunks(1)
+    assert engine.status(1).unread == "and a lantern"
+    engine.say(1, Wish(id=1, verb="prompt", text="a blue cat"))
+    engine.say(1, Wish(id=2, verb="event", text="thunder and lightning over the hills", hold_frames=8))
+    lockstep.until_chunks(1)
+    assert [lockstep.told(word)[0].unread for word in (1, 2)] == ["", "over the hills"]
+    assert engine.status(1).unread == "a blue cat", "the event takes all of the room"
+    lockstep.until_chunks(3)
+    assert engine.status(1).unread == "", "the event is over"
+
+
 def test_words_of_a_view_that_was_not_due_yet_wait_and_are_not_lost(lockstep):
     lockstep.engine.open_view(1, prompt="a red fox", seed=7)
     for number in range(1, 9):

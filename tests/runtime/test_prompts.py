@@ -22,6 +22,7 @@ from eddyline_runtime.prompts import (
     merge,
     open_words,
     take_cut,
+    unread,
 )
 
 CHUNK = 8
@@ -255,3 +256,25 @@ def test_a_text_without_spaces_is_cut_by_characters_and_does_not_vanish():
     japanese = "雪の降る静かな夜の森を小さな赤い狐がゆっくりと歩いていく"
     assert merged(japanese, [], 12) == japanese[:12]
     assert merged(japanese, ["雨が降る"], 12) == f"{japanese[:6]}, 雨が降る"
+
+
+@given(
+    st.text(alphabet="ab .,;", max_size=60),
+    st.lists(st.text(alphabet="cd ", max_size=20), max_size=3),
+    st.integers(1, 60),
+)
+def test_what_is_read_of_a_prompt_and_what_is_not_are_the_whole_prompt(text: str, events: list[str], room: int):
+    rest = unread(text, events, length=len, room=room)
+    read = merged(text, events, room)
+    words = "".join(letter for letter in text if letter in "ab")
+    assert "".join(letter for letter in read + rest if letter in "ab") == words
+    assert rest == "" or len(merged(text, events, len(read) + len(rest) + 80)) > len(read), (
+        "with more room, more is read"
+    )
+
+
+def test_what_an_event_pushes_out_of_a_prompt_is_the_prompts_end():
+    told = unread("a red fox walks in a forest, it snows", ["night falls"], length=len, room=36)
+    assert merged("a red fox walks in a forest, it snows", ["night falls"], 36) == "a red fox walks in a, night falls"
+    assert told == "forest, it snows"
+    assert unread("a red fox", ["night falls"], length=len, room=36) == ""

@@ -40,6 +40,13 @@ def test_a_receipt_follows_its_words_from_sent_to_both_dates() -> None:
     assert paper.is_final
 
 
+def test_what_was_not_read_of_the_words_stays_known() -> None:
+    paper = receipt()
+    paper.update(ReceiptUpdate(id=1, view=1, state="applied", first_influenced_frame=8, unread="and a lantern"))
+    paper.update(update("applied", influenced=8, full=32))
+    assert paper.unread == "and a lantern"
+
+
 def test_a_late_copy_of_an_earlier_state_changes_nothing() -> None:
     paper = receipt()
     paper.update(update("applied", influenced=8, full=32))
