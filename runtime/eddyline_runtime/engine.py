@@ -6,6 +6,7 @@ between the ticks of the others, so that they keep their rate.
 """
 
 import math
+from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import zip_longest
@@ -39,6 +40,8 @@ from eddyline_runtime.weights import World
 WARM_UP_CHUNKS = 3
 """Chunks made in each profile before anyone is let in: the first is slow, the others say what a tick costs."""
 
+PROMPTS_PER_VIEW = 8
+"""Of so many prompts for each view it is remembered how well they are understood."""
 FRESH_PER_TICK = 4
 """Words of one view whose text a tick encodes only to say how well they are understood; of more it does not say."""
 
@@ -70,8 +73,9 @@ class Engine:
         self._views: dict[int, ViewState] = {}
         self._costs: dict[int, _Costs] = {}
         self._history: dict[int, History] = {}
-        self._understood: dict[int, tuple[str, Understanding | None]] = {}
-        """How well the prompt of a view is understood, once it was read."""
+        self._understood: OrderedDict[str, Understanding | None] = OrderedDict()
+        """How well prompts are understood that were read, the least recently asked for forgotten first: views that are
+        forked, rewound or restored stand under prompts that others read."""
         self._tick_costs = TickCosts(config.cost_memory)
 
     @property
@@ -315,7 +319,6 @@ class Engine:
         """
         self._opened(view)
         del self._views[view], self._costs[view], self._history[view]
-        self._understood.pop(view, None)
 
     def say(self, view: int, wish: Wish) -> Told:
         """Take in a prompt, event or cut: accepted or rejected.
@@ -395,15 +398,18 @@ class Engine:
         """Whether the standing prompt was read already, and how well it is understood: to be told so is no reason to
         read it."""
         prompt = state.words.prompt
-        known = self._understood.get(state.view)
-        if known is not None and known[0] == prompt:
-            return True, known[1]
-        text = self._dreamer.text(Slot(prompt))
-        if text not in self._dreamer.texts:
-            return False, None
-        understanding = self._understanding(text)
-        self._understood[state.view] = (prompt, understanding)
-        return True, understanding
+        if prompt not in self._understood:
+            text = self._dreamer.text(Slot(prompt))
+            if text not in self._dreamer.texts:
+                return False, None
+            self._remember_understanding(prompt, self._understanding(text))
+        self._understood.move_to_end(prompt)
+        return True, self._understood[prompt]
+
+    def _remember_understanding(self, prompt: str, understanding: Understanding | None) -> None:
+        self._understood[prompt] = understanding
+        if len(self._understood) > PROMPTS_PER_VIEW * self.config.max_views:
+            self._understood.popitem(last=False)
 
     def _understanding(self, text: str) -> Understanding | None:
         """How well a text is understood, which is read now if need be."""
@@ -594,7 +600,7 @@ class Engine:
                 fresh += text not in self._dreamer.texts
                 understanding = self._understanding(text)
                 if text == state.words.prompt:
-                    self._understood[state.view] = (text, understanding)
+                    self._remember_understanding(text, understanding)
             told.append(Told(state.view, state.epoch, note, understanding, unread))
         return told
 

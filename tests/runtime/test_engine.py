@@ -408,6 +408,25 @@ def test_the_status_says_how_well_the_prompt_in_force_is_understood_once_it_was_
     assert engine.status(1).understanding != told
 
 
+def test_how_well_a_prompt_is_understood_is_known_to_views_that_come_to_stand_under_it(lockstep):
+    """Under the prompt with an event alone, the prompt by itself is never read."""
+    engine = lockstep.engine
+    engine.open_view(1, prompt="a red fox", seed=7)
+    lockstep.until_chunks(2)
+    first = engine.status(1).understanding
+    engine.say(1, replace(RAIN, id=1, hold_frames=640))
+    engine.say(1, Wish(id=2, verb="prompt", text="Ωμέγα"))
+    lockstep.until_chunks(2)
+    second = engine.status(1).understanding
+    engine._dreamer.texts._known.clear()  # as if many others had been read since
+    encoded = engine._dreamer.texts.encoded
+    engine.fork_view(1, 2, at_s=lockstep.clock.now_s)
+    assert engine.status(2).understanding == second
+    engine.rewind(1, 0.9, at_s=lockstep.clock.now_s)
+    assert engine.status(1).understanding == first != second
+    assert engine._dreamer.texts.encoded == encoded
+
+
 def test_what_the_encoder_does_not_read_of_a_text_is_told(lockstep):
     """The encoder of this world reads 23 bytes."""
     engine = lockstep.engine
