@@ -18,6 +18,7 @@ from eddyline_runtime.conditioning import UNCONDITIONAL, RowWords, TextCache, al
 from eddyline_runtime.config import GraphConfig
 from eddyline_runtime.flow.noise import noise_latents
 from eddyline_runtime.flow.sampler import VelocityFn, pull
+from eddyline_runtime.host import to_host
 from eddyline_runtime.model.codec import DecoderState, stack_states
 from eddyline_runtime.model.streamdit import Conditioning
 from eddyline_runtime.networks.graphs import Capture, CudaCapture, GraphedModel
@@ -119,7 +120,7 @@ class Dreamer:
         """Latents to RGB frames [B, T, H, W, 3], each row as the continuation of its stream."""
         pixels, after = self._world.codec.decode(clean.to(self._codec_dtype), stack_states(states))
         frames = rearrange(to_uint8(pixels), "b t c h w -> b t h w c").contiguous()
-        return frames.cpu().numpy(), [after.row(row) for row in range(len(states))]
+        return to_host(frames).numpy(), [after.row(row) for row in range(len(states))]
 
     def start_decoder(self, references: Float[Tensor, "K C Y X"], latents: Float[Tensor, "F C Y X"]) -> DecoderState:
         """The codec's state before a scene's first chunk: after its reference frames, where there are any."""

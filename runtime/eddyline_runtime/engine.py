@@ -184,7 +184,7 @@ class Engine:
         state = self._revived(moment, view=view, epoch=epoch, shown_again=count_frames(unshown), pending=pending)
         state.bookmarks = bookmarks or {}
         chunks = self._enter_showing(state, unshown, at_s)
-        self._remember(state)
+        self._remember([state])
         return chunks
 
     def _enter_showing(self, state: ViewState, unshown: Sequence[Unshown], at_s: float) -> list[Chunk]:
@@ -303,9 +303,11 @@ class Engine:
         state.bookmarks = bookmarks.with_bookmark(state.bookmarks, name, bookmarks.bookmark_of(moment))
         return state.playhead(at_s)
 
-    def _remember(self, state: ViewState) -> None:
-        frame = state.timeline.made if state.timeline else 0
-        self._history[state.view].add_moment(moments.take(state), frame=frame)
+    def _remember(self, batch: Sequence[ViewState]) -> None:
+        """Let views of one profile be gone back to where they stand."""
+        for state, moment in zip(batch, moments.take_all(batch), strict=True):
+            frame = state.timeline.made if state.timeline else 0
+            self._history[state.view].add_moment(moment, frame=frame)
 
     def is_open(self, view: int) -> bool:
         """Whether a view of this number is open."""
@@ -574,10 +576,10 @@ class Engine:
             assert state.timeline is not None
             self._history[state.view].add_chunk(chunk, frame=state.timeline.made - len(chunk.frames))
             outcomes.append(chunk)
-            self._remember(state)
             costs = self._costs[state.view]
             costs.denoise_s, costs.decode_s, costs.tick_s = denoised_s - begin_s, made_s - denoised_s, made_s - begin_s
             costs.interval_s, costs.made_s = made_s - costs.made_s, made_s
+        self._remember(batch)
         taken = sum(1 + len(row.away) for row in rows)
         self._tick_costs.add(profile, views=len(batch), rows=taken, seconds=made_s - begin_s)
         self.ticks += 1
@@ -646,7 +648,7 @@ class Engine:
         state.epoch_start = state.timeline.made if state.timeline else 0
         if cut.bookmark:
             bookmarks.begin_from(state, state.bookmarks[cut.bookmark], device=self._dreamer.device)
-            self._remember(state)
+            self._remember([state])
         else:
             self._begin_scene(state, state.noise.seed if cut.seed is None else cut.seed)
         outcomes: list[Outcome] = [*self._told(state, notes, said)]
@@ -667,4 +669,4 @@ class Engine:
                 state.latents, state.opening = opening.slots(), None
                 references = state.latents[: state.partition.reference_frames]
                 state.decoder = self._dreamer.start_decoder(references, state.latents)
-                self._remember(state)
+                self._remember([state])

@@ -6,6 +6,7 @@ bit for bit on one build, device and batch shape; its frames count from 0 in an 
 Shapes: F latent frames, C channels, Y X latent height and width.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -16,7 +17,8 @@ from eddyline.errors import OptionError
 from eddyline_runtime import prompts
 from eddyline_runtime.actions import ActionChange
 from eddyline_runtime.config import Profile
-from eddyline_runtime.model.codec import DecoderState
+from eddyline_runtime.host import to_host
+from eddyline_runtime.model.codec import DecoderState, stack_states
 from eddyline_runtime.prompts import Wish, Words
 from eddyline_runtime.view import NoiseKey, ViewState
 
@@ -45,18 +47,37 @@ def take(state: ViewState) -> Moment:
     Raises:
         OptionError: its scene is still beginning.
     """
+    (moment,) = take_all([state])
+    return moment
+
+
+def take_all(batch: Sequence[ViewState]) -> list[Moment]:
+    """The moments at which views of one profile stand, which leave the device in two copies, however many they are.
+
+    Raises:
+        OptionError: the scene of one of them is still beginning.
+    """
+    latents = to_host(torch.stack([_begun(state)[0] for state in batch]).detach())
+    decoded = to_host(stack_states([_begun(state)[1] for state in batch]).last.detach())
+    return [
+        Moment(
+            profile=state.profile,
+            stride=state.stride,
+            noise=state.noise,
+            words=prompts.shifted(state.words, -state.tick_frames.head),
+            actions=state.actions,
+            action_change=state.action_change,
+            latents=latents[row].clone(),
+            decoded=decoded[row : row + 1].clone(),
+        )
+        for row, state in enumerate(batch)
+    ]
+
+
+def _begun(state: ViewState) -> tuple[Tensor, DecoderState]:
     if state.latents is None or state.decoder is None:
         raise OptionError(f"the scene of view {state.view} is still beginning; ask again once it shows its first frame")
-    return Moment(
-        profile=state.profile,
-        stride=state.stride,
-        noise=state.noise,
-        words=prompts.shifted(state.words, -state.tick_frames.head),
-        actions=state.actions,
-        action_change=state.action_change,
-        latents=state.latents.detach().clone().cpu(),
-        decoded=state.decoder.last.detach().clone().cpu(),
-    )
+    return state.latents, state.decoder
 
 
 def begin_alike(state: ViewState, *, view: int, epoch: int, shown_again: int = 0) -> ViewState:

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from eddyline.errors import OptionError
+from eddyline_runtime import moments
 from eddyline_runtime.config import Partition, Profile
 from eddyline_runtime.outcomes import Rewound
 from eddyline_runtime.prompts import Wish
@@ -205,3 +206,20 @@ def test_a_view_is_not_revived_where_one_is_open(start):
     run.until_chunks(1)
     with pytest.raises(OptionError, match="view 1 is open already"):
         run.engine.revive_view(1, run.engine.moment(1), at_s=0.0)
+
+
+def test_moments_taken_together_are_those_of_each_view_and_stay_what_they_are(lockstep):
+    engine = lockstep.engine
+    for view in (1, 2, 3):
+        engine.open_view(view, prompt="a red fox", seed=view)
+    lockstep.until_chunks(3, view=3)
+    states = [engine._views[view] for view in (1, 2, 3)]
+    alone = [moments.take(state) for state in states]
+    together = moments.take_all(states)
+    for one, other, state in zip(alone, together, states, strict=True):
+        assert torch.equal(one.latents, other.latents)
+        assert torch.equal(one.decoded, other.decoded)
+        assert other.latents.untyped_storage().nbytes() == other.latents.nbytes, "it keeps no other view's alive"
+        with torch.inference_mode():
+            state.latents.zero_()
+        assert other.latents.abs().sum() > 0
