@@ -16,6 +16,21 @@ from eddyline.install import install_hint
 
 _N = TypeVar("_N", int, float)
 
+_SCRIPTS = """\
+A script for --script says on each line the second of the film, the verb and the words:
+
+  # a walk that ends in a castle
+  0    prompt: a red fox walks right in a forest by day
+  2.5  event (4 s): it starts to rain
+  5    keys: ArrowRight, ArrowUp
+  7    keys:
+  8    cut: a blue knight stands in a castle hall at night
+  12   end
+
+The prompt at 0 opens the view (--prompt takes its place). An event lasts 4 s unless it says how long; keys holds those
+that are named and lets go of all others. Without end, the film ends 5 s after the last line.
+"""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb. Returns the exit status: 0 when all went well, 1 when not, 2 for a wrong call, 130 after Ctrl+C."""
@@ -39,7 +54,10 @@ def _parser() -> argparse.ArgumentParser:
     verbs = parser.add_subparsers(required=True, metavar="VERB")
 
     play = verbs.add_parser(
-        "play", help="a window onto a world; without a display, a film and a contact sheet of 20 seconds"
+        "play",
+        help="a window onto a world; without a display, or with --script, a film and a contact sheet",
+        epilog=_SCRIPTS,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     play.set_defaults(verb=_play)
     play.add_argument("--model", default="diorama", help="name or folder of a world (default: diorama)")
@@ -50,7 +68,11 @@ def _parser() -> argparse.ArgumentParser:
     play.add_argument("--seed", type=_seed, default=0, help="the same seed and words give the same stream (default: 0)")
     play.add_argument("--out", type=Path, default=Path("out"), help="folder for films and pictures (default: out)")
     play.add_argument("--headless", action="store_true", help="do as without a display")
-    play.add_argument(
+    length = play.add_mutually_exclusive_group()  # a script says how long it is
+    length.add_argument(
+        "--script", type=Path, metavar="FILE", help="film this script, with a display, too; see below how to write one"
+    )
+    length.add_argument(
         "--seconds",
         type=_seconds,
         default=20.0,
@@ -160,6 +182,7 @@ def _play(options: argparse.Namespace) -> int:
             out=options.out,
             seconds=options.seconds,
             headless=options.headless,
+            script=options.script,
             journal=options.journal,
         ),
         say=lambda text: print(text, flush=True),

@@ -7,6 +7,7 @@
     │   ├── KeyNameError          a key that is neither a W3C `event.code` nor an action of this world
     │   ├── AxisError             an axis value that is NaN, infinite or outside [-1, 1]
     │   ├── OptionError           any other argument out of range, or an unknown profile
+    │   ├── ScriptError           a script of `eddyline play` is missing, or a line of it cannot be done
     │   ├── SpectatorError        a view that another client opened is asked for what only those who steer it may
     │   └── ClosedError           the view or the runtime was closed
     ├── BackpressureError         too many words are still without an answer
@@ -70,6 +71,10 @@ class AxisError(UsageError):
 
 class OptionError(UsageError):
     """Raised when an argument is out of range or names something unknown."""
+
+
+class ScriptError(UsageError):
+    """Raised when a script for `eddyline play` is missing, or a line of it says what cannot be done."""
 
 
 class SpectatorError(UsageError):

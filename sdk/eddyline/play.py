@@ -1,4 +1,5 @@
-"""`eddyline play`: a window onto a world (`window.py`), or without a display a film of a short script (`reel.py`)."""
+"""`eddyline play`: a window onto a world (`window.py`), or a film of a script (`reel.py`), without a display and for a
+script of the user's own."""
 
 from __future__ import annotations
 
@@ -15,6 +16,7 @@ from eddyline.film_files import check_folder, film_path
 from eddyline.launch import launch
 from eddyline.pygame import open_window
 from eddyline.reel import FILM, film_script, summary
+from eddyline.screenplay import read_script
 from eddyline.view import check_text
 from eddyline.window import PANEL_PX, PICTURE_PX, PlayOptions, Window
 
@@ -22,13 +24,19 @@ CONNECT_S = 20.0
 
 
 def play(options: PlayOptions, *, say: Callable[[str], None] = print) -> int:
-    """Play until the window is closed, or without a display film a script. Returns the exit status.
+    """Play until the window is closed; without a display, or with a script of the user's own, film a script. Returns
+    the exit status.
 
     Raises EddylineError when the runtime cannot be started or reached, or a film not be written; what can be told from
     the options alone, before anything is loaded.
     """
     _check(options)
-    reason = "--headless was given" if options.headless else None
+    script = None if options.script is None else read_script(options.script)
+    reason: str | None = None
+    if script is not None:
+        reason = "--script was given"
+    elif options.headless:
+        reason = "--headless was given"
     screen: pygame.Surface | None = None
     if reason is None:
         try:
@@ -38,12 +46,15 @@ def play(options: PlayOptions, *, say: Callable[[str], None] = print) -> int:
     if screen is None:
         check_folder(options.out)
         film_path(options.out / FILM)
-        say(f"no window ({reason}): playing {options.seconds:g} s of video through a short script, into {options.out}")
+        seconds = options.seconds if script is None else script.seconds
+        through = "a short script" if script is None else options.script
+        say(f"no window ({reason}): playing {seconds:g} s of video through {through}, into {options.out}")
         with _runtime(options) as runtime:
             reel = film_script(
                 runtime,
                 out=options.out,
-                seconds=options.seconds,
+                seconds=seconds,
+                script=None if script is None else script.lines,
                 opening=options.prompt,
                 profile=options.profile,
                 seed=options.seed,

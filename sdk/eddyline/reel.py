@@ -1,53 +1,32 @@
-"""Play without a window: a short script of prompts and events, filmed, with a contact sheet of what came of it."""
+"""Play without a window: a script (`screenplay.py`), filmed, with a contact sheet of what came of it."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
 
 from eddyline.client import Runtime
 from eddyline.errors import EddylineError, RuntimeConnectionError
 from eddyline.film import Film
 from eddyline.frames import Frame
+from eddyline.keys import held_state
 from eddyline.link import World
 from eddyline.notes import Note, ReceiptChanged, RuntimeGone, ViewClosed
 from eddyline.receipts import Receipt
+from eddyline.screenplay import ScriptLine, script_for
 from eddyline.sheet import SheetPicture, contact_sheet, save_sheet
-from eddyline.view import ViewStatus
+from eddyline.view import View, ViewStatus
 
 FILM = "eddyline-play.mp4"
 PATIENCE_S = 180.0
 """Without a new frame for this long, the runtime is given up."""
 POLL_S = 0.004
 """Pause between two looks for a new frame: far shorter than a frame, and the processor is left to the runtime."""
-STEP_S = 2.5
-"""What a step of a script lasts at least: words need some 1.5 s until they show fully, and then a moment to be seen."""
 LATE_S = 0.2
 """When the film jumped over the moment of a step by more than this, all that follows is put off by as much."""
-
-DIORAMA_SCRIPT: tuple[tuple[Literal["prompt", "event"], str], ...] = (
-    ("prompt", "a red fox walks right in a forest by day, the sky is clear"),
-    ("event", "it starts to rain"),
-    ("prompt", "a blue knight stands in a castle hall at night, a lit torch"),
-    ("event", "the hero turns into a ghost"),
-    ("prompt", "a yellow pig walks left on a beach at sunset"),
-    ("event", "night falls"),
-    ("prompt", "a purple cat jumps in a snowfield by day, it snows"),
-    ("event", "fireworks go off"),
-)
-
-
-@dataclass(frozen=True)
-class ScriptLine:
-    """Words to be sent when the film has reached `at_s` seconds."""
-
-    at_s: float
-    kind: Literal["prompt", "event"]
-    text: str
 
 
 @dataclass(frozen=True)
@@ -65,25 +44,6 @@ class Reel:
     first_frame_s: float
     """From the opening of the view until its first frame was shown."""
     receipts: tuple[Receipt, ...]
-
-
-def steps_that_fit(seconds: float) -> int:
-    """How many steps of a script have STEP_S each within so many seconds; one at least."""
-    return max(1, int(seconds / STEP_S))
-
-
-def script_for(world: World, *, seconds: float, opening: str | None = None) -> list[ScriptLine]:
-    """A script of prompts and events for a world, as many as fit, spread evenly over `seconds`; other worlds than the
-    embedded one get their own phrases as prompts. `opening` takes the place of the first words."""
-    words: Sequence[tuple[Literal["prompt", "event"], str]] = DIORAMA_SCRIPT
-    if world.model != "diorama":
-        phrases = world.phrases or ("a quiet landscape", "a storm comes up")
-        stride = max(1, len(phrases) // len(DIORAMA_SCRIPT))
-        words = [("prompt", phrase) for phrase in phrases[::stride][: len(DIORAMA_SCRIPT)]]
-    if opening is not None:
-        words = [("prompt", opening), *words[1:]]
-    words = words[: steps_that_fit(seconds)]
-    return [ScriptLine(number * seconds / len(words), kind, text) for number, (kind, text) in enumerate(words)]
 
 
 def wait_for_world(
@@ -116,21 +76,29 @@ def film_script(
 ) -> Reel:
     """Send a script to a new view while `seconds` of video play; write `eddyline-play.mp4` and `.png` into `out`.
 
-    `script`: its first words are the prompt that the view is opened with; without one, what fits into `seconds`,
-    beginning with `opening` where that is given. Each picture of the contact sheet is the last frame before the next
-    words show, with the words in force on it. Stopped by Ctrl+C, it finishes the film and says so.
+    `script`: its first words are the prompt that the view is opened with; without one, what fits into `seconds`.
+    `opening` takes the place of the first words. Each picture of the contact sheet is the last frame before the next
+    words show, or other keys are held, with the words in force on it. Stopped by Ctrl+C, it finishes the film and says
+    so.
 
-    Raises FilmError when the files cannot be written, and the runtime's error when it stops for good.
+    Raises KeyNameError for keys that are none in this world, FilmError when the files cannot be written, and the
+    runtime's error when it stops for good.
     """
     began_s = clock()
     world = wait_for_world(runtime, say=say, sleep=sleep)
     ready_s = clock() - began_s
-    steps = list(script) if script is not None else script_for(world, seconds=seconds, opening=opening)
+    steps = list(script) if script is not None else script_for(world, seconds=seconds)
+    if opening is not None:
+        steps[0] = replace(steps[0], text=opening)
+    for step in steps:
+        if step.kind == "keys":
+            held_state(step.keys, world.action_names)
     pictures: list[SheetPicture] = []
     receipts: list[Receipt] = []
     shown_s: list[float] = []
     frame: Frame | None = None
     awaited: Receipt | None = None  # of the words sent last, until they show
+    held: tuple[str, ...] = ()
     opened_s = last_s = clock()
     with (
         runtime.open_view(steps[0].text, seed=seed, profile=profile) as view,
@@ -164,24 +132,28 @@ def film_script(
                 say(f"         the prompt: {understood}")
             at_s = film.frames / world.fps
             if frame is not None and awaited is not None and awaited.shown_s is not None:
-                pictures.append(_picture(frame, at_s))
+                pictures.append(_picture(frame, at_s, held))
                 awaited = None
-            if waiting and at_s >= waiting[0].at_s + late_s:
-                step = waiting.pop(0)
-                behind_s = at_s - step.at_s - late_s
+            due: list[ScriptLine] = []
+            while waiting and at_s >= waiting[0].at_s + late_s:
+                due.append(waiting.pop(0))
+                behind_s = at_s - due[-1].at_s - late_s
                 if behind_s > LATE_S:
                     late_s += behind_s
-                if frame is not None and awaited is not None:  # never shown
-                    pictures.append(_picture(frame, at_s))
-                hold_s = (waiting[0].at_s if waiting else seconds) - step.at_s
-                is_event = step.kind == "event"
-                awaited = view.event(step.text, hold_s=hold_s) if is_event else view.prompt(step.text)
-                receipts.append(awaited)
-                say(f"{at_s:5.1f} s  {step.kind}: {step.text}")
+            if due:
+                others_held = any(step.kind == "keys" for step in due)
+                if frame is not None and (others_held or awaited is not None):  # or words that never were shown
+                    pictures.append(_picture(frame, at_s, held))
+                said = [receipt for step in due if (receipt := _do(view, step)) is not None]
+                receipts += said
+                awaited = said[-1] if said and not others_held else None
+                held = next((step.keys for step in reversed(due) if step.kind == "keys"), held)
+            for step in due:
+                say(f"{at_s:5.1f} s  {step.kind}: {step.text or 'none'}")
             film.add(latest.pixels, epoch=latest.epoch, index=latest.index, words=latest.words)
             frame = latest
         assert frame is not None
-        pictures.append(_picture(frame, film.frames / world.fps))
+        pictures.append(_picture(frame, film.frames / world.fps, held))
     sheet = out / "eddyline-play.png"
     save_sheet(contact_sheet(pictures), sheet)
     return Reel(
@@ -245,8 +217,22 @@ def _told_when_stopped(film: Film, say: Callable[[str], None]) -> Iterator[None]
         raise
 
 
-def _picture(frame: Frame, at_s: float) -> SheetPicture:
-    return SheetPicture(frame.pixels, at_s, frame.prompt, frame.events)
+def _do(view: View, step: ScriptLine) -> Receipt | None:
+    """Do what a line of a script says; keys have no receipt."""
+    match step.kind:
+        case "prompt":
+            return view.prompt(step.text)
+        case "event":
+            return view.event(step.text, hold_s=step.hold_s)
+        case "cut":
+            return view.cut(step.text)
+        case "keys":
+            view.act(step.keys)
+            return None
+
+
+def _picture(frame: Frame, at_s: float, held: tuple[str, ...]) -> SheetPicture:
+    return SheetPicture(frame.pixels, at_s, frame.prompt, frame.events, held)
 
 
 def _look_for_the_end(notes: Sequence[Note]) -> None:

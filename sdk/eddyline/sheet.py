@@ -15,20 +15,22 @@ from PIL import Image, ImageDraw, ImageFont
 from eddyline.film_files import unwritable
 
 _PAPER, _INK, _FAINT = (20, 22, 28), (226, 229, 235), (140, 147, 160)
+_EVENT, _KEYS = (255, 201, 120), (150, 205, 255)
 
 
 @dataclass(frozen=True)
 class SheetPicture:
-    """One picture of a contact sheet: pixels uint8 [height, width, 3], and the words in force on it."""
+    """One picture of a contact sheet: pixels uint8 [height, width, 3], the words in force on it, the keys held."""
 
     pixels: NDArray[np.uint8]
     at_s: float
     prompt: str
     events: tuple[str, ...] = ()
+    keys: tuple[str, ...] = ()
 
 
 def contact_sheet(pictures: Sequence[SheetPicture], *, columns: int = 4, picture_width_px: int = 320) -> Image.Image:
-    """Return pictures side by side with the words in force under each: the moment, the prompt, the events in force.
+    """Return pictures side by side with the words in force under each: the moment, the prompt, the events, the keys.
 
     All pictures have one size. At least one is needed.
     """
@@ -78,5 +80,6 @@ def _caption(picture: SheetPicture, characters: int) -> list[tuple[str, tuple[in
     lines = [(f"{picture.at_s:.1f} s", _FAINT)]
     lines += [(text, _INK) for text in textwrap.wrap(picture.prompt, characters)]
     for event in picture.events:
-        lines += [(text, (255, 201, 120)) for text in textwrap.wrap(f"+ {event}", characters)]
+        lines += [(text, _EVENT) for text in textwrap.wrap(f"+ {event}", characters)]
+    lines += [(text, _KEYS) for text in textwrap.wrap(" ".join(picture.keys), characters)]
     return [(text.encode("latin-1", "replace").decode("latin-1"), colour) for text, colour in lines]

@@ -53,7 +53,7 @@ from eddyline.link import World
 from eddyline.notes import ClipEnded, ConnectionRegained, Note, ReceiptChanged, RuntimeGone, ViewClosed, ViewOpened
 from eddyline.pygame import BACKGROUND, draw, draw_placeholder, held_keys, surface_of
 from eddyline.receipts import Receipt
-from eddyline.reel import DIORAMA_SCRIPT
+from eddyline.screenplay import DIORAMA_SCRIPT
 from eddyline.view import View, ViewStatus
 from eddyline.wordline import WordLine
 
@@ -88,8 +88,8 @@ ARROWS = frozenset(("ArrowLeft", "ArrowRight", "ArrowUp", "ArrowDown"))
 @dataclass(frozen=True)
 class PlayOptions:
     """What `eddyline play` was asked for. `endpoint`: a runtime that is already there, instead of launching `model`;
-    `out`: the folder for films and pictures; `seconds`: of video, without a window; `journal`: a
-    file for the runtime's journal."""
+    `out`: the folder for films and pictures; `seconds`: of video, without a window; `script`: a file of what to film in
+    place of a window; `journal`: a file for the runtime's journal."""
 
     model: str = "diorama"
     profile: str | None = None
@@ -100,6 +100,7 @@ class PlayOptions:
     out: Path = Path("out")
     seconds: float = 20.0
     headless: bool = False
+    script: Path | None = None
     journal: Path | None = None
 
 

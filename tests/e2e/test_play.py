@@ -23,14 +23,15 @@ from PIL import Image
 
 import eddyline
 from eddyline import cli, protocol, testing
-from eddyline.errors import FilmError, OptionError
+from eddyline.errors import FilmError, KeyNameError, OptionError
 from eddyline.film import Film
 from eddyline.film_files import unwritable
 from eddyline.hud import FAINT, SMALL_PX, TEXT, WARM, Writer, receipt_colour, receipt_line
 from eddyline.install import install_hint
 from eddyline.play import play
 from eddyline.receipts import Receipt
-from eddyline.reel import DIORAMA_SCRIPT, STEP_S, ScriptLine, describe, film_script, script_for, steps_that_fit
+from eddyline.reel import describe, film_script
+from eddyline.screenplay import DIORAMA_SCRIPT, STEP_S, ScriptLine, script_for, steps_that_fit
 from eddyline.sheet import SheetPicture, contact_sheet, save_sheet
 from eddyline.testing import ScriptedRuntime
 from eddyline.view import View
@@ -307,7 +308,7 @@ def test_pictures_of_a_script_are_taken_when_the_next_words_show_not_when_they_a
 ) -> None:
     happened: list[str] = []
 
-    def take(frame: eddyline.Frame, at_s: float) -> SheetPicture:
+    def take(frame: eddyline.Frame, at_s: float, held: tuple[str, ...]) -> SheetPicture:
         happened.append(f"a picture of {frame.prompt}")
         return SheetPicture(frame.pixels, at_s, frame.prompt, frame.events)
 
@@ -344,6 +345,57 @@ def test_without_a_display_a_script_is_filmed_with_its_words(scripted: ScriptedR
         assert sheet.width > 3 * 320
 
 
+def test_a_script_of_ones_own_is_filmed_with_a_display_too(
+    scripted: ScriptedRuntime, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pictures: list[SheetPicture] = []
+
+    def sheet(taken: list[SheetPicture]) -> Image.Image:
+        pictures.extend(taken)
+        return contact_sheet(taken)
+
+    script = tmp_path / "walk.txt"
+    script.write_text(
+        "0 prompt: a red room\n0.5 event (1.5 s): night\n1 keys: ArrowRight\n1.5 keys:\n1.5 event: thunder\n"
+        "2 cut: a green meadow\n3 end\n"
+    )
+    monkeypatch.setattr("eddyline.play._open_window", lambda: pytest.fail("a window was opened"))
+    monkeypatch.setattr("eddyline.reel.contact_sheet", sheet)
+    arguments = ["--endpoint", scripted.endpoint, "--out", str(tmp_path / "out"), "--script", str(script)]
+    assert cli.main(["play", *arguments, "--prompt", "a white room"]) == 0
+    printed = capsys.readouterr().out
+    assert printed.startswith("no window (--script was given): playing 3 s of video through ")
+    assert "0.0 s  prompt: a white room\n" in printed, "--prompt takes the place of the first words"
+    assert re.findall(r"  (\w+): (?!a white room)(\w+)", printed) == [
+        ("event", "night"),
+        ("keys", "ArrowRight"),
+        ("keys", "none"),
+        ("event", "thunder"),
+        ("cut", "a"),
+    ]
+    holds = [came.hold_s for came in scripted.wait_for(protocol.Event, 2) if isinstance(came, protocol.Event)]
+    assert holds == [1.5, 4.0]
+    assert texts_of(scripted, protocol.Cut) == ["a green meadow"]
+    acts = [dict(came.keys) for came in scripted.wait_for(protocol.Act, 2) if isinstance(came, protocol.Act)]
+    assert acts == [{"ArrowRight": 1.0}, {}]
+    assert ("ArrowRight",) in [picture.keys for picture in pictures]
+    assert pictures[0].prompt == "a white room"
+    assert pictures[-1].prompt == "a green meadow"
+    assert len(frames_of(tmp_path / "out" / "eddyline-play.mp4")) >= 90
+
+
+def test_keys_of_a_script_that_are_none_in_this_world_are_told_before_anything_is_filmed(
+    scripted: ScriptedRuntime, tmp_path: Path
+) -> None:
+    steps = [ScriptLine(0.0, "prompt", "a red room"), ScriptLine(60.0, "keys", "ArowRight")]
+    with (
+        eddyline.connect(scripted.endpoint, timeout_s=PATIENCE_S) as runtime,
+        pytest.raises(KeyNameError, match="'ArowRight' is not a key"),
+    ):
+        film_script(runtime, out=tmp_path, seconds=61.0, script=steps, say=lambda _: None)
+    assert list(tmp_path.iterdir()) == []
+
+
 EMBEDDED = eddyline.World(
     model="diorama",
     fps=16.0,
@@ -366,15 +418,12 @@ def test_a_step_of_a_script_has_time_to_show_its_words(seconds: float, steps: in
     assert steps == 1 or seconds / steps >= STEP_S
 
 
-def test_a_short_script_is_the_first_steps_of_the_long_one_and_begins_with_the_prompt_that_was_given() -> None:
+def test_a_short_script_is_the_first_steps_of_the_long_one() -> None:
     steps = script_for(EMBEDDED, seconds=6.0)
-    assert [(step.at_s, step.kind, step.text) for step in steps] == [
-        (0.0, *DIORAMA_SCRIPT[0]),
-        (3.0, *DIORAMA_SCRIPT[1]),
+    assert steps == [
+        ScriptLine(0.0, *DIORAMA_SCRIPT[0], hold_s=3.0),
+        ScriptLine(3.0, *DIORAMA_SCRIPT[1], hold_s=3.0),
     ]
-    own = script_for(EMBEDDED, seconds=6.0, opening="a white room")
-    assert [(step.at_s, step.text) for step in own] == [(0.0, "a white room"), (3.0, DIORAMA_SCRIPT[1][1])]
-    assert [step.text for step in script_for(EMBEDDED, seconds=1.0, opening="a white room")] == ["a white room"]
 
 
 def test_the_script_of_the_embedded_world_fills_the_time_evenly() -> None:
@@ -443,6 +492,7 @@ def test_play_launches_stops_and_explains_a_runtime_that_cannot_start(
         (["--out", "file/deeper"], r"file is a file, not a folder\); choose another folder \(eddyline play: --out\)"),
         (["--journal", "file"], "file is there already; name another file, or remove it"),
         (["--prompt", ""], "the text is empty"),
+        (["--script", "file"], "file says nothing; begin with a scene"),
         pytest.param(
             ["--out", "/proc/nope"],
             r"/proc does not take it: .*\); choose another folder",
@@ -596,7 +646,14 @@ def test_doctor_lists_what_is_there_and_what_to_do(capsys: pytest.CaptureFixture
 
 @pytest.mark.parametrize(
     "arguments",
-    [["play", "--seconds", "nan"], ["play", "--seconds", "0"], ["play", "--seed", "-1"], [], ["paint"]],
+    [
+        ["play", "--seconds", "nan"],
+        ["play", "--seconds", "0"],
+        ["play", "--seed", "-1"],
+        ["play", "--script", "a.txt", "--seconds", "5"],
+        [],
+        ["paint"],
+    ],
 )
 def test_wrong_arguments_are_refused_with_the_usage(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stopped:
