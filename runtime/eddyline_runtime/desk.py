@@ -223,6 +223,7 @@ class Desk:
                 profile=profile_name,
                 stride=message.stride,
                 epoch=message.epoch,
+                name=message.name,
             )
         )
 
@@ -241,7 +242,9 @@ class Desk:
             client.tell(refusal)
             return
         view = self._enter(client, replace(source.opened, view=message.view, epoch=0), message)
-        self._runner.post(requests.Fork(view=view.handle, source=source.view.handle, at_s=self._clock()))
+        self._runner.post(
+            requests.Fork(view=view.handle, source=source.view.handle, at_s=self._clock(), name=message.name)
+        )
 
     def restore(self, client: Client, message: protocol.RestoreView, data: bytes) -> None:
         """Open a view that goes on from a snapshot, or say why it cannot be one."""
@@ -269,7 +272,11 @@ class Desk:
             width=card.width,
         )
         view = self._enter(client, opened, message)
-        self._runner.post(requests.Restore(view=view.handle, epoch=message.epoch, at_s=self._clock(), snapshot=data))
+        self._runner.post(
+            requests.Restore(
+                view=view.handle, epoch=message.epoch, at_s=self._clock(), snapshot=data, name=message.name
+            )
+        )
 
     def _watch(self, client: Client, message: protocol.WatchView) -> None:
         named = [view for view in self._views.values() if view.name == message.name]

@@ -1,7 +1,7 @@
 """`eddyline-runtime replay`: play a journal again, and compare its frames with those that were made, or film them."""
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import torch
@@ -28,7 +28,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", type=Path, metavar="FILE", help="a journal, of serve --journal")
     parser.add_argument("--verify", action="store_true", help="compare each frame; status 1 when one differs")
     parser.add_argument("--video", type=Path, metavar="MP4", help="film a view, with its words as subtitles")
-    parser.add_argument("--view", type=int, metavar="N", help="which view to film (default: the first of the journal)")
+    parser.add_argument(
+        "--view", metavar="VIEW", help="which view to film, by number or name (default: the first of the journal)"
+    )
     parser.add_argument("--model", help="a world's name, or its folder (default: the journal's)")
     parser.add_argument("--device", help="cpu, cuda, cuda:1, ... (default: the journal's)")
     parser.add_argument("--threads", type=int, help="CPU threads of the model (default: the journal's)")
@@ -41,10 +43,9 @@ def run(given: argparse.Namespace) -> int:
         raise ConfigError("nothing to do with the journal; give --verify, --video MP4 or both")
     if given.video:
         film_path(given.video)
-    if given.video and given.view is not None:
-        _check_has_view(reader, given.view)
+    view = _wanted_view(reader, given.view) if given.video and given.view is not None else None
     world = _world(reader, given)
-    filming = _Filming(given.video, given.view, world.card, reader.header.fps) if given.video else None
+    filming = _Filming(given.video, view, world.card, reader.header.fps) if given.video else None
     try:
         counts, difference = _play(reader, world, verify=given.verify, filming=filming)
     finally:
@@ -57,16 +58,26 @@ def run(given: argparse.Namespace) -> int:
     return DIFFERENT if difference else 0
 
 
-def _check_has_view(reader: JournalReader, view: int) -> None:
-    """Raise JournalError if no such view was opened, before a long replay finds that out."""
-    known: list[int] = []
-    for _, record in reader:
-        if isinstance(record, Open | Fork | Restore):
-            known.append(record.view)
-            if record.view == view:
-                return
-    told = ", ".join(map(str, known)) or "none"
-    raise JournalError(f"there is nothing to film: the journal has no view {view}; it has {told}")
+def _wanted_view(reader: JournalReader, wanted: str) -> int:
+    """The number of the view that has it, or this name; a number goes before a name that reads like one.
+
+    Raises:
+        JournalError: no view or more than one is called so; told before a long replay finds that out.
+    """
+    names = {record.view: record.name for _, record in reader if isinstance(record, Open | Fork | Restore)}
+    found = [view for view in names if str(view) == wanted] or [
+        view for view, name in names.items() if wanted and name == wanted
+    ]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise JournalError(f"{len(found)} views are called {wanted!r}; give the number of one: {_listed(found)}")
+    told = _listed(f"{view} ({name})" if name else view for view, name in names.items())
+    raise JournalError(f"there is nothing to film: the journal has no view {wanted!r}; it has {told or 'none'}")
+
+
+def _listed(things: Iterable[object]) -> str:
+    return ", ".join(map(str, things))
 
 
 def _world(reader: JournalReader, given: argparse.Namespace) -> World:
@@ -170,7 +181,7 @@ class _Filming:
             JournalError: the view made no frame.
         """
         if self._film is None:
-            known = ", ".join(map(str, self._strides)) or "no views"
+            known = _listed(self._strides) or "no views"
             raise JournalError(f"there is nothing to film: view {self._view} showed no frame; the journal has {known}")
         return f"film: {self._path}, {self._film.frames} frames of view {self._view}"
 

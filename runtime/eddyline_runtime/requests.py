@@ -22,6 +22,8 @@ class Open(msgspec.Struct, frozen=True, kw_only=True, tag="open"):
     profile: str
     stride: int
     epoch: int
+    name: str = ""
+    """As the client called it; a replay finds it by that."""
 
     def __call__(self, engine: Engine) -> Iterable[Outcome]:
         engine.open_view(
@@ -41,6 +43,7 @@ class Fork(msgspec.Struct, frozen=True, kw_only=True, tag="fork"):
     view: int
     source: int
     at_s: float
+    name: str = ""
 
     def __call__(self, engine: Engine) -> Iterable[Outcome]:
         return engine.fork_view(self.source, self.view, at_s=self.at_s)
@@ -53,6 +56,7 @@ class Restore(msgspec.Struct, frozen=True, kw_only=True, tag="restore"):
     epoch: int
     at_s: float
     snapshot: bytes
+    name: str = ""
 
     def __call__(self, engine: Engine) -> Iterable[Outcome]:
         snapshot = read_snapshot(self.snapshot, engine.world.card)

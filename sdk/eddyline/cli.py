@@ -85,7 +85,9 @@ def _parser() -> argparse.ArgumentParser:
     replay.add_argument("file", type=Path, metavar="FILE", help="a journal, of play --journal")
     replay.add_argument("--verify", action="store_true", help="compare each frame; status 1 when one differs")
     replay.add_argument("--video", type=Path, metavar="MP4", help="film a view, with its words as subtitles")
-    replay.add_argument("--view", type=int, metavar="N", help="which view to film (default: the first of the journal)")
+    replay.add_argument(
+        "--view", metavar="VIEW", help="which view to film, by number or name (default: the first of the journal)"
+    )
     replay.add_argument("--model", help="name or folder of a world (default: the journal's)")
 
     record = verbs.add_parser(
@@ -202,7 +204,7 @@ def _replay(options: argparse.Namespace) -> int:
     for name in ("video", "view", "model"):
         value = getattr(options, name)
         if value is not None:
-            arguments += [f"--{name}", str(value)]
+            arguments.append(f"--{name}={value}")  # a name may begin with a dash
     if options.verify:
         arguments.append("--verify")
     return run_command(arguments)

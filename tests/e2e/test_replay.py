@@ -36,7 +36,7 @@ def test_what_a_killed_runtime_made_is_made_again_frame_for_frame_and_filmed(
     with subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True) as process:
         try:
             with eddyline.connect(endpoint_of(process), timeout_s=PATIENCE_S) as runtime:
-                views = [runtime.open_view("a red knight", seed=7), runtime.open_view("a fox", seed=3)]
+                views = [runtime.open_view("a red knight", seed=7), runtime.open_view("a fox", seed=3, name="guard")]
                 views[1].act({"ArrowRight"})
                 wait_until(lambda: all(view.frame() is not None for view in views), PATIENCE_S)
                 event = views[0].event("it starts to rain")
@@ -45,7 +45,7 @@ def test_what_a_killed_runtime_made_is_made_again_frame_for_frame_and_filmed(
         finally:
             process.kill()
     capfd.readouterr()
-    assert cli.main(["replay", str(journal), "--verify", "--video", str(film), "--view", "2"]) == 0
+    assert cli.main(["replay", str(journal), "--verify", "--video", str(film), "--view", "guard"]) == 0
     said = capfd.readouterr().out
     assert "identical: all" in said
     assert "frames of 2 views" in said

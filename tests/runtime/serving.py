@@ -11,6 +11,7 @@ import zmq
 from eddyline import protocol
 from eddyline_runtime.config import EngineConfig, ServerConfig
 from eddyline_runtime.engine import Engine
+from eddyline_runtime.journal import JournalWriter
 from eddyline_runtime.server import Server
 from eddyline_runtime.weights import World
 
@@ -92,9 +93,11 @@ class RawClient:
 class Serving:
     """A server in a thread, and the clients a test connects to it."""
 
-    def __init__(self, world: World, config: ServerConfig, **engine: Any) -> None:
+    def __init__(
+        self, world: World, config: ServerConfig, *, journal: JournalWriter | None = None, **engine: Any
+    ) -> None:
         self.engine = Engine(world, EngineConfig(**{"max_load": None, **engine}), clock=time.monotonic)
-        self.server = Server(self.engine, config)
+        self.server = Server(self.engine, config, journal=journal)
         self.endpoint = self.server.bind()
         self.failure: BaseException | None = None
         self._thread = threading.Thread(target=self._run)
@@ -120,8 +123,10 @@ class Serving:
 
 
 @contextmanager
-def serving(world: World, config: ServerConfig = QUICK, **engine: Any) -> Iterator[Serving]:
-    running = Serving(world, config, **engine)
+def serving(
+    world: World, config: ServerConfig = QUICK, *, journal: JournalWriter | None = None, **engine: Any
+) -> Iterator[Serving]:
+    running = Serving(world, config, journal=journal, **engine)
     try:
         yield running
     finally:

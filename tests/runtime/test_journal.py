@@ -8,7 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.runtime.journals import Session, event, opened, rewritten
+from tests.runtime.serving import serving
 
+from eddyline import protocol
 from eddyline.errors import JournalError
 from eddyline_runtime import journal, requests
 from eddyline_runtime.config import EngineConfig
@@ -154,6 +156,23 @@ def test_a_tick_says_which_views_were_one_batch_and_when_words_show(tiny: World,
     (dated,) = [words for tick in ticks for words in tick.words]
     assert (dated.view, dated.word, dated.state) == (2, 7, "applied")
     assert dated.first_influenced_frame == 8
+
+
+def test_a_journal_knows_the_names_of_views_however_they_were_opened(tiny: World, tmp_path: Path) -> None:
+    writer = JournalWriter(tmp_path / "a.journal", head_of(tiny))
+    with serving(tiny, journal=writer) as running:
+        client = running.client()
+        client.hello()
+        client.open(1)
+        client.open(2, name="guard")
+        client.frame(1)
+        client.send(protocol.ForkView(view=3, source=1, name="spare"), protocol.SaveView(id=1, view=1))
+        client.wait(protocol.SnapshotHeader)
+        client.send_parts(protocol.encode(protocol.RestoreView(view=4, name="as it was", credits=9)), client.binary)
+        client.wait(protocol.FrameHeader, lambda frame: frame.view == 4)
+    opening = (requests.Open, requests.Fork, requests.Restore)
+    names = [record.name for _, record in JournalReader(writer.path) if isinstance(record, opening)]
+    assert names == ["", "guard", "spare", "as it was"]
 
 
 def test_a_batch_whose_rows_do_not_fit_its_views_is_refused(tiny: World, tmp_path: Path) -> None:

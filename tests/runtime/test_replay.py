@@ -187,5 +187,30 @@ def test_the_command_line_tells_a_difference_by_its_status_and_mistakes_in_one_l
     assert "give --verify, --video MP4 or both" in capsys.readouterr().err
     monkeypatch.setattr(replay, "play", lambda reader, world: pytest.fail("it was played all the same"))
     assert cli.main(["replay", str(path), "--video", str(tmp_path / "c.mp4"), "--view", "77"]) == 2
-    assert "the journal has no view 77; it has 1, 2, 5, 3, 4" in capsys.readouterr().err
+    assert "the journal has no view '77'; it has 1, 2, 5, 3, 4" in capsys.readouterr().err
     assert not (tmp_path / "c.mp4").exists()
+
+
+def test_a_view_is_filmed_by_its_number_or_by_its_name(
+    tiny: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    session = Session(tiny, tmp_path / "a.journal")
+    names = {1: "", 2: "-guard", 3: "1", 4: "twin", 5: "twin", 6: "6"}
+    session.ask(*(msgspec.structs.replace(opened(view, "a fox"), name=name) for view, name in names.items()))
+    session.ask(*(requests.Close(view=view) for view in (3, 4, 5, 6)))
+    session.until_chunks(1)
+    session.until_chunks(1, view=2)
+    session.end()
+
+    def filmed(view: str) -> str:
+        """What is said of a film of a view that is called so."""
+        cli.main(["replay", str(session.path), "--video", str(tmp_path / "out.mp4"), f"--view={view}"])
+        told = capsys.readouterr()
+        return told.out + told.err
+
+    assert "frames of view 2" in filmed("-guard")
+    assert "frames of view 1" in filmed("1"), "a number goes before a name"
+    assert "2 views are called 'twin'; give the number of one: 4, 5" in filmed("twin")
+    others = "1, 2 (-guard), 3 (1), 4 (twin), 5 (twin), 6 (6)"
+    for unknown in ("ghost", ""):
+        assert f"the journal has no view {unknown!r}; it has {others}" in filmed(unknown)
