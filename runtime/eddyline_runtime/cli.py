@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         run: Callable[[argparse.Namespace], int | None] = given.run
         return run(given) or 0
     except EddylineError as error:
-        print(f"eddyline-runtime: {error}", file=sys.stderr)
+        print(f"{given.called}: {error}", file=sys.stderr)
         return MISTAKE
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
@@ -45,6 +45,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="eddyline-runtime", description=__doc__)
     parser.add_argument("--version", action="version", version=f"eddyline-runtime {release()}")
+    parser.add_argument(
+        "--called", default=parser.prog, metavar="NAME", help="the command that runs this one; mistakes are told as its"
+    )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     serve = commands.add_parser("serve", help="dream a world for games on this machine")
     _add_model(serve)
@@ -94,7 +97,7 @@ def _lazily(name: str, module_name: str) -> Callable[[argparse.Namespace], int |
     def run(given: argparse.Namespace) -> int | None:
         with _told_what_to_install("train" if name in ("train", "evaluate") else "runtime"):
             module = importlib.import_module(module_name)
-        parser = argparse.ArgumentParser(prog=f"eddyline-runtime {name}", description=module.__doc__)
+        parser = argparse.ArgumentParser(prog=f"{given.called} {name}", description=module.__doc__)
         module.add_arguments(parser)
         status: int | None = module.run(parser.parse_args(given.rest))
         return status

@@ -128,11 +128,13 @@ def _child_environment() -> dict[str, str]:
 
 
 def run_command(arguments: Sequence[str]) -> int:
-    """Run a command of the installed `eddyline-runtime` to its end, on this terminal. Returns its exit status.
+    """Run a command of the installed `eddyline-runtime` to its end, on this terminal, as one of `eddyline`. Returns its
+    exit status.
 
     Raises LaunchError where the runtime is not installed.
     """
-    return subprocess.run([*_installed_runtime(), *arguments], env=_child_environment(), check=False).returncode
+    command = [*_installed_runtime(), "--called=eddyline", *arguments]
+    return subprocess.run(command, env=_child_environment(), check=False).returncode
 
 
 class _Launcher:

@@ -55,4 +55,6 @@ def test_what_a_killed_runtime_made_is_made_again_frame_for_frame_and_filmed(
     assert f"{frames} frames of view 2" in said
     journal.write_bytes(journal.read_bytes().replace(b'"ArrowRight"', b'"ArrowLeft" '))
     assert cli.main(["replay", str(journal), "--verify"]) == 2
-    assert "was changed or taken out" in capfd.readouterr().err
+    told = capfd.readouterr().err
+    assert "was changed or taken out" in told
+    assert told.startswith("eddyline: "), "it is signed by the command that was typed"
