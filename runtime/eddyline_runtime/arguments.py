@@ -3,12 +3,23 @@
 import argparse
 import math
 
+from eddyline_runtime.machine import usable_cores
+
 
 def positive(text: str) -> int:
     """A whole number from 1 on; argparse tells the user when it is none."""
     number = int(text)
     if number < 1:
         raise argparse.ArgumentTypeError(f"{number} is below 1")
+    return number
+
+
+def threads(text: str) -> int:
+    """How many threads compute: from 1 to the cores that this process may use; argparse tells the user where not."""
+    number, cores = positive(text), usable_cores()
+    if number > cores:
+        able = "1 processor; give 1" if cores == 1 else f"{cores} processors; give 1 to {cores}"
+        raise argparse.ArgumentTypeError(f"{number} are too many, for this process may use {able}")
     return number
 
 

@@ -18,7 +18,7 @@ from dataclasses import replace
 from eddyline.errors import ConfigError, EddylineError
 from eddyline.install import install_hint
 from eddyline_runtime.address import check_endpoint, check_free
-from eddyline_runtime.arguments import positive
+from eddyline_runtime.arguments import positive, threads
 from eddyline_runtime.release import release
 
 MISTAKE = 2
@@ -118,7 +118,7 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", default="diorama", help="a world's name, or its folder (default: %(default)s)")
     parser.add_argument("--random-weights", action="store_true", help="seeded noise instead of weights (to measure)")
     parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, ... (default: %(default)s)")
-    parser.add_argument("--threads", type=positive, help="CPU threads of the model; all cores by default")
+    parser.add_argument("--threads", type=threads, help="CPU threads of the model; all cores by default")
 
 
 def _share(text: str) -> float:

@@ -8,15 +8,19 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 
+def usable_cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+
+
 def processor() -> str:
     """The processor and how many cores of it this process may use."""
-    cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count()
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
         lines = []
     told = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return f"{cores} cores of {next(told, '') or platform.processor() or platform.machine()}"
+    return f"{usable_cores()} cores of {next(told, '') or platform.processor() or platform.machine()}"
 
 
 def versions(packages: Iterable[str]) -> dict[str, str]:

@@ -10,6 +10,7 @@ from eddyline.errors import ConfigError, JournalError
 from eddyline.film_files import film_path
 from eddyline.install import install_hint
 from eddyline_runtime import replay
+from eddyline_runtime.arguments import threads
 from eddyline_runtime.journal import End, JournalReader, Tick, build_of, other_build
 from eddyline_runtime.networks.choice import fitted
 from eddyline_runtime.networks.folder import cache_folder
@@ -33,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--model", help="a world's name, or its folder (default: the journal's)")
     parser.add_argument("--device", help="cpu, cuda, cuda:1, ... (default: the journal's)")
-    parser.add_argument("--threads", type=int, help="CPU threads of the model (default: the journal's)")
+    parser.add_argument("--threads", type=threads, help="CPU threads of the model (default: the journal's)")
 
 
 def run(given: argparse.Namespace) -> int:

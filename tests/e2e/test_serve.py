@@ -244,6 +244,16 @@ def test_a_load_that_is_no_share_is_refused_before_anything_is_loaded(share):
     assert ended.value.code == 2
 
 
+@pytest.mark.parametrize("command", [["serve"], ["bench", "model"], ["replay", "a.journal"]])
+def test_more_threads_than_processors_are_refused_with_how_many_there_are(command, capsys, monkeypatch):
+    monkeypatch.setattr("eddyline_runtime.arguments.usable_cores", lambda: 2)
+    with pytest.raises(SystemExit) as ended:
+        main([*command, "--threads", "3"])
+    assert ended.value.code == 2
+    told = "argument --threads: 3 are too many, for this process may use 2 processors; give 1 to 2"
+    assert told in capsys.readouterr().err
+
+
 def test_an_address_that_others_can_reach_is_refused(capsys):
     assert "keys" in serve("--model", "tiny", "--bind", "tcp://0.0.0.0:7860", capsys=capsys)
 
