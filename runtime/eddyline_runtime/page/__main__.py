@@ -1,14 +1,13 @@
 """The command: it reads a page and measurements, and writes the page."""
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from eddyline.errors import OptionError
 from eddyline_runtime import page
-from eddyline_runtime.files import write_whole
 from eddyline_runtime.page.marks import with_tables
+from eddyline_runtime.page.writing import write_page
 
 
 def _read(file: Path) -> str:
@@ -32,12 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("page", type=Path, help="a Markdown file with marked tables")
     parser.add_argument("measurements", type=Path, help="a folder of what evaluate and bench wrote with --json")
     given = parser.parse_args(arguments)
-    try:
-        write_whole(given.page, with_tables(_read(given.page), given.measurements))
-    except OptionError as error:
-        print(f"eddyline-runtime: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return write_page(given.page, lambda: with_tables(_read(given.page), given.measurements))
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ import argparse
 import ast
 import itertools
 import re
-import sys
 import textwrap
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -21,7 +20,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from eddyline.errors import OptionError
 from eddyline.install import install_hint
-from eddyline_runtime.files import write_whole
+from eddyline_runtime.page.writing import write_page
 
 if TYPE_CHECKING:
     from griffe import Attribute, Class, Function, Module, ModulesCollection, Object, Parameters
@@ -261,12 +260,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("page", type=Path, help="the Markdown file to write")
     given = parser.parse_args(arguments)
-    try:
-        write_whole(given.page, reference())
-    except OptionError as error:
-        print(f"eddyline-runtime: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return write_page(given.page, reference)
 
 
 if __name__ == "__main__":
