@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from eddyline_kernels import backend
 from eddyline_kernels.attention import reference, window_attention_with_lse
@@ -123,6 +124,53 @@ def test_rounding_is_no_fault_however_small_windows_are(size: Triple, window: Tr
     kind = Kind(windows, 128, dtype, torch.device("cpu"), tma=True)
     for plan_of in (forward_plan, backward_plan):
         assert plan_of(kind) == kind.plans[0]
+
+
+CUTS = {
+    "one window": Windows.cut((1, 5, 9), (1, 5, 9), (0, 0, 0), (False,) * 3),
+    "ragged ends apart": Windows.cut((3, 5, 7), (2, 3, 4), (1, 2, 0), (False,) * 3),
+    "wrapped": Windows.cut((4, 4, 6), (2, 4, 3), (1, 0, 2), (True, False, True)),
+    "windows of one token": Windows.cut((2, 3, 4), (1, 1, 1), (0, 0, 0), (False,) * 3),
+}
+
+
+@pytest.mark.parametrize("most", [1, 50, 300, 2**23])
+@pytest.mark.parametrize("windows", CUTS.values(), ids=CUTS.keys())
+def test_scores_made_piece_by_piece_give_what_all_of_them_at_once_give(
+    monkeypatch: pytest.MonkeyPatch, windows: Windows, most: int
+) -> None:
+    monkeypatch.setattr(proof, "MOST_SCORES", most)
+    kind = Kind(windows, 32, torch.float16, torch.device("cpu"), tma=True, lse_grad=True)
+    grad, q, k, v = given = torch.randn(4, 1, *windows.size, 1, 32, dtype=torch.float64).unbind()
+    out, lse = proof._attended(windows, q, k, v)
+    whole_lse = reference.window_log_sum_exp(q, k, **windows.told)
+    gradients = reference.window_gradients(grad, torch.ones_like(lse), q, k, v, **windows.told)
+    whole = reference.window_attention(q, k, v, **windows.told), whole_lse, *gradients
+    for a, b in zip((out, lse, *proof._differentiated(kind, *given)), whole, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-12)
+
+
+class LargestTensor(TorchDispatchMode):
+    """Within it, the most numbers of any tensor that torch makes."""
+
+    numbers = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        made = func(*args, **(kwargs or {}))
+        for t in made if isinstance(made, tuple) else (made,):
+            if isinstance(t, Tensor):
+                self.numbers = max(self.numbers, t.numel())
+        return made
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32], ids=str)
+def test_no_more_scores_are_held_however_large_a_window_is(dtype: torch.dtype) -> None:
+    windows = Windows.cut((1, 1, 3200), (1, 1, 3200), (0, 0, 0), (False,) * 3)
+    kind = Kind(windows, 32, dtype, torch.device("cpu"), tma=True)
+    for prepare in (proof._forward_trial, proof._backward_trial):
+        with LargestTensor() as largest:
+            prepare(kind)
+        assert largest.numbers == proof.MOST_SCORES // 3200 * 3200 < 3200**2
 
 
 @pytest.mark.parametrize("fault", [lose_a_token, no_number, too_large, not_compiled])

@@ -4,16 +4,17 @@ Compilers have got plans wrong that the interpreter and the machine code of anot
 have too little shared memory for one. So the first call of a kind computes one head of one batch row of the same kind,
 numbers drawn at random, in the plans from the fastest on, until one is right by the rule of
 `exactness`. Which plan that is depends on kind and GPU, never on a clock, so that one GPU always makes the same bits.
-It takes as long as compiling the plan does, some seconds when Triton has it not on disk yet, and the memory of two
-times the scores of one head in float64, four times for gradients: 0.6 and 1.1 GB for 16,384 tokens in windows of 2,048.
+It takes as long as compiling the plan does, some seconds when Triton has it not on disk yet. Plain torch makes scores
+piece by piece (`MOST_SCORES`), which takes 0.3 GB at most, however large windows are, and 25 KB for each token besides.
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 from triton import TritonError
 
@@ -28,6 +29,8 @@ DOUBTED = ("cuda",)
 _FLOOR = {torch.bfloat16: 2**-8, torch.float16: 2**-11, torch.float32: 2**-18}
 """What rounding may do, as a share of a result's length; one token that is wrong among 16,384 is 2^-7. Float32 is
 multiplied as three products of tf32, which are not quite as exact."""
+MOST_SCORES = 2**23
+"""Scores that plain torch makes at a time, 64 MB in float64; gradients hold four such tensors at once."""
 
 NONE_IS_RIGHT = "no plan of its kernels is right on this GPU"
 _log = logging.getLogger(__name__)
@@ -113,25 +116,21 @@ def _fault(trial: _Trial, plan: Plan) -> str | None:
 
 def _forward_trial(kind: Kind) -> _Trial:
     q, k, v, _ = _drawn(kind)
-    exact = _plain(kind, q.double(), k.double(), v.double())
+    exact = _attended(kind.windows, q.double(), k.double(), v.double())
     floors = [_FLOOR[kind.dtype] * float(t.norm()) for t in exact]
     return _Trial(
         run=lambda plan: launch.forward(q, k, v, kind.windows, plan, near=not kind.far),
         exact=exact,
-        allowed=list(map(max, allowed_errors(_plain(kind, q, k, v), exact), floors)),
+        allowed=list(map(max, allowed_errors(_attended(kind.windows, q, k, v), exact), floors)),
     )
 
 
 def _backward_trial(kind: Kind) -> _Trial:
     q, k, v, grad = _drawn(kind)
-    out, lse = _plain(kind, q.double(), k.double(), v.double())
+    out, lse = _attended(kind.windows, q.double(), k.double(), v.double())
     lse_grad = torch.ones_like(lse) if kind.lse_grad else None
-
-    def plain(*tensors: Tensor) -> tuple[Tensor, ...]:
-        return reference.window_gradients(tensors[0], lse_grad, *tensors[1:], **kind.windows.told)
-
     given = grad, q, k, v
-    exact = plain(*(t.double() for t in given))
+    exact = _differentiated(kind, *(t.double() for t in given))
     # of windows of one token the gradients of queries and keys are 0
     floor = _FLOOR[kind.dtype] * max(float(t.norm()) for t in exact)
     return _Trial(
@@ -140,16 +139,51 @@ def _backward_trial(kind: Kind) -> _Trial:
             kind.windows, plan, near=not kind.far,
         ),
         exact=exact,
-        allowed=[max(floor, error) for error in allowed_errors(plain(*given), exact)],
+        allowed=[max(floor, error) for error in allowed_errors(_differentiated(kind, *given), exact)],
     )  # fmt: skip
 
 
-def _plain(kind: Kind, q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+def _attended(
+    windows: Windows, q: Float[Tensor, "B F Y X H D"], k: Float[Tensor, "B F Y X H D"], v: Float[Tensor, "B F Y X H D"]
+) -> tuple[Float[Tensor, "B F Y X H D"], Float[Tensor, "B H F Y X"]]:
     """The weighted means and the log-sum-exp in plain torch."""
-    return (
-        reference.window_attention(q, k, v, **kind.windows.told),
-        reference.window_log_sum_exp(q, k, **kind.windows.told),
-    )
+    q, k, v = (t.flatten(1, 3) for t in (q, k, v))
+    out = torch.empty(v.shape, dtype=v.dtype, device=v.device)
+    lse = torch.empty(q.shape[:-1], dtype=_wide(q), device=q.device)
+    for queries, tokens in _pieces(windows, q.device):
+        lse[:, queries] = reference.log_sum_exp(q[:, queries], k[:, tokens])[..., 0]
+        out[:, queries] = reference.attend(q[:, queries], k[:, tokens], v[:, tokens])
+    return out.unflatten(1, windows.size), lse.unflatten(1, windows.size).permute(0, 4, 1, 2, 3)
+
+
+def _differentiated(kind: Kind, *given: Float[Tensor, "B F Y X H D"]) -> tuple[Float[Tensor, "B F Y X H D"], ...]:
+    """The gradients of queries, keys and values in plain torch, from that of the result and those three.
+
+    What the queries of a window add to the gradients of its keys piece by piece is added up in float32 or wider.
+    """
+    grad, q, k, v = (t.flatten(1, 3) for t in given)
+    lse_grad = torch.full_like(grad[..., :1], float(kind.lse_grad))
+    totals = [torch.zeros(q.shape, dtype=_wide(q), device=q.device) for _ in range(3)]
+    for queries, tokens in _pieces(kind.windows, q.device):
+        asking = (t[:, queries] for t in (grad, lse_grad, q))
+        parts = reference.gradients(*asking, k[:, tokens], v[:, tokens])
+        for total, where, part in zip(totals, (queries, tokens, tokens), parts, strict=True):
+            total[:, where] += part
+    return tuple(total.to(q.dtype).unflatten(1, kind.windows.size) for total in totals)
+
+
+def _pieces(windows: Windows, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
+    """Numbers of tokens [W, queries] and of all tokens of their windows [W, T]: as many whole windows as make
+    MOST_SCORES scores, or a part of the queries of one. Each token is among the queries once."""
+    for group in reference.window_groups(windows):
+        size = len(group[0])
+        for tokens in torch.tensor(group, device=device).split(max(1, MOST_SCORES // size**2)):
+            for queries in tokens.split(min(size, max(1, MOST_SCORES // size)), dim=1):
+                yield queries, tokens
+
+
+def _wide(t: Tensor) -> torch.dtype:
+    return torch.promote_types(t.dtype, torch.float32)
 
 
 def _drawn(kind: Kind) -> tuple[Tensor, Tensor, Tensor, Tensor]:

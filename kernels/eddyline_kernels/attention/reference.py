@@ -32,7 +32,7 @@ def window_attention(
 ) -> Float[Tensor, "B F Y X H D"]:
     """Softmax attention, scaled by 1/sqrt(D), inside 3-D windows: as `eddyline_kernels.attention.window_attention`."""
     check_tensors(q, k, v)
-    return _in_windows(_attend, (q, k, v), Windows.cut(_volume(q), window, shift, wrap))
+    return _in_windows(attend, (q, k, v), Windows.cut(_volume(q), window, shift, wrap))
 
 
 def window_log_sum_exp(
@@ -45,7 +45,7 @@ def window_log_sum_exp(
 ) -> Float[Tensor, "B H F Y X"]:
     """log(sum(exp(q k' / sqrt(D)))) over the window of every token, in float32 or wider."""
     check_tensors(q, k, k)
-    lse = _in_windows(_log_sum_exp, (q, k), Windows.cut(_volume(q), window, shift, wrap))
+    lse = _in_windows(log_sum_exp, (q, k), Windows.cut(_volume(q), window, shift, wrap))
     return lse[..., 0].permute(0, 4, 1, 2, 3)
 
 
@@ -74,7 +74,8 @@ def window_gradients(
     check_tensors(q, k, v)
     extra = torch.zeros_like(grad[..., :1]) if lse_grad is None else lse_grad.permute(0, 2, 3, 4, 1)[..., None]
     windows = Windows.cut(_volume(q), window, shift, wrap)
-    dq, dk, dv = _in_windows(_gradients, (grad, extra.to(grad.dtype), q, k, v), windows).chunk(3, dim=-1)
+    given = grad, extra.to(grad.dtype), q, k, v
+    dq, dk, dv = _in_windows(lambda *t: torch.cat(gradients(*t), dim=-1), given, windows).chunk(3, dim=-1)
     return dq.contiguous(), dk.contiguous(), dv.contiguous()
 
 
@@ -85,7 +86,7 @@ def _in_windows(
 ) -> Float[Tensor, "B F Y X H E"]:
     """Apply a function of W windows of T tokens to all windows of a volume."""
     batch, frames, height, width, heads, _ = tensors[0].shape
-    groups = _window_groups(windows)
+    groups = window_groups(windows)
     flat = [t.flatten(1, 3) for t in tensors]
     if len(groups) == 1 and len(groups[0]) == 1:
         return function(*(t[:, None] for t in flat))[:, 0].view(batch, frames, height, width, heads, -1)
@@ -100,34 +101,35 @@ def _in_windows(
     return torch.cat(pieces, dim=1).index_select(1, inverse).view(batch, frames, height, width, heads, -1)
 
 
-def _attend(
-    q: Float[Tensor, "B W T H D"], k: Float[Tensor, "B W T H D"], v: Float[Tensor, "B W T H D"]
-) -> Float[Tensor, "B W T H D"]:
-    """Attention among the T tokens of each of W windows."""
+def attend(
+    q: Float[Tensor, "B W Q H D"], k: Float[Tensor, "B W T H D"], v: Float[Tensor, "B W T H D"]
+) -> Float[Tensor, "B W Q H D"]:
+    """Attention of some tokens of each of W windows to all T of it."""
     return torch.matmul(_scores(q, k).softmax(dim=-1).to(v.dtype), v.transpose(2, 3)).transpose(2, 3)
 
 
-def _log_sum_exp(q: Float[Tensor, "B W T H D"], k: Float[Tensor, "B W T H D"]) -> Float[Tensor, "B W T H 1"]:
+def log_sum_exp(q: Float[Tensor, "B W Q H D"], k: Float[Tensor, "B W T H D"]) -> Float[Tensor, "B W Q H 1"]:
+    """That of the scores of some tokens of each of W windows with all T of it, in float32 or wider."""
     scores = _scores(q, k)
     return scores.to(torch.promote_types(scores.dtype, torch.float32)).logsumexp(dim=-1, keepdim=True).transpose(2, 3)
 
 
-def _gradients(
-    grad: Float[Tensor, "B W T H D"],
-    lse_grad: Float[Tensor, "B W T H 1"],
-    q: Float[Tensor, "B W T H D"],
+def gradients(
+    grad: Float[Tensor, "B W Q H D"],
+    lse_grad: Float[Tensor, "B W Q H 1"],
+    q: Float[Tensor, "B W Q H D"],
     k: Float[Tensor, "B W T H D"],
     v: Float[Tensor, "B W T H D"],
-) -> Float[Tensor, "B W T H 3*D"]:
-    """Gradients of queries, keys and values, side by side."""
+) -> tuple[Float[Tensor, "B W Q H D"], Float[Tensor, "B W T H D"], Float[Tensor, "B W T H D"]]:
+    """Gradients of queries, and what these queries add to those of the keys and values of their windows."""
     grad, lse_grad, q, k, v = (t.transpose(2, 3) for t in (grad, lse_grad, q, k, v))
     weights = (q @ k.mT * q.shape[-1] ** -0.5).softmax(dim=-1)
     steps = grad @ v.mT
     slopes = weights * (steps - (weights * steps).sum(-1, keepdim=True) + lse_grad) * q.shape[-1] ** -0.5
-    return torch.cat([slopes @ k, slopes.mT @ q, weights.mT @ grad], dim=-1).transpose(2, 3)
+    return (slopes @ k).transpose(2, 3), (slopes.mT @ q).transpose(2, 3), (weights.mT @ grad).transpose(2, 3)
 
 
-def _scores(q: Float[Tensor, "B W T H D"], k: Float[Tensor, "B W T H D"]) -> Float[Tensor, "B W H T T"]:
+def _scores(q: Float[Tensor, "B W Q H D"], k: Float[Tensor, "B W T H D"]) -> Float[Tensor, "B W H Q T"]:
     return torch.matmul(q.transpose(2, 3) * q.shape[-1] ** -0.5, k.permute(0, 1, 3, 4, 2))
 
 
@@ -137,7 +139,7 @@ def _volume(q: Float[Tensor, "B F Y X H D"]) -> Triple:
 
 
 @lru_cache(maxsize=256)
-def _window_groups(windows: Windows) -> tuple[tuple[tuple[int, ...], ...], ...]:
+def window_groups(windows: Windows) -> tuple[tuple[tuple[int, ...], ...], ...]:
     """Token indices of every window, the windows grouped by how many tokens they hold: [group][window][token]."""
     axes = [
         _axis_windows(*axis) for axis in zip(windows.size, windows.window, windows.shift, windows.wrap, strict=True)
