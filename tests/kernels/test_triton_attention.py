@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import pytest
@@ -13,8 +14,9 @@ from torch import Tensor
 
 from eddyline_kernels import backend, errors
 from eddyline_kernels.attention import operator, reference, window_attention, window_attention_with_lse
+from eddyline_kernels.attention import plan as plan_module
 from eddyline_kernels.attention.geometry import Windows
-from eddyline_kernels.attention.plan import LARGEST_PRODUCT, Plan, plans
+from eddyline_kernels.attention.plan import LARGEST_PRODUCT, Plan, axis_for_frames, plans
 from eddyline_kernels.exactness import error
 
 pytestmark = pytest.mark.usefixtures("interpreter")
@@ -150,6 +152,61 @@ def test_kernels_divide_exactly_by_one_multiplication(divisor: int, numbers: lis
     assert torch.equal(quotients, source // divisor)
 
 
+@pytest.mark.parametrize("wrap", [False, True])
+@pytest.mark.parametrize(
+    "length",
+    [(50_000, 1, 1), (2**30, 1, 1), (2**20, 40, 1), (2**20, 1, 40), (1, 46_340, 1), (1, 1, 46_340), (1, 1290, 1290)],
+)
+def test_kernels_find_the_tokens_of_the_largest_windows(length: Triple, wrap: bool) -> None:
+    from tests.kernels.division import place_kernel
+
+    assert axis_for_frames(length) == 0
+    tokens, block = math.prod(length), 64
+    start: Triple = tuple(side - 1 if wrap else 0 for side in length)  # type: ignore[assignment]
+    for first in (0, tokens // 3 // block * block, (tokens - 1) // block * block):
+        places = torch.zeros(3, block, dtype=torch.int32)
+        place_kernel[(1,)](places, first // block, start, length, length, wrap=(wrap,) * 3, block=block)
+        number = torch.arange(first, min(first + block, tokens))
+        _, rows, columns = length
+        inside = number // (rows * columns), number // columns % rows, number % columns
+        for found, s, n, side in zip(places, start, inside, length, strict=True):
+            assert torch.equal(found[: len(number)].long(), (s + n) % side)
+            assert (found[len(number) :] == -1).all()
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        Case((2, 3, 11), (2, 3, 8), (1, 2, 3), NO_WRAP, FULL, batch=2, heads=2),
+        Case((4, 10, 3), (2, 10, 2), (1, 4, 1), (True, True, False), FULL),
+        Case((1, 1, 128), (1, 1, 128), (0, 0, 0), NO_WRAP, HALF),
+    ],
+    ids=["columns", "rows, wrapped", "boxes"],
+)
+@pytest.mark.usefixtures("nan_scratch")
+def test_of_windows_that_are_too_long_another_axis_is_taken_for_frames(
+    case: Case, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def all_of_it() -> list[Tensor]:
+        inputs = [t.detach().requires_grad_() for t in draw(case)]
+        out, lse = window_attention_with_lse(*inputs, **case.cut)
+        assert torch.equal(window_attention(*inputs, **case.cut), out)
+        return [out, lse, *torch.autograd.grad([out, lse], inputs, [weights_like(out), weights_like(lse)])]
+
+    plain = all_of_it()
+    monkeypatch.setattr(plan_module, "LARGEST_PRODUCT", math.prod(case.window) * 4)
+    assert axis_for_frames(case.window) in (1, 2)
+    for a, b in zip(all_of_it(), plain, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-2, atol=2e-3)
+
+
+def test_any_window_that_plain_torch_has_room_for_can_be_walked_over() -> None:
+    assert axis_for_frames((1, 1, 46_341)) == 2
+    assert axis_for_frames((1, 50_000, 1)) == 1
+    assert axis_for_frames((2, 4, 2**24)) == 2
+    assert axis_for_frames((1, 1291, 1291)) is None
+
+
 @pytest.mark.parametrize("plan", [IN_BOXES, GATHERING], ids=lambda plan: plan.name)
 def test_addresses_of_64_bits_give_the_same_bits(plan: Plan) -> None:
     for a, b in zip(planned(plan, near=False), planned(plan), strict=True):
@@ -242,7 +299,6 @@ def test_a_second_gradient_is_refused_with_the_shape() -> None:
     [
         ({"dtype": torch.float64}, "bfloat16, float16 and float32 only"),
         ({"dim": 48}, "head dimensions 32, 64, 128 only"),
-        ({"size": (1, 1, 50_000), "window": (1, 1, 50_000)}, "a window of 1 x 1 x 50000 tokens is too large"),
     ],
 )
 def test_what_has_no_kernel_is_refused_when_triton_is_demanded(change: dict[str, object], message: str) -> None:
@@ -253,3 +309,9 @@ def test_what_has_no_kernel_is_refused_when_triton_is_demanded(change: dict[str,
     )
     with pytest.raises(errors.KernelChoiceError, match=message):
         window_attention(q, k, v, window=q.shape[1:4])
+
+
+def test_a_window_that_cannot_be_walked_over_is_refused_when_triton_is_demanded() -> None:
+    q = torch.empty(1, 1, 1291, 1291, 1, 32, device="meta")
+    with pytest.raises(errors.KernelChoiceError, match="a window of 1 x 1291 x 1291 tokens is too large"):
+        window_attention(q, q, q, window=(4, 2000, 2000))

@@ -6,7 +6,6 @@ The Triton side is an operator of `torch.library` with a fake and an autograd im
 
 from collections.abc import Sequence
 from dataclasses import replace
-from math import prod
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -16,7 +15,7 @@ from torch import Tensor
 from eddyline_kernels import backend
 from eddyline_kernels.attention import reference
 from eddyline_kernels.attention.geometry import Triple, Windows, Wrap, check_tensors
-from eddyline_kernels.attention.plan import HEAD_DIMS, LARGEST_PRODUCT, TMA_CAPABILITY
+from eddyline_kernels.attention.plan import HEAD_DIMS, TMA_CAPABILITY, axis_for_frames
 from eddyline_kernels.errors import KernelInputError
 from eddyline_kernels.formats import DTYPES
 
@@ -57,8 +56,7 @@ def window_attention(
     """
     check_tensors(q, k, v)
     if backend.runs_triton("window attention", q.device, _obstacle(q, window)):
-        out: Tensor = triton_window_attention(q, k, v, window, shift, wrap)[0]
-        return out
+        return _in_triton(q, k, v, window, shift, wrap)[0]
     return reference.window_attention(q, k, v, window=window, shift=shift, wrap=wrap)
 
 
@@ -77,8 +75,7 @@ def window_attention_with_lse(
     """
     check_tensors(q, k, v)
     if backend.runs_triton("window attention", q.device, _obstacle(q, window)):
-        out, lse = triton_window_attention(q, k, v, window, shift, wrap)
-        return out, lse
+        return _in_triton(q, k, v, window, shift, wrap)
     return (
         reference.window_attention(q, k, v, window=window, shift=shift, wrap=wrap),
         reference.window_log_sum_exp(q, k, window=window, shift=shift, wrap=wrap),
@@ -91,10 +88,40 @@ def _obstacle(q: Tensor, window: Triple) -> str | None:
         return "there are kernels for bfloat16, float16 and float32 only"
     if q.shape[-1] not in HEAD_DIMS:
         return f"there are kernels for head dimensions {', '.join(map(str, HEAD_DIMS))} only"
-    sides = [min(tokens, length) for tokens, length in zip(window, q.shape[1:4], strict=True)]
-    if prod(sides) * max(sides) >= LARGEST_PRODUCT:
-        return f"a window of {' x '.join(map(str, sides))} tokens is too large to be walked over in 32 bits"
+    if axis_for_frames(_sides(q, window)) is None:
+        return f"a window of {' x '.join(map(str, _sides(q, window)))} tokens is too large to be walked over in 32 bits"
     return None
+
+
+def _sides(q: Tensor, window: Triple) -> Triple:
+    """The window, clipped to its axes."""
+    _, frames, height, width, _, _ = q.shape
+    return min(window[0], frames), min(window[1], height), min(window[2], width)
+
+
+def _in_triton(
+    q: Float[Tensor, "B F Y X H D"],
+    k: Float[Tensor, "B F Y X H D"],
+    v: Float[Tensor, "B F Y X H D"],
+    window: Triple,
+    shift: Triple,
+    wrap: Wrap,
+) -> tuple[Float[Tensor, "B F Y X H D"], Float[Tensor, "B H F Y X"]]:
+    """The means and the log-sum-exp by the kernels, which take another axis for frames where windows are too long."""
+    axis = axis_for_frames(_sides(q, window))
+    if not axis:
+        out, lse = triton_window_attention(q, k, v, window, shift, wrap)
+        return out, lse
+    q, k, v = (t.transpose(1, 1 + axis) for t in (q, k, v))
+    out, lse = triton_window_attention(q, k, v, *(_exchanged(told, axis) for told in (window, shift, wrap)))
+    return out.transpose(1, 1 + axis), lse.transpose(2, 2 + axis)
+
+
+def _exchanged(told: Sequence[int], axis: int) -> list[int]:
+    """What is told of the axes, for frames and `axis` in each other's place."""
+    exchanged = list(told)
+    exchanged[0], exchanged[axis] = told[axis], told[0]
+    return exchanged
 
 
 @torch.library.custom_op("eddyline::window_attention", mutates_args=())

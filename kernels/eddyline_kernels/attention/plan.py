@@ -11,14 +11,15 @@ stay in shared memory. It can be read off the machine code, without a GPU (`test
 """
 
 from dataclasses import dataclass, replace
-from math import gcd
+from math import gcd, prod
 
 from eddyline_kernels.attention.geometry import Triple, Windows
 
 HEAD_DIMS = (32, 64, 128)
 TMA_CAPABILITY = (9, 0)
 LARGEST_PRODUCT = 2**31
-"""The tokens of a window times its longest side must be less: kernels divide by multiplying (`_divided`)."""
+"""The tokens of a window times its rows, and times its columns, must be less: kernels divide the number of a token by
+them, by multiplying (`_divided`). They never divide by frames."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +83,17 @@ _BOXES = {32: _SHORT_HEADS, 64: _SHORT_HEADS, 128: _LONG_HEADS}
 
 _GATHERED_WARPS = {16: 2, 32: 4, 64: 4}
 """Warps for a gathered block of so many tokens."""
+
+
+def axis_for_frames(window: Triple) -> int | None:
+    """The axis that kernels have to take for frames to walk over a window: frames, or, where it is too long otherwise,
+    its longest. None if it is too large then, too: it has 1.6 million tokens at least, and plain torch has no room for
+    their scores either."""
+    for axis in (0, window.index(max(window))):
+        divisors = (*window[:axis], *window[axis + 1 :])
+        if prod(window) * max(divisors) < LARGEST_PRODUCT:
+            return axis
+    return None
 
 
 def plans(windows: Windows, *, head_dim: int, itemsize: int, tma: bool) -> tuple[Plan, ...]:

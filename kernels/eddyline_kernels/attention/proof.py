@@ -165,8 +165,7 @@ def _differentiated(kind: Kind, *given: Float[Tensor, "B F Y X H D"]) -> tuple[F
     lse_grad = torch.full_like(grad[..., :1], float(kind.lse_grad))
     totals = [torch.zeros(q.shape, dtype=_wide(q), device=q.device) for _ in range(3)]
     for queries, tokens in _pieces(kind.windows, q.device):
-        asking = (t[:, queries] for t in (grad, lse_grad, q))
-        parts = reference.gradients(*asking, k[:, tokens], v[:, tokens])
+        parts = reference.gradients(grad[:, queries], lse_grad[:, queries], q[:, queries], k[:, tokens], v[:, tokens])
         for total, where, part in zip(totals, (queries, tokens, tokens), parts, strict=True):
             total[:, where] += part
     return tuple(total.to(q.dtype).unflatten(1, kind.windows.size) for total in totals)
