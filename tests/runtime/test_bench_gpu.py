@@ -189,7 +189,8 @@ FOUND: dict[str, dict[str, Any] | None] = {
 
 
 def values(found: dict[str, dict[str, Any] | None]) -> list[float | None]:
-    return [outcome.value for outcome in outcomes(found)]
+    """What was measured and counts."""
+    return [None if outcome.not_counted else outcome.value for outcome in outcomes(found)]
 
 
 def test_a_tick_is_counted_without_decoding_and_the_socket_against_it() -> None:
@@ -211,6 +212,34 @@ def test_what_was_measured_and_does_not_count_is_told_with_the_reason() -> None:
     assert gpu.not_counted(far) == dict.fromkeys(("model_4b_fp8", "stream_4b_fp8"), reason)
     alone = {"model_diorama": FOUND["model_diorama"]}
     assert gpu.not_counted(alone) == {"model_diorama": "exactness_diorama was not found right in this run"}
+
+
+def test_a_goal_says_itself_what_was_measured_for_it_and_why_it_does_not_count(tmp_path: Path) -> None:
+    found = {**FOUND, "exactness_4b": exactness(False), "stream_4b_fp8": None}
+    parts = [
+        part(name, f"import json, sys; json.dump({each!r}, open(sys.argv[-1], 'w'))") for name, each in found.items()
+    ]
+    results = run_parts(parts, tmp_path, minutes=5)
+    saved = json.loads((tmp_path / "gpu.json").read_text())["goals"]
+    reason = "exactness_4b was not found right in this run"
+    assert [(goal["value"], goal["met"], goal["not_counted"]) for goal in saved[:4]] == [
+        (40.0, None, reason),
+        (50.0, None, reason),
+        (None, None, None),
+        (6.0, True, None),
+    ]
+    bf16, fp8, stream, views = goals_shown(results)
+    assert bf16 == ["30", "36", f"measured 40, not counted: {reason}", ""]
+    assert fp8 == ["42", "55", f"measured 50, not counted: {reason}", ""]
+    assert stream == ["0.9", "", "not measured", ""]
+    assert views == ["5", "7", "6", "met"]
+
+
+def goals_shown(results: dict[str, Any]) -> list[list[str]]:
+    """Must, aim, what was measured and the verdict of the four goals of the models, as the table has them."""
+    lines = "\n".join(gpu.table(results)).splitlines()
+    (head,) = (number for number, line in enumerate(lines) if line.startswith("| case |"))
+    return [[cell.strip() for cell in line.split("|")[3:7]] for line in lines[head + 2 : head + 6]]
 
 
 def test_what_was_not_measured_has_no_value() -> None:

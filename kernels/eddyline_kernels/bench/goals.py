@@ -29,11 +29,13 @@ class Outcome:
 
     goal: Goal
     value: float | None
+    not_counted: str | None = None
+    """Why what was measured does not count; None: it does, or nothing was measured."""
 
     @property
     def met(self) -> bool | None:
-        """None: not measured."""
-        return None if self.value is None else self.value >= self.goal.must
+        """None: not measured, or not counted."""
+        return None if self.value is None or self.not_counted is not None else self.value >= self.goal.must
 
 
 GOALS = (

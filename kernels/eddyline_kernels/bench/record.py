@@ -159,6 +159,8 @@ def goals_table(outcomes: Sequence[Outcome]) -> str:
         goal = outcome.goal
         what = {"rate": "rate", "share": "of peak", "speed": f"times as fast as {goal.rival}"}[goal.kind]
         value = "not measured" if outcome.value is None else f"{outcome.value:.3g}"
+        if outcome.not_counted is not None:
+            value = f"measured {value}, not counted: {outcome.not_counted}"
         verdict = {None: "", True: "met", False: "missed"}[outcome.met]
         aim = "" if goal.aim is None else f"{goal.aim:g}"
         lines.append(f"| {goal.case} | {what} | {goal.must:g} | {aim} | {value} | {verdict} |")

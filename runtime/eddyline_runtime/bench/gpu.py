@@ -171,29 +171,38 @@ def run_parts(
 
 
 def outcomes(found: Mapping[str, Mapping[str, Any] | None]) -> list[Outcome]:
-    """Each goal of the models and what was measured and counts for it, from what the parts found, by their names.
+    """Each goal of the models and what was measured for it, from what the parts found, by their names; with the reason
+    where it does not count.
 
     A part that found nothing is left out or None.
     """
-    counted = {name: part for name, part in found.items() if part and name not in not_counted(found)}
-    plain, fp8, views = (_batches(counted.get(f"model_{name}")) for name in ("4b", "4b_fp8", "diorama"))
+    plain, fp8, views = (_batches(found.get(f"model_{name}")) for name in ("4b", "4b_fp8", "diorama"))
+    measured: list[tuple[Goal, str, float | None]] = [
+        (
+            Goal(case="streamdit_4b, one tick, frames/s, bf16", kind="rate", must=30, aim=36),
+            "model_4b",
+            plain[0]["denoised_frames_per_s"] if plain else None,
+        ),
+        (
+            Goal(case="streamdit_4b, one tick, frames/s, linears in FP8", kind="rate", must=42, aim=55),
+            "model_4b_fp8",
+            fp8[0]["denoised_frames_per_s"] if fp8 else None,
+        ),
+        (
+            Goal(case="the same, decoded, through the socket", kind="speed", rival="its tick alone", must=0.9),
+            "stream_4b_fp8",
+            _streamed(found.get("stream_4b_fp8"), fp8),
+        ),
+        (
+            Goal(case="diorama, 8 views as one batch", kind="speed", rival="one view", must=5, aim=7),
+            "model_diorama",
+            views[7]["frames_per_s"] / views[0]["frames_per_s"] if len(views) > 7 else None,
+        ),
+    ]
+    reasons = not_counted(found)
     return [
-        Outcome(
-            goal=Goal(case="streamdit_4b, one tick, frames/s, bf16", kind="rate", must=30, aim=36),
-            value=plain[0]["denoised_frames_per_s"] if plain else None,
-        ),
-        Outcome(
-            goal=Goal(case="streamdit_4b, one tick, frames/s, linears in FP8", kind="rate", must=42, aim=55),
-            value=fp8[0]["denoised_frames_per_s"] if fp8 else None,
-        ),
-        Outcome(
-            goal=Goal(case="the same, decoded, through the socket", kind="speed", rival="its tick alone", must=0.9),
-            value=_streamed(counted.get("stream_4b_fp8"), fp8),
-        ),
-        Outcome(
-            goal=Goal(case="diorama, 8 views as one batch", kind="speed", rival="one view", must=5, aim=7),
-            value=views[7]["frames_per_s"] / views[0]["frames_per_s"] if len(views) > 7 else None,
-        ),
+        Outcome(goal=goal, value=value, not_counted=None if value is None else reasons.get(part))
+        for goal, part, value in measured
     ]
 
 
@@ -215,9 +224,12 @@ def table(results: dict[str, Any]) -> Iterator[str]:
     yield f"{results['device']}, torch {results['versions']['torch']}, {results['date']}"
     for part in results["parts"]:
         yield f"{part['name']:<20}{part['state']:>10}{part['took_s']:>8.0f} s"
-    yield from (f"measured, not counted: {name}: {reason}" for name, reason in results["not_counted"].items())
     yield ""
-    yield goals_table([Outcome(goal=Goal(**entry["goal"]), value=entry["value"]) for entry in results["goals"]])
+    judged = (
+        Outcome(goal=Goal(**entry["goal"]), value=entry["value"], not_counted=entry["not_counted"])
+        for entry in results["goals"]
+    )
+    yield goals_table(list(judged))
 
 
 def _told(ended: Sequence[Ran], parts: Sequence[Part]) -> dict[str, Any]:
@@ -231,7 +243,7 @@ def _told(ended: Sequence[Ran], parts: Sequence[Part]) -> dict[str, Any]:
     return {
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU",
         "parts": [asdict(ran) for ran in done],
-        "goals": [{"goal": asdict(outcome.goal), "value": outcome.value, "met": outcome.met} for outcome in judged],
+        "goals": [{**asdict(outcome), "met": outcome.met} for outcome in judged],
         "not_counted": not_counted(found),
         "right": not wrong and not unproven,
         **here(),
