@@ -115,6 +115,17 @@ def test_windows_of_one_token_return_the_values() -> None:
 
 
 @pytest.mark.parametrize("window", [(2, 2, 3), (8, 8, 8)], ids=["several windows", "one window"])
+@pytest.mark.parametrize(("batch", "heads"), [(0, 2), (2, 0)])
+def test_no_batch_rows_and_no_heads_give_nothing(batch: int, heads: int, window: Triple) -> None:
+    inputs = [t.requires_grad_() for t in draw((3, 4, 5), batch=batch, heads=heads)]
+    out, lse = window_attention_with_lse(*inputs, window=window)
+    assert out.shape == inputs[0].shape
+    assert lse.shape == (batch, heads, 3, 4, 5)
+    for gradient in torch.autograd.grad(out.sum() + lse.sum(), inputs):
+        assert gradient.shape == out.shape
+
+
+@pytest.mark.parametrize("window", [(2, 2, 3), (8, 8, 8)], ids=["several windows", "one window"])
 def test_strides_of_the_inputs_do_not_matter(window: Triple) -> None:
     q, k, v = draw((3, 4, 5))
     plain = window_attention(q, k, v, window=window)

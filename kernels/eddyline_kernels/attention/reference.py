@@ -89,16 +89,18 @@ def _in_windows(
     groups = window_groups(windows)
     flat = [t.flatten(1, 3) for t in tensors]
     if len(groups) == 1 and len(groups[0]) == 1:
-        return function(*(t[:, None] for t in flat))[:, 0].view(batch, frames, height, width, heads, -1)
+        found = function(*(t[:, None] for t in flat))[:, 0]
+        return found.view(batch, frames, height, width, heads, found.shape[-1])
     pieces, order = [], []
     for group in groups:
         count, tokens = len(group), len(group[0])
         index = torch.tensor(group, device=flat[0].device).flatten()
-        picked = (t.index_select(1, index).view(batch, count, tokens, heads, -1) for t in flat)
+        picked = (t.index_select(1, index).view(batch, count, tokens, heads, t.shape[-1]) for t in flat)
         pieces.append(function(*picked).flatten(1, 2))
         order.append(index)
     inverse = torch.argsort(torch.cat(order))
-    return torch.cat(pieces, dim=1).index_select(1, inverse).view(batch, frames, height, width, heads, -1)
+    found = torch.cat(pieces, dim=1).index_select(1, inverse)
+    return found.view(batch, frames, height, width, heads, found.shape[-1])
 
 
 def attend(
