@@ -42,6 +42,7 @@ CALLS = {
     "gathered 64, fp16, 32": "attend(torch.float16, 32, (16, 33, 33), (8, 11, 11), (4, 5, 5), True)",
     "gathered 32, bf16, 128": "attend(torch.bfloat16, 128, (9, 9, 9), (3, 3, 3), (1, 1, 1), False)",
     "gathered 16, bf16, 64": "attend(torch.bfloat16, 64, (4, 4, 4), (2, 2, 2), (1, 1, 1), True)",
+    "gathered 16, bf16, 32, axes of one token": "attend(torch.bfloat16, 32, (1, 9, 1), (1, 9, 1), (0, 1, 0), True)",
     "gathered 32, fp32, 128": f"attend(torch.float32, 128, {LARGE})",
     "gathered 32, fp32, 64": f"attend(torch.float32, 64, {LARGE})",
 }

@@ -243,6 +243,39 @@ def test_tensors_that_lie_otherwise_than_those_that_plans_are_proven_on_are_copi
     torch.testing.assert_close(window_attention(*strided, **case.cut), plain, rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.parametrize("name", ["boxes, shifted frames, wrapped", "shifted, ends apart, ragged"])
+def test_queries_keys_and_values_that_begin_anywhere_are_read_and_differentiated_as_others(name: str) -> None:
+    """TMA and wide loads want addresses that are multiples of 16 bytes."""
+    case = CASES[name]
+    packed = torch.stack(draw(case), dim=4)
+    shifted = torch.cat([packed.new_full((3,), 7.0), packed.flatten()])[3:].view_as(packed)
+    results = []
+    for qkv in (packed, shifted):
+        inputs = [t.detach().requires_grad_() for t in qkv.unbind(4)]
+        assert all((t.data_ptr() % 16 == 0) == (qkv is packed) for t in inputs)
+        out = window_attention(*inputs, **case.cut)
+        results.append([out, *torch.autograd.grad(out, inputs, weights_like(out))])
+    for a, b in zip(*results, strict=True):
+        assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize("axis", [0, 1, 4], ids=["batch", "frames", "heads"])
+def test_keys_and_values_that_are_repeated_without_a_copy_are_gathered(axis: int) -> None:
+    """A stride of 0 is none for TMA."""
+    case = Case((2, 8, 16), (2, 8, 16), (0, 0, 0), NO_WRAP, HALF, batch=2, heads=2)
+    q, *once = (t.detach().clone().requires_grad_() for t in draw(case))
+    k, v = (t.narrow(axis, 0, 1).expand(q.shape) for t in once)
+    windows = Windows.cut(case.size, **case.cut)
+    assert operator._kind(windows, q, q, q).tma
+    assert not operator._kind(windows, q, k, v).tma
+    results = []
+    for keys, values in ((k, v), (k.contiguous(), v.contiguous())):
+        out = window_attention(q, keys, values, **case.cut)
+        results.append([out, *torch.autograd.grad(out, [q, *once], weights_like(out))])
+    for a, b in zip(*results, strict=True):
+        torch.testing.assert_close(a, b, rtol=5e-3, atol=5e-3)
+
+
 @pytest.mark.parametrize("name", ["plain, ragged edges", "boxes, shifted frames, wrapped"])
 def test_torch_takes_it_as_an_operator(name: str) -> None:
     case = CASES[name]
@@ -275,9 +308,14 @@ def test_every_call_and_every_gradient_is_counted() -> None:
     assert backend.launches - before == {"window_attention": 1, "window_attention_backward": 1}
 
 
-def test_no_batch_gives_no_output() -> None:
-    q, k, v = (t[:0] for t in draw(CASES["axes of one token"]))
-    assert window_attention(q, k, v, window=(1, 1, 1)).shape == q.shape
+@pytest.mark.parametrize(("batch", "heads"), [(0, 1), (1, 0)])
+def test_no_batch_rows_and_no_heads_give_nothing(batch: int, heads: int) -> None:
+    inputs = [torch.empty(batch, 1, 7, 1, heads, 32, requires_grad=True) for _ in range(3)]
+    out, lse = window_attention_with_lse(*inputs, window=(1, 3, 1))
+    assert out.shape == inputs[0].shape
+    assert lse.shape == (batch, heads, 1, 7, 1)
+    for gradient in torch.autograd.grad(out.sum() + lse.sum(), inputs):
+        assert gradient.shape == out.shape
 
 
 def test_windows_that_cannot_be_cut_are_refused_as_the_reference_refuses_them() -> None:
@@ -311,7 +349,17 @@ def test_what_has_no_kernel_is_refused_when_triton_is_demanded(change: dict[str,
         window_attention(q, k, v, window=q.shape[1:4])
 
 
-def test_a_window_that_cannot_be_walked_over_is_refused_when_triton_is_demanded() -> None:
-    q = torch.empty(1, 1, 1291, 1291, 1, 32, device="meta")
-    with pytest.raises(errors.KernelChoiceError, match="a window of 1 x 1291 x 1291 tokens is too large"):
+@pytest.mark.parametrize(
+    ("shape", "message"),
+    [
+        ((1, 1, 1291, 1291, 1, 32), "a window of 1 x 1291 x 1291 tokens is too large"),
+        ((65_536, 1, 1, 4, 1, 32), "at most 65535 batch rows, and as many heads"),
+        ((1, 1, 1, 4, 65_536, 32), "at most 65535 batch rows, and as many heads"),
+    ],
+)
+def test_what_is_too_large_for_the_kernels_is_refused_when_triton_is_demanded(
+    shape: tuple[int, ...], message: str
+) -> None:
+    q = torch.empty(shape, device="meta")
+    with pytest.raises(errors.KernelChoiceError, match=message):
         window_attention(q, q, q, window=(4, 2000, 2000))

@@ -79,7 +79,8 @@ def backward(
         out,
         _own_source(grad, plan, blocks, blocks.query_box),
         lse,
-        None if lse_grad is None else lse_grad.contiguous(),
+        # a copy, so that it is aligned as that which plans are proven on
+        None if lse_grad is None else lse_grad.clone(memory_format=torch.contiguous_format),
         dq,
         *listed,
         *strides,

@@ -15,7 +15,7 @@ from torch import Tensor
 from eddyline_kernels import backend
 from eddyline_kernels.attention import reference
 from eddyline_kernels.attention.geometry import Triple, Windows, Wrap, check_tensors
-from eddyline_kernels.attention.plan import HEAD_DIMS, TMA_CAPABILITY, axis_for_frames
+from eddyline_kernels.attention.plan import HEAD_DIMS, LARGEST_GRID, TMA_CAPABILITY, axis_for_frames
 from eddyline_kernels.errors import KernelInputError
 from eddyline_kernels.formats import DTYPES
 
@@ -35,8 +35,8 @@ def window_attention(
     """Softmax attention, scaled by 1/sqrt(D), inside 3-D windows (StreamDiT, arXiv 2507.03745, sec. 3.3).
 
     Reference frames are the first frames of F. On a GPU this runs in Triton for head dimensions 32, 64 and 128 in bf16,
-    fp16 and fp32, and otherwise, and where no plan of its kernels is right, in plain torch; see
-    `eddyline_kernels.backend` and `proof`.
+    fp16 and fp32, up to 65,535 batch rows and heads, and otherwise, and where no plan of its kernels is right, in plain
+    torch; see `eddyline_kernels.backend` and `proof`.
 
     Args:
         q, k, v: queries, keys and values in raster order, any strides (a packed QKV needs no split), one floating dtype
@@ -88,6 +88,8 @@ def _obstacle(q: Tensor, window: Triple) -> str | None:
         return "there are kernels for bfloat16, float16 and float32 only"
     if q.shape[-1] not in HEAD_DIMS:
         return f"there are kernels for head dimensions {', '.join(map(str, HEAD_DIMS))} only"
+    if max(q.shape[0], q.shape[4]) > LARGEST_GRID:
+        return f"there are kernels for at most {LARGEST_GRID} batch rows, and as many heads"
     if axis_for_frames(_sides(q, window)) is None:
         return f"a window of {' x '.join(map(str, _sides(q, window)))} tokens is too large to be walked over in 32 bits"
     return None
