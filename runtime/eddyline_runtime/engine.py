@@ -9,7 +9,7 @@ import math
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import zip_longest
+from itertools import count, zip_longest
 
 import numpy as np
 import torch
@@ -77,6 +77,7 @@ class Engine:
         """How well prompts are understood that were read, the least recently asked for forgotten first: views that are
         forked, rewound or restored stand under prompts that others read."""
         self._tick_costs = TickCosts(config.cost_memory)
+        self._scenes = count()
 
     @property
     def batch_costs(self) -> Mapping[Hashable, BatchCosts]:
@@ -494,7 +495,7 @@ class Engine:
             self._check_ready(batch)
             self.batches.append(tuple(batch))
             outcomes += self._make_chunks([self._views[view] for view in batch])
-        openings = [state for state in self._views.values() if state.opening and not state.resting]
+        openings = self._openings()
         if openings:
             same = [state for state in openings if state.profile == openings[0].profile]
             self._advance_openings(same[: self.config.max_batch])
@@ -543,9 +544,9 @@ class Engine:
         costs = self._tick_costs.expected_s(
             {profile: sum(map(rows_expected, states[: self.config.max_batch])) for profile, states in batches.items()}
         )
-        opening = next((state for state in self._views.values() if state.opening and not state.resting), None)
-        if opening is not None:
-            step_s = costs.get(opening.profile, 0.0) / opening.partition.micro_steps
+        openings = self._openings()
+        if openings:
+            step_s = costs.get(openings[0].profile, 0.0) / openings[0].partition.micro_steps
             costs = {group: cost + step_s for group, cost in costs.items()}
         return costs
 
@@ -654,7 +655,14 @@ class Engine:
         outcomes: list[Outcome] = [*self._told(state, notes, said)]
         return outcomes
 
+    def _openings(self) -> list[ViewState]:
+        """The views whose scene is beginning, the one that has been for longest first: one call serves one profile, and
+        a view that is cut again and again must not keep those of other profiles from beginning."""
+        openings = (state for state in self._views.values() if state.opening and not state.resting)
+        return sorted(openings, key=lambda state: state.begun)
+
     def _begin_scene(self, state: ViewState, seed: int) -> None:
+        state.begun = next(self._scenes)
         state.noise = NoiseKey(seed, state.epoch)
         noise = self._noise(state, state.partition.buffer_frames)
         state.opening = Opening(noise, state.partition, state.profile.opening_steps)

@@ -99,6 +99,7 @@ def begin_alike(state: ViewState, *, view: int, epoch: int, shown_again: int = 0
         noise=state.noise,
         frames_before=shown_again,
         opening=state.opening.copy(),
+        begun=state.begun,
         bookmarks=state.bookmarks,
     )
 

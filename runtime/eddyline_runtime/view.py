@@ -95,6 +95,8 @@ class ViewState:
     epoch: int = 0
     opening: Opening | None = None
     """Set while a scene begins; the buffer is then not in use."""
+    begun: int = 0
+    """Which of the engine's scenes it is, in the order in which they began; known while it begins."""
     latents: Float[Tensor, "F C Y X"] | None = None
     decoder: DecoderState | None = None
     chunks_made: int = 0

@@ -36,15 +36,20 @@ class Lockstep:
         """Run until a view made `count` more chunks; time jumps to whenever the engine has something to do."""
         made: list[SeenChunk] = []
         for _ in range(10_000):
-            start_s = self.engine.next_start_s()
-            assert start_s is not None, "the engine has nothing to do"
-            self.clock.now_s = max(self.clock.now_s, start_s)
-            new = self.engine.tick(self.clock.now_s)
-            self.outcomes += new
+            new = self.tick()
             made += [outcome for outcome in new if isinstance(outcome, SeenChunk) and outcome.view == view]
             if len(made) >= count:
                 return made
         raise AssertionError("the engine makes no chunks")
+
+    def tick(self) -> list[Outcome]:
+        """Run one tick, when the engine next has something to do."""
+        start_s = self.engine.next_start_s()
+        assert start_s is not None, "the engine has nothing to do"
+        self.clock.now_s = max(self.clock.now_s, start_s)
+        new = self.engine.tick(self.clock.now_s)
+        self.outcomes += new
+        return new
 
     def chunks(self, view: int = 1) -> list[SeenChunk]:
         return [outcome for outcome in self.outcomes if isinstance(outcome, SeenChunk) and outcome.view == view]

@@ -517,6 +517,18 @@ def test_warming_up_leaves_no_trace(lockstep):
     assert isinstance(lockstep.until_chunks(1)[0], Chunk)
 
 
+def test_a_view_that_is_cut_again_and_again_keeps_no_other_scene_from_beginning(start):
+    """Scenes of two profiles cannot begin in one call; the one that began first is made first."""
+    run = start()
+    for view, profile in enumerate(run.engine.world.card.profiles, start=1):
+        run.engine.open_view(view, prompt="a red fox", seed=7, profile=profile)
+    for number in range(100):
+        run.engine.say(1, Wish(id=1 + number, verb="cut", text="a cave"))
+        run.tick()
+    assert run.chunks(2)
+    assert not run.chunks(1), "its scenes never get to begin"
+
+
 def test_scenes_that_warm_up_begin_in_as_few_calls_as_can_be(start):
     run = start(profile=replace(PROFILES["smooth"], opening_steps=(16, 4, 1, 1)))
     calls = []
