@@ -132,7 +132,10 @@ class Link:
         """Returns a number that this client never used before."""
         self._instance: str | None = None
         self._views: dict[int, View] = {}
-        self._outbox = Outbox(lambda message, payload: self._transport.send(message, payload))
+        self._outbox = Outbox(
+            lambda message, payload: self._transport.send(message, payload),
+            on_failed=lambda snapshot: self.note(notes.SnapshotTaken(snapshot)),
+        )
         hello = protocol.Hello(version=protocol.VERSION, token=secrets.token_urlsafe(24), client="eddyline")
         self._transport = Transport(self, hello, endpoint, clock=clock)
 

@@ -73,10 +73,17 @@ class _View:
 
 
 class Outbox:
-    """The client's side of everything that is answered or remembered. `send` is called only while connected."""
+    """The client's side of everything that is answered or remembered. `send` is called only while connected,
+    `on_failed` with each snapshot that will not come."""
 
-    def __init__(self, send: Callable[[ClientMessage, bytes | None], None]) -> None:
+    def __init__(
+        self,
+        send: Callable[[ClientMessage, bytes | None], None],
+        *,
+        on_failed: Callable[[Snapshot], None] = lambda _: None,
+    ) -> None:
         self._send = send
+        self._on_failed = on_failed
         self._connected = False
         self._views: dict[int, _View] = {}
 
@@ -121,7 +128,7 @@ class Outbox:
             return []
         if self._connected:
             self._tell(protocol.CloseView(view=view_id))
-        _fail_saves(view, "the view was closed")
+        self._fail_saves(view, "the view was closed")
         return _unanswered(view)
 
     def add_words(self, message: Words, receipt: Receipt) -> bool:
@@ -273,7 +280,7 @@ class Outbox:
             if view.shared is not None:
                 self._tell(protocol.ShareView(view=view_id, shared=view.shared))
             if not known:
-                _fail_saves(view, "the runtime was lost before it was taken")
+                self._fail_saves(view, "the runtime was lost before it was taken")
             for number in view.saves:
                 self._tell(protocol.SaveView(id=number, view=view_id))
             for word in self._words_to_repeat(view, known=known):
@@ -285,7 +292,7 @@ class Outbox:
         """Forget everything. Returns all receipts that nobody will answer now."""
         receipts = [receipt for view in self._views.values() for receipt in _unanswered(view)]
         for view in self._views.values():
-            _fail_saves(view, "the runtime is gone")
+            self._fail_saves(view, "the runtime is gone")
         self._views.clear()
         return receipts
 
@@ -329,6 +336,12 @@ class Outbox:
                 yield word
             else:
                 del view.words[word.message.id]
+
+    def _fail_saves(self, view: _View, reason: str) -> None:
+        saves, view.saves = view.saves, {}
+        for snapshot in saves.values():
+            snapshot.fail(reason)
+            self._on_failed(snapshot)
 
     @staticmethod
     def _forget_old(view: _View) -> None:
@@ -381,9 +394,3 @@ def _under(opening: protocol.OpenView, message: Words) -> protocol.OpenView:
 
 def _unanswered(view: _View) -> list[Receipt]:
     return [word.receipt for word in view.words.values() if word.receipt.state in ("sent", "accepted")]
-
-
-def _fail_saves(view: _View, reason: str) -> None:
-    for snapshot in view.saves.values():
-        snapshot.fail(reason)
-    view.saves.clear()

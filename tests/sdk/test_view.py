@@ -412,10 +412,22 @@ def test_a_snapshot_asked_for_before_the_connection_was_lost_comes_after_it(
     wait_until(lambda: snapshot.state == "taken")
 
 
-def test_snapshots_of_a_runtime_that_was_lost_fail(scripted: ScriptedRuntime, view: View) -> None:
+def test_snapshots_of_a_runtime_that_was_lost_fail(scripted: ScriptedRuntime, view: View, notes: NoteLog) -> None:
     wait_until(lambda: view.frame() is not None)
     scripted.kill()
     snapshot = view.snapshot()
     scripted.restart()
-    wait_until(lambda: snapshot.state == "failed")
+    notes.wait(lambda note: isinstance(note, eddyline.SnapshotTaken) and note.snapshot is snapshot)
+    assert snapshot.state == "failed"
     assert "lost" in snapshot.reason
+
+
+def test_a_snapshot_of_a_view_that_is_closed_before_it_comes_fails_with_a_note(
+    scripted: ScriptedRuntime, view: View, notes: NoteLog
+) -> None:
+    wait_until(lambda: view.frame() is not None)
+    scripted.hang()
+    snapshot = view.snapshot()
+    view.close()
+    notes.wait(lambda note: isinstance(note, eddyline.SnapshotTaken) and note.snapshot is snapshot)
+    assert (snapshot.state, snapshot.reason) == ("failed", "the view was closed")
