@@ -12,6 +12,7 @@ What it writes to stderr is kept, the last lines of it, for the error message.
 from __future__ import annotations
 
 import importlib.util
+import itertools
 import json
 import os
 import subprocess
@@ -59,13 +60,13 @@ def launch(
     runtime is ready, at most `timeout_s` seconds later; otherwise at once, and views may be opened at once as well.
     on_progress: called with a fraction, 0 to 1, and what is being done; on the calling thread, while waiting and in
     `poll()`. restarts: how often a runtime that died, or was silent or stuck for `hang_s` seconds, is started again.
-    Silence is noticed after 3 s, unless the runtime asks for another patience, and a turn that is stuck after 5 s:
-    a smaller `hang_s` ends neither sooner. random_weights: let a model without weights dream noise. journal: a new file
+    Silence is noticed after 3 s, unless the runtime asks for another patience, and a turn that is stuck after 5 s: a
+    smaller `hang_s` ends neither sooner. random_weights: let a model without weights dream noise. journal: a new file
     that everything asked and made is written into, for `eddyline replay`; a runtime that is started again writes into
-    `NAME-2`, `NAME-3` and so on. command: what to run in place of the installed runtime, as a list; `serve` is
-    appended, with --model, --bind, --parent-pid and, where they are asked for, --profile, --random-weights and
-    --journal. It must become the runtime, not start it as a child of its own: the runtime ends when its parent is not
-    this process.
+    the first of `NAME-2`, `NAME-3` and so on that is not there yet. command: what to run in place of the installed
+    runtime, as a list; `serve` is appended, with --model, --bind, --parent-pid and, where they are asked for,
+    --profile, --random-weights and --journal. It must become the runtime, not start it as a child of its own: the
+    runtime ends when its parent is not this process.
 
     Raises OptionError, or LaunchError with the last lines that the child wrote, also for a profile that the world does
     not have; without `wait`, what goes wrong later is told by `poll()` (RuntimeGone).
@@ -246,11 +247,15 @@ class _Launcher:
         return self._killed_for or self._error or _describe_exit(code)
 
     def _journal_option(self) -> list[str]:
-        """Each start has a journal of its own: another process does not remember what the last one did."""
-        if self._journal is None:
+        """Each start has a journal of its own: another process does not remember what the last one did. Those that
+        other launches left are passed over, for no journal is written over."""
+        first = self._journal
+        if first is None:
             return []
-        name = self._journal if self._starts == 1 else self._journal.with_stem(f"{self._journal.stem}-{self._starts}")
-        return ["--journal", str(name)]
+        if self._starts == 1:
+            return ["--journal", str(first)]
+        names = (first.with_stem(f"{first.stem}-{number}") for number in itertools.count(self._starts))
+        return ["--journal", str(next(name for name in names if not name.exists()))]
 
     def _read_stderr(self, child: subprocess.Popen[str]) -> None:
         assert child.stderr is not None

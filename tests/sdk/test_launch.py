@@ -173,10 +173,11 @@ def test_each_start_of_a_runtime_has_a_journal_of_its_own(tmp_path: Path) -> Non
     run = "runpy.run_module('eddyline.testing', run_name='__main__')"
     starts = tmp_path / "starts"
     command = [sys.executable, "-c", f"{note}; {run}", str(starts)]
+    (tmp_path / "a-2.journal").write_text("of a launch before")
     with eddyline.launch(command=command, journal=tmp_path / "a.journal") as runtime:
         os.kill(child_pid(runtime), signal.SIGKILL)
         NoteLog(runtime).wait_kind(ConnectionRegained)
-    assert starts.read_text().splitlines() == [str(tmp_path / "a.journal"), str(tmp_path / "a-2.journal")]
+    assert starts.read_text().splitlines() == [str(tmp_path / "a.journal"), str(tmp_path / "a-3.journal")]
 
 
 def test_a_child_that_dies_too_often_is_given_up() -> None:
