@@ -13,6 +13,7 @@ import threading
 from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
@@ -385,12 +386,15 @@ class View:
         the program; until then it is `NAME.part.mp4`. `poll()` tells by ClipEnded. Frames that the game skips are
         filled in with the one before, so that the film keeps its time; a pause takes none.
 
-        Raises FilmError where PyAV is missing, OptionError where `path` does not name an mp4 or this view is being
-        recorded, ClosedError.
+        Raises FilmError where PyAV is missing, OptionError where `path` does not name an mp4, this view is being
+        recorded, or another one into this file, ClosedError.
         """
         self._check_open()
         if self._clip is not None:
             raise OptionError(f"{self} is being recorded into {self._clip.path}; stop() that clip first")
+        for clip in list(self._link.clips):
+            if clip.path.absolute() == Path(path).absolute():
+                raise OptionError(f"{clip.view} is being recorded into {clip.path}; name another file for {self}")
         self._clip = Clip(path, self, self._end_clip)
         self._link.clips.add(self._clip)
         return self._clip

@@ -127,6 +127,15 @@ def test_a_second_clip_of_a_view_waits_for_the_end_of_the_first(view: View, tmp_
     view.record(tmp_path / "b.mp4").stop()
 
 
+def test_two_views_are_not_recorded_into_one_file(runtime: eddyline.Runtime, view: View, tmp_path: Path) -> None:
+    other = runtime.open_view("a blue room", name="other")
+    clip = view.record(tmp_path / "a.mp4")
+    with pytest.raises(OptionError, match=r"view 'main' is being recorded into .*a\.mp4; name another file"):
+        other.record(tmp_path / "a.mp4")
+    clip.stop()
+    other.record(tmp_path / "a.mp4").stop()
+
+
 def test_a_file_that_cannot_be_written_is_told_and_the_view_goes_on(view: View, notes: NoteLog, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("no folder")
     clip = view.record(tmp_path / "file" / "clip.mp4")
