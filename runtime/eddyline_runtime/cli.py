@@ -14,11 +14,13 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from eddyline.errors import ConfigError, EddylineError
 from eddyline.install import install_hint
 from eddyline_runtime.address import check_endpoint, check_free
 from eddyline_runtime.arguments import positive, threads
+from eddyline_runtime.files import check_new_journal
 from eddyline_runtime.release import release
 
 MISTAKE = 2
@@ -63,7 +65,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     serve.add_argument("--unpaced", action="store_true", help="make frames as fast as possible (to measure)")
     serve.add_argument(
-        "--journal", metavar="FILE", help="write down all that is asked and made, for eddyline-runtime replay"
+        "--journal",
+        type=Path,
+        metavar="FILE",
+        help="write down all that is asked and made, for eddyline-runtime replay",
     )
     serve.add_argument("--max-views", type=positive, help="views open at once (default: 16)")
     serve.add_argument(
@@ -147,6 +152,8 @@ def _serve_until_stopped(given: argparse.Namespace) -> None:
     _say(progress=0.0, doing="starting")
     check_endpoint(given.bind)
     check_free(given.bind)
+    if given.journal:
+        check_new_journal(given.journal)
     _say(progress=0.05, doing="loading the libraries")
     with _told_what_to_install("runtime"):
         import torch

@@ -1,10 +1,10 @@
-"""Text files that are written whole or not at all."""
+"""Files: whether they can be written later, and texts that are written whole or not at all."""
 
 import tempfile
 from contextlib import suppress
 from pathlib import Path
 
-from eddyline.errors import OptionError
+from eddyline.errors import JournalError, OptionError
 
 
 def check_writable(path: Path) -> None:
@@ -22,6 +22,21 @@ def check_writable(path: Path) -> None:
             pass
     except OSError as error:
         raise OptionError(f"{path.parent} takes no file ({error.strerror}); name another folder") from error
+
+
+def check_new_journal(path: Path) -> None:
+    """Check that a journal can begin, before a model is loaded for it; makes its folder.
+
+    Raises:
+        JournalError: the file is there already, or its folder cannot be made or takes no file.
+    """
+    if path.exists():
+        raise JournalError(f"{path} is there already; name another file, or remove it")
+    try:
+        make_folder(path.parent)
+        check_writable(path)
+    except OptionError as error:
+        raise JournalError(f"{path} cannot be written: {error}") from error
 
 
 def make_folder(path: Path) -> None:

@@ -232,6 +232,13 @@ def test_a_taken_port_is_told_before_a_model_is_loaded(capsys):
         assert "choose another port" in serve("--model", "nowhere", "--bind", bind, capsys=capsys)
 
 
+def test_a_journal_that_cannot_begin_is_told_before_a_model_is_loaded(capsys, tmp_path):
+    (tmp_path / "file").write_text("precious")
+    for name, why in (("file", "is there already"), ("file/a", "cannot be made"), ("file/a/b", "cannot be made")):
+        assert why in serve("--model", "nowhere", "--journal", str(tmp_path / name), capsys=capsys)
+    assert (tmp_path / "file").read_text() == "precious"
+
+
 def test_a_machine_without_torch_is_told_what_to_install(capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", None)
     assert f"torch is not installed; run: {install_hint('runtime')}" in serve(capsys=capsys)
