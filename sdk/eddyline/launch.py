@@ -15,6 +15,7 @@ import importlib.util
 import itertools
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -129,13 +130,22 @@ def _child_environment() -> dict[str, str]:
 
 
 def run_command(arguments: Sequence[str]) -> int:
-    """Run a command of the installed `eddyline-runtime` to its end, on this terminal, as one of `eddyline`. Returns its
-    exit status.
+    """Run a command of the installed `eddyline-runtime` to its end, on this terminal, as one of `eddyline`; who asks
+    this process to end asks the command. Returns its exit status. To be called by the main thread.
 
     Raises LaunchError where the runtime is not installed.
     """
     command = [*_installed_runtime(), "--called=eddyline", *arguments]
-    return subprocess.run(command, env=_child_environment(), check=False).returncode
+    with subprocess.Popen(command, env=_child_environment()) as child:
+        before = signal.signal(signal.SIGTERM, lambda *_: child.terminate())
+        try:
+            code = child.wait()
+        except BaseException:
+            child.kill()
+            raise
+        finally:
+            signal.signal(signal.SIGTERM, before)
+    return code if code >= 0 else 128 - code
 
 
 class _Launcher:

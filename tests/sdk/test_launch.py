@@ -305,3 +305,19 @@ def test_a_runtime_gets_on_as_long_as_its_ticks_end() -> None:
         wait_until(lambda: not link.healthy and link.stuck_s > 0.3)
         scripted.recover()
         wait_until(lambda: link.healthy and link.stuck_s < 0.3)
+
+
+@posix
+def test_a_command_ends_with_the_program_that_runs_it_when_that_is_asked_to() -> None:
+    sleeps = "import os, time; print(os.getpid(), flush=True); time.sleep(60)"
+    program = (
+        "import sys, eddyline; launch = sys.modules['eddyline.launch']; "
+        f"launch._installed_runtime = lambda: [sys.executable, '-c', {sleeps!r}]; "
+        "sys.exit(launch.run_command([]))"
+    )
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as runs:
+        assert runs.stdout is not None
+        command = int(runs.stdout.readline())
+        runs.terminate()
+        assert runs.wait() == 128 + signal.SIGTERM
+    assert not is_alive(command)
