@@ -134,7 +134,7 @@ def _told(reader: JournalReader, world: World, counts: Counts, difference: Diffe
         lines.append(f"though this is another build: {other}")
     if reader.left_out_bytes:
         lines.append(f"the last record was not whole: {reader.left_out_bytes} bytes of it were left out")
-    ending = reader.ended or "it does not say: the runtime was killed, or still runs"
+    ending = reader.ended or "it does not say: the runtime was killed, the disk was full, or it still runs"
     lines.append(f"why the journal ends: {ending}")
     return lines
 
