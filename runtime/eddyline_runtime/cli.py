@@ -138,6 +138,16 @@ def _say(**line: object) -> None:
     print(json.dumps(line), flush=True)
 
 
+def _say_cut(path: Path) -> Callable[[str], None]:
+    """Says why a journal ended too soon; that nobody listens any more is no fault of the runtime's."""
+
+    def say(reason: str) -> None:
+        with contextlib.suppress(OSError):
+            _say(journal_ended=str(path), reason=reason)
+
+    return say
+
+
 def _serve(given: argparse.Namespace) -> int:
     try:
         _serve_until_stopped(given)
@@ -198,7 +208,7 @@ def _serve_until_stopped(given: argparse.Namespace) -> None:
         journal = None
         if given.journal:
             head = header(world, engine_config, served_as=given.model, random_weights=given.random_weights)
-            journal = stack.enter_context(JournalWriter(given.journal, head))
+            journal = stack.enter_context(JournalWriter(given.journal, head, on_cut=_say_cut(given.journal)))
         server = Server(engine, ServerConfig(bind=given.bind), journal=journal)
         _say(progress=0.6, doing="warming up")
         engine.warm_up(lambda done: _say(progress=0.6 + 0.39 * done, doing="warming up"))

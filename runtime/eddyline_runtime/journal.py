@@ -10,7 +10,7 @@ import hashlib
 import logging
 import os
 import platform
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO
@@ -215,13 +215,25 @@ def check_same_world(told: Header, card: WorldCard) -> None:
 class JournalWriter:
     """Writes a journal. A context manager that ends it.
 
-    A journal that cannot go on (its limit is reached, the disk is full) ends; the log tells, and the runtime goes on.
+    A journal that cannot go on (its limit is reached, the disk is full) ends; the log and `on_cut` tell, and the
+    runtime goes on.
     All methods belong to one thread at a time.
     """
 
-    def __init__(self, path: str | os.PathLike[str], head: Header, *, limit_bytes: int = MAX_JOURNAL_BYTES) -> None:
-        """Raises JournalError when the file is there already or cannot be written."""
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        head: Header,
+        *,
+        limit_bytes: int = MAX_JOURNAL_BYTES,
+        on_cut: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        """`on_cut` is told why a journal ends before its runtime does.
+
+        Raises JournalError when the file is there already or cannot be written.
+        """
         self.path = Path(path)
+        self._on_cut = on_cut
         self._left = limit_bytes - ROOM_FOR_THE_END
         self._limit_bytes = limit_bytes
         self._digest = b""
@@ -243,7 +255,7 @@ class JournalWriter:
         line = self._line(record)
         if len(line) > min(self._left, MAX_LINE_BYTES):
             self._end(f"it reached its limit of {self._limit_bytes} bytes; what came after is not in it")
-            log.warning("the journal %s ends: its limit of %d bytes is reached", self.path, self._limit_bytes)
+            self._tell_cut(f"its limit of {self._limit_bytes} bytes is reached")
             return
         self._left -= len(line)
         self._put(line)
@@ -273,14 +285,18 @@ class JournalWriter:
         except OSError as error:
             trouble = str(error.strerror)
         if trouble:
-            log.error("the journal %s ends, for it cannot be written: %s", self.path, trouble)
             self._close()
+            self._tell_cut(f"it cannot be written: {trouble}")
         else:
             self._digest = bytes.fromhex(line[: 2 * DIGEST_BYTES].decode())
 
     def _end(self, reason: str) -> None:
         self._put(self._line(End(reason=reason)))
         self._close()
+
+    def _tell_cut(self, reason: str) -> None:
+        log.warning("the journal %s ends: %s", self.path, reason)
+        self._on_cut(reason)
 
     def _close(self) -> None:
         file, self._file = self._file, None

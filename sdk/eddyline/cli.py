@@ -164,7 +164,8 @@ def _number(kind: Callable[[str], _N], text: str) -> _N | None:
 
 def _play(options: argparse.Namespace) -> int:
     os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
-    missing = [name for name in ("pygame", "av", "PIL") if importlib.util.find_spec(name) is None]
+    needed = {"pygame": "pygame", "av": "PyAV", "PIL": "Pillow"}
+    missing = [called for module, called in needed.items() if importlib.util.find_spec(module) is None]
     if options.endpoint is None and importlib.util.find_spec("torch") is None:
         missing.append("torch")
     if missing:

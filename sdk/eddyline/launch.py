@@ -29,7 +29,7 @@ from eddyline.client import Runtime
 from eddyline.errors import ConnectTimeoutError, EddylineError, LaunchError, OptionError
 from eddyline.install import install_hint
 from eddyline.link import Link
-from eddyline.notes import Progress, RuntimeStopped
+from eddyline.notes import JournalEnded, Progress, RuntimeStopped
 from eddyline.transport import check_endpoint
 
 STOP_GRACE_S = 5.0
@@ -64,10 +64,10 @@ def launch(
     Silence is noticed after 3 s, unless the runtime asks for another patience, and a turn that is stuck after 5 s: a
     smaller `hang_s` ends neither sooner. random_weights: let a model without weights dream noise. journal: a new file
     that everything asked and made is written into, for `eddyline replay`; a runtime that is started again writes into
-    the first of `NAME-2`, `NAME-3` and so on that is not there yet. command: what to run in place of the installed
-    runtime, as a list; `serve` is appended, with --model, --bind, --parent-pid and, where they are asked for,
-    --profile, --random-weights and --journal. It must become the runtime, not start it as a child of its own: the
-    runtime ends when its parent is not this process.
+    the first of `NAME-2`, `NAME-3` and so on that is not there yet, and `poll()` tells of one that had to end early
+    (JournalEnded). command: what to run in place of the installed runtime, as a list; `serve` is appended, with
+    --model, --bind, --parent-pid and, where they are asked for, --profile, --random-weights and --journal. It must
+    become the runtime, not start it as a child of its own: the runtime ends when its parent is not this process.
 
     Raises OptionError, or LaunchError with the last lines that the child wrote, also for a profile that the world does
     not have; without `wait`, what goes wrong later is told by `poll()` (RuntimeGone).
@@ -283,6 +283,8 @@ class _Launcher:
                 self._listen_to(endpoint)
             case {"progress": int() | float() as fraction, "doing": str(doing)}:
                 self._link.set_progress(Progress(min(1.0, max(0.0, float(fraction))), doing))
+            case {"journal_ended": str(path), "reason": str(reason)}:
+                self._link.note(JournalEnded(Path(path), reason))
             case {"error": str(error)}:
                 self._error = error
             case _:

@@ -10,6 +10,7 @@
     ├── ConnectionRegained  it answers again
     ├── RuntimeStalled      it answers, but has been in one turn of its work for too long
     ├── RuntimeStopped      the process that `launch` started has ended; it is being started again
+    ├── JournalEnded        the journal that `launch` asked for ended before its runtime did
     ├── RuntimeGone         nothing more will come: the runtime is not started again, or refuses this client
     ├── Progress            how far the start of a launched runtime is
     ├── ErrorReported       the runtime, or its messages, report a mistake
@@ -21,6 +22,7 @@ Every note is a frozen dataclass; `match` or `isinstance` tells them apart.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -157,6 +159,17 @@ class RuntimeStopped(Note):
     def __str__(self) -> str:
         left = "1 restart is left" if self.restarts_left == 1 else f"{self.restarts_left} restarts are left"
         return f"the runtime stopped ({self.reason}) and is started again; {left}"
+
+
+@dataclass(frozen=True)
+class JournalEnded(Note):
+    """The journal of a launched runtime is at its limit, or the disk takes no more; the runtime goes on."""
+
+    path: Path
+    reason: str
+
+    def __str__(self) -> str:
+        return f"the journal {self.path} ends here: {self.reason}"
 
 
 @dataclass(frozen=True)

@@ -58,3 +58,29 @@ def test_what_a_killed_runtime_made_is_made_again_frame_for_frame_and_filmed(
     told = capfd.readouterr().err
     assert "was changed or taken out" in told
     assert told.startswith("eddyline: "), "it is signed by the command that was typed"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="limits of files are POSIX's")
+def test_a_journal_that_the_disk_takes_no_more_of_is_told_to_the_game_and_the_view_goes_on(tmp_path: Path) -> None:
+    limited = "import os, resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000)); "
+    limited += "os.execv(sys.executable, [sys.executable, '-m', 'eddyline_runtime.cli', *sys.argv[1:]])"
+    journal = tmp_path / "a.journal"
+    command = [sys.executable, "-c", limited]
+    with eddyline.launch(
+        "tiny", random_weights=True, journal=journal, command=command, timeout_s=PATIENCE_S
+    ) as runtime:
+        view = runtime.open_view("a red knight")
+        seen: list[eddyline.JournalEnded] = []
+
+        def is_told() -> bool:
+            view.event("it starts to rain")
+            seen.extend(note for note in runtime.poll() if isinstance(note, eddyline.JournalEnded))
+            return bool(seen)
+
+        wait_until(is_told, PATIENCE_S)
+        frame = view.frame()
+        wait_until(lambda: (now := view.frame()) is not None and now.is_new and now != frame, PATIENCE_S)
+    (note,) = seen
+    assert note.path == journal
+    assert note.reason.startswith("it cannot be written")
+    assert str(journal) in str(note)

@@ -118,11 +118,13 @@ def test_a_journal_at_its_limit_ends_says_so_and_stays_within_it(
     tiny: World, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     limit = len(written(tiny, tmp_path / "empty.journal").read_bytes()) + ROOM_FOR_THE_END
-    writer = JournalWriter(tmp_path / "a.journal", head_of(tiny), limit_bytes=limit)
+    told: list[str] = []
+    writer = JournalWriter(tmp_path / "a.journal", head_of(tiny), limit_bytes=limit, on_cut=told.append)
     with caplog.at_level(logging.WARNING):
         for _ in range(100):
             writer.write(Tick())
-    assert sum("its limit" in message for message in caplog.messages) == 1
+    assert told == [f"its limit of {limit} bytes is reached"]
+    assert sum(told[0] in message for message in caplog.messages) == 1
     reader = JournalReader(writer.path)
     records = [record for _, record in reader]
     assert 0 < len(records) < 100
