@@ -686,7 +686,7 @@ def test_a_missing_extra_is_named_with_the_command_that_brings_it(
     find = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "av" else find(name))
     assert cli.main(["play"]) == 1
-    assert capsys.readouterr().err == f"eddyline play needs av; run: {install_hint('play')}\n"
+    assert capsys.readouterr().err == f"eddyline play needs PyAV; run: {install_hint('play')}\n"
 
 
 def test_the_command_starts_without_the_heavy_packages() -> None:
