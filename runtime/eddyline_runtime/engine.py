@@ -597,13 +597,14 @@ class Engine:
         for note in notes:
             if note.id == prompts.NOBODY:
                 continue
-            text, understanding = said[note.id], None
-            unread = self._dreamer.unread(Slot(text)) if note.state == "applied" else ""
+            words, understanding = Slot(said[note.id]), None
+            text = self._dreamer.text(words)
+            unread = self._dreamer.unread(words) if note.state == "applied" else ""
             if note.state == "applied" and (text in self._dreamer.texts or fresh < FRESH_PER_TICK):
                 fresh += text not in self._dreamer.texts
                 understanding = self._understanding(text)
-                if text == state.words.prompt:
-                    self._remember_understanding(text, understanding)
+                if words.prompt == state.words.prompt:
+                    self._remember_understanding(words.prompt, understanding)
             told.append(Told(state.view, state.epoch, note, understanding, unread))
         return told
 

@@ -1,5 +1,6 @@
 """Files: whether they can be written later, and texts that are written whole or not at all."""
 
+import os
 import tempfile
 from contextlib import suppress
 from pathlib import Path
@@ -11,12 +12,15 @@ def check_writable(path: Path) -> None:
     """Check that a file can be written later, so that nobody works for hours first; leaves nothing behind.
 
     Raises:
-        OptionError: it is a folder, or its folder is not there or takes no file.
+        OptionError: it is a folder, its name cannot be one, or its folder is not there or takes no file.
     """
-    if path.is_dir():
-        raise OptionError(f"{path} is a folder; name a file in it")
-    if not path.parent.is_dir():
-        raise OptionError(f"{path} cannot be written: there is no folder {path.parent}; make it or name another")
+    try:
+        if path.is_dir():
+            raise OptionError(f"{path} is a folder; name a file in it")
+        if not path.parent.is_dir():
+            raise OptionError(f"{path} cannot be written: there is no folder {path.parent}; make it or name another")
+    except OSError as error:  # the name is too long, or the way there is closed
+        raise OptionError(f"{path} cannot be written ({error.strerror}); name another file") from error
     try:
         with tempfile.TemporaryFile(dir=path.parent):
             pass
@@ -24,19 +28,24 @@ def check_writable(path: Path) -> None:
         raise OptionError(f"{path.parent} takes no file ({error.strerror}); name another folder") from error
 
 
+def taken(path: Path) -> str:
+    """What is told where a journal is to begin in a file that is there."""
+    return f"{path} is there already; name another file, or remove it"
+
+
 def check_new_journal(path: Path) -> None:
     """Check that a journal can begin, before a model is loaded for it; makes its folder.
 
     Raises:
-        JournalError: the file is there already, or its folder cannot be made or takes no file.
+        JournalError: the file is there already, its name cannot be one, or its folder cannot be made or takes no file.
     """
-    if path.exists():
-        raise JournalError(f"{path} is there already; name another file, or remove it")
+    if os.path.lexists(path):
+        raise JournalError(taken(path))
     try:
         make_folder(path.parent)
         check_writable(path)
     except OptionError as error:
-        raise JournalError(f"{path} cannot be written: {error}") from error
+        raise JournalError(f"a journal cannot begin: {error}") from error
 
 
 def make_folder(path: Path) -> None:

@@ -12,7 +12,7 @@ def to_host(tensor: Shaped[Tensor, "*shape"]) -> Shaped[Tensor, "*shape"]:
     hands a block of such memory out again once nothing refers to it: who keeps numbers for long keeps a copy of them.
     """
     if tensor.device.type != "cuda":
-        return tensor
+        return tensor.cpu()
     host = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
     host.copy_(tensor, non_blocking=True)
     torch.cuda.current_stream(tensor.device).synchronize()

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from eddyline.errors import ConfigError, JournalError
 from eddyline_runtime.config import EngineConfig, Profile
 from eddyline_runtime.engine import Engine
+from eddyline_runtime.files import taken
 from eddyline_runtime.networks.choice import computed_by
 from eddyline_runtime.outcomes import Outcome, Told
 from eddyline_runtime.release import release
@@ -243,8 +244,8 @@ class JournalWriter:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._file = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
         except OSError as error:
-            if self.path.exists():
-                raise JournalError(f"{self.path} is there already; name another file, or remove it") from None
+            if os.path.lexists(self.path):
+                raise JournalError(taken(self.path)) from None
             raise JournalError(f"{self.path} cannot be written ({error.strerror}); choose another folder") from error
         self.write(head)
 
@@ -254,8 +255,8 @@ class JournalWriter:
             return
         line = self._line(record)
         if len(line) > min(self._left, MAX_LINE_BYTES):
-            self._end(f"it reached its limit of {self._limit_bytes} bytes; what came after is not in it")
-            self._tell_cut(f"its limit of {self._limit_bytes} bytes is reached")
+            if self._end(f"it reached its limit of {self._limit_bytes} bytes; what came after is not in it"):
+                self._tell_cut(f"its limit of {self._limit_bytes} bytes is reached")
             return
         self._left -= len(line)
         self._put(line)
@@ -277,7 +278,8 @@ class JournalWriter:
         encoded = self._encoder.encode(record)
         return b"%s %s\n" % (_chained(self._digest, encoded).hex().encode(), encoded)
 
-    def _put(self, line: bytes) -> None:
+    def _put(self, line: bytes) -> bool:
+        """Write a line; False, and that is told, where it cannot be written."""
         assert self._file is not None
         try:
             written = os.write(self._file, line)
@@ -287,12 +289,15 @@ class JournalWriter:
         if trouble:
             self._close()
             self._tell_cut(f"it cannot be written: {trouble}")
-        else:
-            self._digest = bytes.fromhex(line[: 2 * DIGEST_BYTES].decode())
+            return False
+        self._digest = bytes.fromhex(line[: 2 * DIGEST_BYTES].decode())
+        return True
 
-    def _end(self, reason: str) -> None:
-        self._put(self._line(End(reason=reason)))
+    def _end(self, reason: str) -> bool:
+        """Write down why it ends; False where that cannot be written."""
+        written = self._put(self._line(End(reason=reason)))
         self._close()
+        return written
 
     def _tell_cut(self, reason: str) -> None:
         log.warning("the journal %s ends: %s", self.path, reason)

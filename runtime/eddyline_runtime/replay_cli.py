@@ -73,7 +73,7 @@ def _wanted_view(reader: JournalReader, wanted: str) -> int:
         return found[0]
     if found:
         raise JournalError(f"{len(found)} views are called {wanted!r}; give the number of one: {_listed(found)}")
-    told = _listed(f"{view} ({name})" if name else view for view, name in names.items())
+    told = _listed(f"{view} ({name!r})" if name else view for view, name in names.items())
     raise JournalError(f"there is nothing to film: the journal has no view {wanted!r}; it has {told or 'none'}")
 
 

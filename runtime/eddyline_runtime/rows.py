@@ -69,4 +69,4 @@ def texts_needed(state: ViewState, texts: Texts) -> Iterator[str]:
     yield from dict.fromkeys(texts.text(slot) for slot in words.slots)
     guided = (slot for slot in words.slots if state.profile.scale(event=bool(slot.events)) != 1.0)
     yield from dict.fromkeys(texts.away_from(slot) for slot in guided)
-    yield from (said[note.id] for note in notes if note.state == "applied")
+    yield from (texts.text(Slot(said[note.id])) for note in notes if note.state == "applied")

@@ -86,7 +86,8 @@ def how_understood(words: Receipt | ViewStatus) -> str:
         if words.nearest and words.understood < HARDLY_UNDERSTOOD:
             parts.append(f"nearest '{words.nearest}'")
     if words.unread:
-        parts.append(f"not read: '{textwrap.shorten(words.unread, UNREAD_CHARACTERS, placeholder='...')}'")
+        more = "..." if len(words.unread) > UNREAD_CHARACTERS else ""
+        parts.append(f"not read: '{words.unread[:UNREAD_CHARACTERS]}{more}'")
     return ", ".join(parts)
 
 

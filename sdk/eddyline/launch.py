@@ -5,6 +5,7 @@ The child says on stdout, in lines of JSON, how far it is and where it listens:
     {"progress": 0.4, "doing": "loading weights"}
     {"ready": true, "endpoint": "tcp://127.0.0.1:40123"}
     {"error": "what is wrong and what to do"}
+    {"journal_ended": "a.journal", "reason": "why it ended before the runtime did"}
 
 What it writes to stderr is kept, the last lines of it, for the error message.
 """
@@ -136,15 +137,27 @@ def run_command(arguments: Sequence[str]) -> int:
     Raises LaunchError where the runtime is not installed.
     """
     command = [*_installed_runtime(), "--called=eddyline", *arguments]
-    with subprocess.Popen(command, env=_child_environment()) as child:
-        before = signal.signal(signal.SIGTERM, lambda *_: child.terminate())
-        try:
-            code = child.wait()
-        except BaseException:
-            child.kill()
-            raise
-        finally:
-            signal.signal(signal.SIGTERM, before)
+    asked = threading.Event()
+    children: list[subprocess.Popen[bytes]] = []
+
+    def end(*_: object) -> None:
+        asked.set()
+        for child in children:
+            child.terminate()
+
+    before = signal.signal(signal.SIGTERM, end)  # before there is a child, so that none is left alone
+    try:
+        with subprocess.Popen(command, env=_child_environment()) as child:
+            children.append(child)
+            if asked.is_set():
+                child.terminate()
+            try:
+                code = child.wait()
+            except BaseException:
+                child.kill()
+                raise
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL if before is None else before)
     return code if code >= 0 else 128 - code
 
 
@@ -265,7 +278,7 @@ class _Launcher:
         if self._starts == 1:
             return ["--journal", str(first)]
         names = (first.with_stem(f"{first.stem}-{number}") for number in itertools.count(self._starts))
-        return ["--journal", str(next(name for name in names if not name.exists()))]
+        return ["--journal", str(next(name for name in names if not os.path.lexists(name)))]
 
     def _read_stderr(self, child: subprocess.Popen[str]) -> None:
         assert child.stderr is not None

@@ -82,7 +82,7 @@ def _check(options: PlayOptions) -> None:
             raise OptionError(
                 "a runtime that is already there writes its own journal: start it by eddyline-runtime serve --journal"
             )
-        if options.journal.exists():
+        if os.path.lexists(options.journal):
             raise JournalError(f"{options.journal} is there already; name another file, or remove it")
 
 

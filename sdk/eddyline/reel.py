@@ -91,7 +91,7 @@ def film_script(
     if opening is not None:
         steps[0] = replace(steps[0], text=opening)
     for step in steps:
-        if step.kind == "keys":
+        if step.verb == "keys":
             held_state(step.keys, world.action_names)
     pictures: list[SheetPicture] = []
     receipts: list[Receipt] = []
@@ -141,15 +141,15 @@ def film_script(
                 if behind_s > LATE_S:
                     late_s += behind_s
             if due:
-                others_held = any(step.kind == "keys" for step in due)
+                others_held = any(step.verb == "keys" for step in due)
                 if frame is not None and (others_held or awaited is not None):  # or words that never were shown
                     pictures.append(_picture(frame, at_s, held))
                 said = [receipt for step in due if (receipt := _do(view, step)) is not None]
                 receipts += said
                 awaited = said[-1] if said and not others_held else None
-                held = next((step.keys for step in reversed(due) if step.kind == "keys"), held)
+                held = next((step.keys for step in reversed(due) if step.verb == "keys"), held)
             for step in due:
-                say(f"{at_s:5.1f} s  {step.kind}: {step.text or 'none'}")
+                say(f"{at_s:5.1f} s  {step.verb}: {step.text or 'none'}")
             film.add(latest.pixels, epoch=latest.epoch, index=latest.index, words=latest.words)
             frame = latest
         assert frame is not None
@@ -219,7 +219,7 @@ def _told_when_stopped(film: Film, say: Callable[[str], None]) -> Iterator[None]
 
 def _do(view: View, step: ScriptLine) -> Receipt | None:
     """Do what a line of a script says; keys have no receipt."""
-    match step.kind:
+    match step.verb:
         case "prompt":
             return view.prompt(step.text)
         case "event":

@@ -54,7 +54,7 @@ class ScriptLine:
     """What to do when the film has reached `at_s` seconds."""
 
     at_s: float
-    kind: Verb
+    verb: Verb
     text: str
     """Words, or the names of keys."""
     hold_s: float = HOLD_S
@@ -89,7 +89,7 @@ def script_for(world: World, *, seconds: float) -> list[ScriptLine]:
         words = [("prompt", phrase) for phrase in phrases[::stride][: len(DIORAMA_SCRIPT)]]
     words = words[: steps_that_fit(seconds)]
     step_s = seconds / len(words)
-    return [ScriptLine(number * step_s, kind, text, hold_s=step_s) for number, (kind, text) in enumerate(words)]
+    return [ScriptLine(number * step_s, verb, text, hold_s=step_s) for number, (verb, text) in enumerate(words)]
 
 
 def read_script(path: Path) -> Script:
@@ -122,7 +122,7 @@ def parse_script(text: str, *, name: str) -> Script:
                 raise ScriptError(f"the film ends in line {end}; write no more after it")
             line = _line(said)
             at_s = line if isinstance(line, float) else line.at_s
-            if not lines and not (isinstance(line, ScriptLine) and line.kind == "prompt" and at_s == 0.0):
+            if not lines and not (isinstance(line, ScriptLine) and line.verb == "prompt" and at_s == 0.0):
                 raise ScriptError(f"{said[:40]!r} comes first; begin with a scene, such as `0 prompt: a red fox`")
             if lines and at_s < lines[-1].at_s:
                 raise ScriptError(f"{at_s:g} s is before line {last}, at {lines[-1].at_s:g} s; write them in order")
@@ -155,13 +155,13 @@ def _line(said: str) -> ScriptLine | float:
         if hold or words:
             raise ScriptError(f"{(hold or '') + words!r} stands after `end`; write `{at} end` alone")
         return at_s
-    kind = next((known for known in get_args(Verb) if known == verb), None)
-    if kind is None:
+    known = next((one for one in get_args(Verb) if one == verb), None)
+    if known is None:
         raise ScriptError(f"unknown verb {verb!r}; use {', '.join(get_args(Verb))} or end")
     hold_s = HOLD_S
     if hold:
         told_s = _seconds(hold[1:-1].strip())
-        if kind != "event" or told_s is None or not 0.0 < told_s <= MAX_HOLD_S:
+        if known != "event" or told_s is None or not 0.0 < told_s <= MAX_HOLD_S:
             raise ScriptError(
                 f"{verb} {hold}; an event alone takes seconds in brackets, over 0 and up to {MAX_HOLD_S:g}, such as "
                 "`event (4 s): it starts to rain`"
@@ -169,8 +169,8 @@ def _line(said: str) -> ScriptLine | float:
         hold_s = told_s
     if not words.startswith(":"):
         raise ScriptError(f"there is no colon after {verb}{f' {hold}' if hold else ''}; write a line such as {EXAMPLE}")
-    line = ScriptLine(at_s, kind, words[1:].strip(), hold_s)
-    if kind == "keys":
+    line = ScriptLine(at_s, known, words[1:].strip(), hold_s)
+    if known == "keys":
         held_state(line.keys, None)  # which other names are actions, the world alone knows
     else:
         check_text(line.text)

@@ -87,6 +87,7 @@ class ScriptedView:
         height: int,
         width: int,
         phrases: tuple[str, ...],
+        max_words: int | None = None,
         now_s: float,
     ) -> None:
         self.fps = fps
@@ -102,7 +103,7 @@ class ScriptedView:
         self._next_prompt: tuple[int, str] | None = None
         self._chunk_frames, self._num_chunks = chunk_frames, num_chunks
         self._height, self._width = height, width
-        self._phrases = phrases
+        self._phrases, self._max_words = phrases, max_words
         self._events: list[_LiveEvent] = []
         self._waiting: list[tuple[Seat, protocol.Prompt | protocol.Event | protocol.Cut | protocol.ReturnTo]] = []
         self.bookmarks: frozenset[str] = frozenset()
@@ -292,6 +293,7 @@ class ScriptedView:
             epoch=epoch,
             first_influenced_frame=dates[0],
             first_full_frame=dates[1],
+            unread=self._unread(getattr(words, "text", "")),
         )
         seat.receipts[words.id] = receipt
         seat.news.append(receipt)
@@ -330,6 +332,9 @@ class ScriptedView:
             id=words.id, view=words.view, state=state, understood=understood, nearest=nearest, reason=reason
         )
 
+    def _unread(self, text: str) -> str:
+        return "" if self._max_words is None else " ".join(text.split()[self._max_words :])
+
     def _understanding(self, text: str) -> tuple[float | None, str]:
         """The share of the words that are in the nearest phrase, and that phrase; None where it knows no phrases."""
         if not self._phrases:
@@ -361,4 +366,5 @@ class ScriptedView:
             fps=self.fps,
             understood=understood,
             nearest=nearest,
+            unread=self._unread(self.prompt),
         )

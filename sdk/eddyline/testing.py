@@ -98,9 +98,10 @@ class ScriptedRuntime:
     """A runtime without a model. A context manager; every method may be called by any thread.
 
     fps: frames a second. chunk_frames: frames of a chunk. num_chunks: chunks of the pretended buffer, which decides
-    when words show fully. height, width: pixels. action_names, phrases: what it pretends to know. heartbeat_s,
-    silence_s, resume_s: as in WELCOME of `sdk/PROTOCOL.md`. version: of the protocol, as it says that it speaks. port:
-    0 lets the system choose.
+    when words show fully. height, width: pixels. action_names, phrases: what it pretends to know. max_words: so many
+    words of a text are read, and the rest is told as unread; None: all. heartbeat_s, silence_s,
+    resume_s: as in WELCOME of `sdk/PROTOCOL.md`. version: of the protocol, as it says that it speaks. port: 0 lets the
+    system choose.
 
     Raises BindError when the port is taken.
     """
@@ -115,6 +116,7 @@ class ScriptedRuntime:
         width: int = 40,
         action_names: Sequence[str] = ("ArrowLeft", "ArrowRight", "ArrowUp", "KeyA", "KeyD"),
         phrases: Sequence[str] = PHRASES,
+        max_words: int | None = None,
         heartbeat_s: float = 0.1,
         silence_s: float = 3.0,
         resume_s: float = 30.0,
@@ -126,6 +128,7 @@ class ScriptedRuntime:
         self.fps, self.chunk_frames, self.num_chunks = fps, chunk_frames, num_chunks
         self.height, self.width = height, width
         self.action_names, self.phrases = tuple(action_names), tuple(phrases)
+        self.max_words = max_words
         self.heartbeat_s, self.silence_s, self.resume_s = heartbeat_s, silence_s, resume_s
         self.version = version
         self.instance = ""
@@ -496,6 +499,7 @@ class ScriptedRuntime:
                     height=self.height,
                     width=self.width,
                     phrases=self.phrases,
+                    max_words=self.max_words,
                     now_s=time.monotonic(),
                 )
                 client.views[message.view] = (view, view.owner)

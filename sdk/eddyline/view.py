@@ -387,13 +387,13 @@ class View:
         filled in with the one before, so that the film keeps its time; a pause takes none.
 
         Raises FilmError where PyAV is missing, OptionError where `path` does not name an mp4, this view is being
-        recorded, or another one into this file, ClosedError.
+        recorded, or another one of this connection into this file, ClosedError.
         """
         self._check_open()
         if self._clip is not None:
             raise OptionError(f"{self} is being recorded into {self._clip.path}; stop() that clip first")
         for clip in list(self._link.clips):
-            if clip.path.absolute() == Path(path).absolute():
+            if clip.path.resolve() == Path(path).resolve():
                 raise OptionError(f"{clip.view} is being recorded into {clip.path}; name another file for {self}")
         self._clip = Clip(path, self, self._end_clip)
         self._link.clips.add(self._clip)

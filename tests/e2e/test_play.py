@@ -428,9 +428,9 @@ def test_a_short_script_is_the_first_steps_of_the_long_one() -> None:
 
 def test_the_script_of_the_embedded_world_fills_the_time_evenly() -> None:
     steps = script_for(EMBEDDED, seconds=20)
-    assert [(step.kind, step.text) for step in steps] == list(DIORAMA_SCRIPT)
+    assert [(step.verb, step.text) for step in steps] == list(DIORAMA_SCRIPT)
     assert [step.at_s for step in steps] == [number * 2.5 for number in range(8)]
-    assert {step.kind for step in steps} == {"prompt", "event"}
+    assert {step.verb for step in steps} == {"prompt", "event"}
 
 
 def test_play_says_that_there_is_no_display_and_films_instead(

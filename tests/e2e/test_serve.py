@@ -236,6 +236,8 @@ def test_a_journal_that_cannot_begin_is_told_before_a_model_is_loaded(capsys, tm
     (tmp_path / "file").write_text("precious")
     for name, why in (("file", "is there already"), ("file/a", "cannot be made"), ("file/a/b", "cannot be made")):
         assert why in serve("--model", "nowhere", "--journal", str(tmp_path / name), capsys=capsys)
+    too_long = str(tmp_path / ("a" * 300))
+    assert "File name too long" in serve("--model", "nowhere", "--journal", too_long, capsys=capsys)
     assert (tmp_path / "file").read_text() == "precious"
 
 

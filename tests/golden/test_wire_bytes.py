@@ -12,7 +12,10 @@ import pytest
 
 from eddyline import protocol
 
-WIRE: dict[str, dict[str, Any]] = json.loads((Path(__file__).parent / "wire.json").read_text())
+HERE = Path(__file__).parent
+WIRE: dict[str, dict[str, Any]] = json.loads((HERE / "wire.json").read_text(encoding="utf-8"))
+BEFORE: dict[str, dict[str, Any]] = json.loads((HERE / "wire_before.json").read_text(encoding="utf-8"))
+"""Messages as they were before they had the fields that they have now."""
 
 
 def decode(name: str, data: bytes) -> protocol.Message:
@@ -43,3 +46,13 @@ def test_every_kind_has_golden_bytes() -> None:
 
 def test_golden_bytes_are_of_this_version() -> None:
     assert tuple(WIRE["hello"]["fields"]["version"]) == protocol.VERSION
+
+
+@pytest.mark.parametrize("name", BEFORE)
+def test_messages_of_before_still_decode_and_what_they_lack_is_empty(name: str) -> None:
+    fields = BEFORE[name]["fields"]
+    message = protocol.decode_runtime_message(bytes.fromhex(BEFORE[name]["bytes"]))
+    now = json.loads(msgspec.json.encode(message))
+    assert {**now, **fields} == now
+    assert {now[added] for added in now.keys() - fields.keys()} <= {"", None}
+    assert now.keys() != fields.keys()

@@ -143,6 +143,20 @@ def test_a_disk_that_takes_no_more_ends_the_journal_and_not_the_runtime(
     assert sum("cannot be written" in message for message in caplog.messages) == 1
 
 
+def test_a_journal_that_is_at_its_limit_and_cannot_say_so_ends_once(
+    tiny: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limit = len(written(tiny, tmp_path / "empty.journal").read_bytes()) + ROOM_FOR_THE_END
+    told: list[str] = []
+    writer = JournalWriter(tmp_path / "a.journal", head_of(tiny), limit_bytes=limit, on_cut=told.append)
+    while writer.path.stat().st_size < limit - ROOM_FOR_THE_END - 200:
+        writer.write(Tick())
+    monkeypatch.setattr("os.write", lambda file, line: 3)
+    for _ in range(100):
+        writer.write(Tick())
+    assert told == ["it cannot be written: the disk took only a part of a record"]
+
+
 def test_a_tick_says_which_views_were_one_batch_and_when_words_show(tiny: World, tmp_path: Path) -> None:
     session = Session(tiny, tmp_path / "a.journal")
     session.ask(opened(1, "a red knight"), opened(2, "a fox"), opened(3, "an owl", profile="responsive"))

@@ -211,6 +211,6 @@ def test_a_view_is_filmed_by_its_number_or_by_its_name(
     assert "frames of view 2" in filmed("-guard")
     assert "frames of view 1" in filmed("1"), "a number goes before a name"
     assert "2 views are called 'twin'; give the number of one: 4, 5" in filmed("twin")
-    others = "1, 2 (-guard), 3 (1), 4 (twin), 5 (twin), 6 (6)"
+    others = "1, 2 ('-guard'), 3 ('1'), 4 ('twin'), 5 ('twin'), 6 ('6')"
     for unknown in ("ghost", ""):
         assert f"the journal has no view {unknown!r}; it has {others}" in filmed(unknown)

@@ -46,7 +46,7 @@ def test_the_script_that_the_help_shows_is_one(capsys: pytest.CaptureFixture[str
         line for line in capsys.readouterr().out.splitlines() if line.startswith("  ") and line[2] in "#0123456789"
     ]
     script = parse_script("\n".join(shown), name="help")
-    assert [line.kind for line in script.lines] == ["prompt", "event", "keys", "keys", "cut"]
+    assert [line.verb for line in script.lines] == ["prompt", "event", "keys", "keys", "cut"]
     assert script.seconds == 12.0
 
 

@@ -115,6 +115,15 @@ def test_the_status_says_how_well_the_world_knows_the_prompt_in_force(runtime: e
         wait_until(lambda: view.status.understood == 1.0)
 
 
+def test_what_is_not_read_of_a_text_is_told_by_its_receipt_and_by_the_status_of_its_view() -> None:
+    with ScriptedRuntime(max_words=3) as scripted, eddyline.connect(scripted.endpoint, timeout_s=30.0) as runtime:
+        view = runtime.open_view("a red room with a lamp")
+        short, long = view.event("it rains"), view.event("it rains and then it snows")
+        wait_until(lambda: short.state == long.state == "applied")
+        assert (short.unread, long.unread) == ("", "then it snows")
+        wait_until(lambda: view.status.unread == "with a lamp")
+
+
 def test_text_in_any_script_arrives_as_it_was_written(view: View, scripted: ScriptedRuntime) -> None:
     text = "雪が降る، ثلج, снег, 🦊\u200d❄️"
     view.event(text)

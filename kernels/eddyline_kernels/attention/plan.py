@@ -91,11 +91,11 @@ def axis_for_frames(window: Triple) -> int | None:
     """The axis that kernels have to take for frames to walk over a window: frames, or, where it is too long otherwise,
     its longest. None if it is too large then, too: it has 1.6 million tokens at least, and plain torch has no room for
     their scores either."""
-    for axis in (0, window.index(max(window))):
-        divisors = (*window[:axis], *window[axis + 1 :])
-        if prod(window) * max(divisors) < LARGEST_PRODUCT:
-            return axis
-    return None
+    frames, height, width = window
+    if prod(window) * max(height, width) < LARGEST_PRODUCT:
+        return 0
+    axis, short = (1, width) if height > width else (2, height)
+    return axis if prod(window) * max(frames, short) < LARGEST_PRODUCT else None
 
 
 def plans(windows: Windows, *, head_dim: int, itemsize: int, tma: bool) -> tuple[Plan, ...]:

@@ -4,7 +4,8 @@ Compilers have got plans wrong that the interpreter and the machine code of anot
 have too little shared memory for one. So the first call of a kind computes one head of one batch row of the same kind,
 numbers drawn at random, in the plans from the fastest on, until one is right by the rule of
 `exactness`. Which plan that is depends on kind and GPU, never on a clock, so that one GPU always makes the same bits.
-It takes as long as compiling the plan does, some seconds when Triton has it not on disk yet. Plain torch makes scores
+It takes as long as compiling the plan does, some seconds when Triton has it not on disk yet, and minutes for windows of
+a million tokens. Plain torch makes scores
 piece by piece (`MOST_SCORES`), which takes 0.3 GB at most, however large windows are, and 25 KB for each token besides.
 """
 
