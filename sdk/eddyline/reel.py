@@ -93,12 +93,9 @@ def film_script(
     for step in steps:
         if step.verb == "keys":
             held_state(step.keys, world.action_names)
-    pictures: list[SheetPicture] = []
+    pictures = _Pictures()
     receipts: list[Receipt] = []
     shown_s: list[float] = []
-    frame: Frame | None = None
-    awaited: Receipt | None = None  # of the words sent last, until they show
-    held: tuple[str, ...] = ()
     opened_s = last_s = clock()
     with (
         runtime.open_view(steps[0].text, seed=seed, profile=profile) as view,
@@ -131,31 +128,17 @@ def film_script(
                 opening_told = True
                 say(f"         the prompt: {understood}")
             at_s = film.frames / world.fps
-            if frame is not None and awaited is not None and awaited.shown_s is not None:
-                pictures.append(_picture(frame, at_s, held))
-                awaited = None
-            due: list[ScriptLine] = []
-            while waiting and at_s >= waiting[0].at_s + late_s:
-                due.append(waiting.pop(0))
-                behind_s = at_s - due[-1].at_s - late_s
-                if behind_s > LATE_S:
-                    late_s += behind_s
-            if due:
-                others_held = any(step.verb == "keys" for step in due)
-                if frame is not None and (others_held or awaited is not None):  # or words that never were shown
-                    pictures.append(_picture(frame, at_s, held))
-                said = [receipt for step in due if (receipt := _do(view, step)) is not None]
-                receipts += said
-                awaited = said[-1] if said and not others_held else None
-                held = next((step.keys for step in reversed(due) if step.verb == "keys"), held)
+            due, late_s = _due(waiting, at_s=at_s, late_s=late_s)
+            del waiting[: len(due)]
+            said = [receipt for step in due if (receipt := _do(view, step)) is not None]
+            receipts += said
             for step in due:
                 say(f"{at_s:5.1f} s  {step.verb}: {step.text or 'none'}")
+            pictures.go_on(latest, at_s, due=due, said=said)
             film.add(latest.pixels, epoch=latest.epoch, index=latest.index, words=latest.words)
-            frame = latest
-        assert frame is not None
-        pictures.append(_picture(frame, film.frames / world.fps, held))
+        pictures.end(film.frames / world.fps)
     sheet = out / "eddyline-play.png"
-    save_sheet(contact_sheet(pictures), sheet)
+    save_sheet(contact_sheet(pictures.taken), sheet)
     return Reel(
         film=film.path,
         sheet=sheet,
@@ -215,6 +198,48 @@ def _told_when_stopped(film: Film, say: Callable[[str], None]) -> Iterator[None]
         if film.frames:
             say(f"the film ends here: its {film.frames} frames are in {film.path}")
         raise
+
+
+def _due(waiting: Sequence[ScriptLine], *, at_s: float, late_s: float) -> tuple[list[ScriptLine], float]:
+    """The lines that are due when the film has reached `at_s`, and by how much all that follow are put off now;
+    `late_s` before."""
+    due: list[ScriptLine] = []
+    for step in waiting:
+        behind_s = at_s - step.at_s - late_s
+        if behind_s < 0.0:
+            break
+        due.append(step)
+        if behind_s > LATE_S:
+            late_s += behind_s
+    return due, late_s
+
+
+class _Pictures:
+    """The pictures of a contact sheet: each the last frame before the next words show, or other keys are held."""
+
+    def __init__(self) -> None:
+        self.taken: list[SheetPicture] = []
+        self._last: Frame | None = None
+        self._awaited: Receipt | None = None  # of the words sent last, until they show
+        self._held: tuple[str, ...] = ()
+
+    def go_on(self, frame: Frame, at_s: float, *, due: Sequence[ScriptLine], said: Sequence[Receipt]) -> None:
+        """The next frame is there, and what was due then was done; `said` are the receipts of words among it."""
+        if self._awaited is not None and self._awaited.shown_s is not None:
+            self.end(at_s)
+            self._awaited = None
+        if due:
+            keys = [step.keys for step in due if step.verb == "keys"]
+            if keys or self._awaited is not None:  # the words before never were shown
+                self.end(at_s)
+            self._awaited = said[-1] if said and not keys else None
+            self._held = keys[-1] if keys else self._held
+        self._last = frame
+
+    def end(self, at_s: float) -> None:
+        """Take a picture of the last frame, if there is one."""
+        if self._last is not None:
+            self.taken.append(_picture(self._last, at_s, self._held))
 
 
 def _do(view: View, step: ScriptLine) -> Receipt | None:
