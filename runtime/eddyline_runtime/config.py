@@ -70,9 +70,17 @@ class Profile:
         return self.guidance_scale if self.event_guidance_scale is None or not event else self.event_guidance_scale
 
 
+MOST_APART = 255 * 3**0.5
+"""Black and white, in levels of 255 (Euclidean, over RGB)."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class CodecConfig:
-    """The causal video autoencoder: four frames of 8x8 pixels become one latent cell."""
+    """The causal video autoencoder: four frames of 8x8 pixels become one latent cell.
+
+    Raises:
+        ConfigError: `smooth_reach` is no difference of colours.
+    """
 
     latent_channels: int
     width: int
@@ -83,6 +91,15 @@ class CodecConfig:
     """Residual blocks at each of the two resolutions (the encoder has one at a quarter)."""
     frames_per_latent: int = 4
     cell_px: int = 8
+    smooth_reach: float = 0.0
+    """Neighbouring pixels of a decoded frame that differ by less, in levels of 255 (Euclidean, over RGB), are evened
+    out (`model/bilateral.py`); 0: none are. Recipes have 0: what suits a world is found at the end of its training."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.smooth_reach <= MOST_APART:
+            raise ConfigError(
+                f"smooth_reach is {self.smooth_reach}; give 0 for no smoothing, or up to {MOST_APART:.0f} levels"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

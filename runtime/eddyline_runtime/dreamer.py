@@ -126,7 +126,7 @@ class Dreamer:
         """The codec's state before a scene's first chunk: after its reference frames, where there are any."""
         state = self._world.codec.start_state(latents[None].to(self._codec_dtype))
         if len(references):
-            _, state = self._world.codec.decode(references[None].to(self._codec_dtype), state)
+            _, state = self._world.codec.decode_unsmoothed(references[None].to(self._codec_dtype), state)
         return state
 
     def synchronise(self) -> None:

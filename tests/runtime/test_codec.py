@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
+
 import pytest
 import torch
 from einops import rearrange
@@ -11,6 +14,7 @@ from torch import Tensor
 
 from eddyline.errors import ConfigError
 from eddyline_runtime import config
+from eddyline_runtime.model.bilateral import bilateral_filter
 from eddyline_runtime.model.codec import Codec, DecoderState, stack_states
 from eddyline_runtime.weights import World
 
@@ -39,14 +43,22 @@ def cuts(draw: st.DrawFn) -> list[int]:
     return [b - a for a, b in zip([0, *edges], [*edges, LATENTS], strict=True)]
 
 
-@given(parts=cuts())
+def smoothing(codec: Codec, reach: float) -> Codec:
+    """A codec of the same weights that evens neighbours out."""
+    other = Codec(replace(codec.config, smooth_reach=reach))
+    other.load_state_dict(codec.state_dict())
+    return other.eval().requires_grad_(False)
+
+
+@given(parts=cuts(), reach=st.sampled_from((0.0, 60.0)))
 @settings(deadline=None, max_examples=20)
-def test_decoding_in_pieces_equals_decoding_at_once(tiny: World, parts: list[int]) -> None:
-    whole, _ = tiny.codec.decode(draw_latents())
+def test_decoding_in_pieces_equals_decoding_at_once(tiny: World, parts: list[int], reach: float) -> None:
+    codec = smoothing(tiny.codec, reach)
+    whole, _ = codec.decode(draw_latents())
     state: DecoderState | None = None
     pieces = []
     for piece in draw_latents().split(parts, dim=1):
-        frames, state = tiny.codec.decode(piece, state)
+        frames, state = codec.decode(piece, state)
         assert frames.shape == (2, 4 * piece.shape[1], 3, HEIGHT, WIDTH), "every latent frame gives four frames"
         pieces.append(frames)
     torch.testing.assert_close(torch.cat(pieces, dim=1), whole, rtol=1e-4, atol=1e-4)
@@ -58,6 +70,22 @@ def test_encoding_in_pieces_equals_encoding_at_once(tiny: World, parts: list[int
     frames = draw_frames()
     pieces = [tiny.codec.encode(piece) for piece in frames.split([4 * part for part in parts], dim=1)]
     torch.testing.assert_close(torch.cat(pieces, dim=1), tiny.codec.encode(frames), rtol=1e-4, atol=1e-4)
+
+
+def test_neighbours_are_evened_out_in_what_is_shown_and_not_in_what_is_learned_on(codec: Codec) -> None:
+    smooth = smoothing(codec, 60.0)
+    plain, state = codec.decode(draw_latents())
+    shown, after = smooth.decode(draw_latents())
+    assert torch.equal(smooth.decode_unsmoothed(draw_latents())[0], plain)
+    assert torch.equal(shown, bilateral_filter(plain.flatten(0, 1), reach=60 / 127.5).view_as(plain))
+    assert not torch.equal(shown, plain)
+    assert torch.equal(after.last, state.last)
+
+
+@pytest.mark.parametrize("reach", [-1.0, 500.0, math.nan])
+def test_a_reach_that_is_no_difference_of_colours_is_refused(reach: float) -> None:
+    with pytest.raises(ConfigError, match=f"smooth_reach is {reach}; give 0 for no smoothing, or up to 442 levels"):
+        replace(config.tiny_codec(), smooth_reach=reach)
 
 
 def test_a_latent_frame_shows_in_its_own_four_frames_and_the_next_four_only(codec: Codec) -> None:

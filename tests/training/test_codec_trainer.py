@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from eddyline.errors import CheckpointError, ConfigError, TrainingError
-from eddyline.recording import Recording
+from eddyline.recording import RecordedClip, Recording
 from eddyline_runtime.config import tiny_codec
 from eddyline_runtime.model.codec import Codec, DecoderState
 from eddyline_runtime.training import codec_trainer, recipes
@@ -22,6 +22,7 @@ from eddyline_runtime.training.checkpoint import save_checkpoint
 from eddyline_runtime.training.codec_trainer import (
     CODEC_CHECKPOINT,
     TRAINED_CODEC,
+    choose_smoothing,
     fit_linear,
     held_out_psnr,
     train_codec,
@@ -42,6 +43,52 @@ def mixed(record: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory)
     for clips, frames in ((2, 48), (3, 5), (2, 48)):
         record(folder, clips=clips, frames=frames)
     return Recording(folder)
+
+
+class Weaving(Codec):
+    """A codec that gives frames back as they were, with a weave of some levels of 255 in them."""
+
+    def __init__(self, levels: float) -> None:
+        super().__init__(tiny_codec())
+        self.levels = levels
+        self.encoded = torch.empty(0)
+
+    def encode(self, frames: Tensor) -> Tensor:
+        self.encoded = frames
+        return torch.zeros(len(frames), frames.shape[1] // 4, 4, 4, 6)
+
+    def decode_unsmoothed(self, latents: Tensor, state: DecoderState | None = None) -> tuple[Tensor, DecoderState]:
+        weave = torch.randn(self.encoded.shape, generator=torch.Generator().manual_seed(0)) * self.levels / 127.5
+        return self.encoded + weave, DecoderState(latents[:, -1:])
+
+
+class Textures:
+    """One clip whose every pixel is some levels of 255 off its flat picture."""
+
+    def __init__(self, recording: Path, levels: float) -> None:
+        clip = Recording(recording)[0]
+        texture = np.random.default_rng(0).normal(0, levels, clip.frames.shape)
+        self.clip = replace(clip, frames=(clip.frames + texture).clip(0, 255).astype(np.uint8))
+
+    def __len__(self) -> int:
+        return 1
+
+    def __getitem__(self, index: int) -> RecordedClip:
+        return self.clip
+
+
+def test_frames_are_smoothed_as_far_as_that_brings_them_nearer_to_what_was_recorded(recording: Path) -> None:
+    weaving = Weaving(levels=4)
+    plain = held_out_psnr(weaving, Textures(recording, levels=0))
+    reached = choose_smoothing(weaving, Textures(recording, levels=0))
+    assert weaving.config.smooth_reach > 0
+    assert reached == held_out_psnr(weaving, Textures(recording, levels=0)) > plain + 0.5
+
+
+def test_pictures_with_a_fine_texture_are_not_smoothed(recording: Path) -> None:
+    weaving = Weaving(levels=1)
+    choose_smoothing(weaving, Textures(recording, levels=8))
+    assert weaving.config.smooth_reach == 0
 
 
 def test_the_trained_codec_beats_the_closed_form_and_is_what_was_saved(

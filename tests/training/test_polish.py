@@ -55,6 +55,17 @@ def test_only_the_decoder_changes(codec: Codec, recording: Path, recipe: Recipe)
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), untouched.parameters(), strict=True))
 
 
+def test_a_codec_that_evens_neighbours_out_learns_what_one_without_does(recording: Path, recipe: Recipe) -> None:
+    learned = []
+    for reach in (0.0, 60.0):
+        torch.manual_seed(0)
+        codec = Codec(replace(config.tiny_codec(), smooth_reach=reach))
+        fit_linear(codec, Recording(recording), frames=400, seed=0)
+        polish(codec, recording, recipe)
+        learned.append(codec.linear_out.weight)
+    assert torch.equal(*learned)
+
+
 def test_what_the_model_dreams_is_decoded_better_afterwards(codec: Codec, recording: Path, recipe: Recipe) -> None:
     """The model is untrained: it takes out noise as well as a linear guess can, so what it dreams is far too flat."""
     window = cut_window(Recording(recording)[0], codec, 4, np.random.default_rng(3))

@@ -22,7 +22,7 @@ from eddyline_runtime.model.codec import Codec
 from eddyline_runtime.model.streamdit import StreamDiT
 from eddyline_runtime.training import cli, codec_trainer, recipes, trainer
 from eddyline_runtime.training.checkpoint import encoder_digest
-from eddyline_runtime.training.codec_trainer import TRAINED_CODEC
+from eddyline_runtime.training.codec_trainer import REACHES, TRAINED_CODEC
 from eddyline_runtime.training.data import draw_batch
 from eddyline_runtime.weights import load_world, read_card, save_world, tiny_card
 
@@ -92,6 +92,16 @@ def test_a_run_can_start_from_a_trained_world(
     assert encoder_digest(first.codec) == encoder_digest(second.codec), "the model's latents mean the same"
     assert not torch.equal(first.codec.linear_out.weight, second.codec.linear_out.weight), "the decoder is polished"
     assert not torch.equal(first.model.patch_in.weight, second.model.patch_in.weight)
+
+
+def test_a_run_can_start_from_a_world_whose_frames_are_smoothed_otherwise(
+    world: Path, recording: Path, held_out: Path, tmp_path: Path
+) -> None:
+    known = load_world(str(world), dtype=torch.float32)
+    card = replace(known.card, codec=replace(known.card.codec, smooth_reach=20.0))
+    save_world(tmp_path / "smooth", card, model=known.model, codec=known.codec)
+    assert train(recording, held_out, tmp_path / "more", "--init-from", str(tmp_path / "smooth")) == 0
+    assert read_card(tmp_path / "more").codec.smooth_reach in REACHES
 
 
 def test_a_world_that_learned_words_keeps_them_in_a_further_course(

@@ -5,7 +5,8 @@ maps start as the principal components of the training recordings, scaled so tha
 lead ("half whitening": divided by the square root of their deviation); so training starts from a codec that works, and
 coarse content stays in the first channels. The encoder looks at the four frames of a latent frame alone; the decoder is
 causal in time: it sees a latent frame and the one before. No convolution runs at full resolution: pixels are unshuffled
-to a quarter on the way in and shuffled on the way out, which keeps processors without a GPU fast.
+to a quarter on the way in and shuffled on the way out, which keeps processors without a GPU fast. What that leaves in
+flat places a filter takes out, where the codec has one.
 
 Every latent frame decodes to four frames, the first included. Decoding piece by piece equals decoding at once.
 
@@ -24,6 +25,7 @@ from torch.nn import functional as F
 
 from eddyline.errors import ConfigError
 from eddyline_runtime.config import CodecConfig
+from eddyline_runtime.model.bilateral import bilateral_filter
 
 
 @dataclass(frozen=True)
@@ -133,6 +135,16 @@ class Codec(nn.Module):
         Returns:
             T = 4 F frames (clip them before showing), and the state to go on from.
         """
+        frames, after = self.decode_unsmoothed(latents, state)
+        if not self.config.smooth_reach:
+            return frames, after
+        smooth = bilateral_filter(frames.flatten(0, 1), reach=self.config.smooth_reach / 127.5)
+        return smooth.unflatten(0, frames.shape[:2]), after
+
+    def decode_unsmoothed(
+        self, latents: Float[Tensor, "B F C Y X"], state: DecoderState | None = None
+    ) -> tuple[Float[Tensor, "B T 3 H W"], DecoderState]:
+        """As `decode`, before neighbours are evened out: what is learned is learned on these."""
         state = state or self.start_state(latents)
         earlier = torch.cat([state.last, latents[:, :-1]], dim=1)
         stacked = rearrange(torch.cat([latents, earlier], dim=2), "b f c y x -> (b f) c y x")

@@ -20,6 +20,7 @@ from eddyline_runtime.training.codec_trainer import (
     CODEC_CHECKPOINT,
     TRAINED_CODEC,
     CodecReport,
+    choose_smoothing,
     held_out_psnr,
     train_codec,
 )
@@ -155,7 +156,8 @@ def run(arguments: argparse.Namespace) -> int:
             seed=arguments.seed,
             device=arguments.device,
         )
-    codec_report = replace(codec_report, psnr_db=held_out_psnr(codec, held_out))
+    codec_report = replace(codec_report, psnr_db=choose_smoothing(codec, held_out))
+    card = replace(card, codec=codec.config)
     save_world(
         out,
         with_training_facts(card, recipe, codec_report, report, seed=arguments.seed),
@@ -280,7 +282,8 @@ def _given(name_or_path: str | None, recipe: Recipe, device: str) -> World | Non
     if name_or_path is None:
         return None
     world = load_world(name_or_path, device=device, dtype=torch.float32)
-    given = (world.card.model, world.card.codec, world.card.text_encoder)
+    codec = replace(world.card.codec, smooth_reach=recipe.codec.smooth_reach)  # found anew at the end
+    given = (world.card.model, codec, world.card.text_encoder)
     if given != (recipe.model, recipe.codec, recipe.text_encoder):
         raise TrainingError(
             f"the world {world.card.name!r} has other sizes than the recipe {recipe.name!r}; "
