@@ -124,10 +124,10 @@ class Dreamer:
 
     def start_decoder(self, references: Float[Tensor, "K C Y X"], latents: Float[Tensor, "F C Y X"]) -> DecoderState:
         """The codec's state before a scene's first chunk: after its reference frames, where there are any."""
-        state = self._world.codec.start_state(latents[None].to(self._codec_dtype))
+        codec = self._world.codec
         if len(references):
-            _, state = self._world.codec.decode_unsmoothed(references[None].to(self._codec_dtype), state)
-        return state
+            return codec.state_after(references[None].to(self._codec_dtype))
+        return codec.start_state(latents[None].to(self._codec_dtype))
 
     def synchronise(self) -> None:
         """Wait until the device has done what it was given (clocks are read afterwards)."""

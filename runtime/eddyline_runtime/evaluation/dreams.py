@@ -156,4 +156,4 @@ class _Shutter(Codec):
         rows, count, _, height, width = latents.shape
         cell, depth = self.config.cell_px, self.config.frames_per_latent
         black = latents.new_full((1, 1, 1, 1, 1), -1.0)
-        return black.expand(rows, count * depth, 3, height * cell, width * cell), DecoderState(latents[:, -1:])
+        return black.expand(rows, count * depth, 3, height * cell, width * cell), self.state_after(latents)

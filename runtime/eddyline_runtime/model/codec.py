@@ -127,6 +127,11 @@ class Codec(nn.Module):
         """The state before a stream's first latent frame."""
         return DecoderState(torch.zeros_like(latents[:, :1]))
 
+    @staticmethod
+    def state_after(latents: Float[Tensor, "B F C Y X"]) -> DecoderState:
+        """The state when a stream was decoded up to the last of `latents`."""
+        return DecoderState(latents[:, -1:])
+
     def decode(
         self, latents: Float[Tensor, "B F C Y X"], state: DecoderState | None = None
     ) -> tuple[Float[Tensor, "B T 3 H W"], DecoderState]:
@@ -157,7 +162,7 @@ class Codec(nn.Module):
         cells = self.linear_out(rearrange(latents, "b f c y x -> b f y x c"))
         depth, px = self.config.frames_per_latent, self.config.cell_px
         linear: Tensor = rearrange(cells, "b f y x (t c p q) -> b (f t) c (y p) (x q)", t=depth, c=3, p=px, q=px)
-        return linear + correction, DecoderState(latents[:, -1:])
+        return linear + correction, self.state_after(latents)
 
 
 class ResidualBlock(nn.Module):

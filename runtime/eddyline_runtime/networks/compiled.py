@@ -94,7 +94,7 @@ class CompiledCodec(Codec):
     ) -> tuple[Float[Tensor, "B T 3 H W"], DecoderState]:
         """As that of `Codec`; torch evens neighbours out, twice as fast as OpenVINO would."""
         state = state or self.start_state(latents)
-        return self._compiled(latents, state.last), DecoderState(latents[:, -1:])
+        return self._compiled(latents, state.last), self.state_after(latents)
 
 
 class Compiled:
