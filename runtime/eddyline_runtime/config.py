@@ -79,7 +79,7 @@ class CodecConfig:
     """The causal video autoencoder: four frames of 8x8 pixels become one latent cell.
 
     Raises:
-        ConfigError: `smooth_reach` is no difference of colours.
+        ConfigError: `filter_reach` is no difference of colours.
     """
 
     latent_channels: int
@@ -91,14 +91,14 @@ class CodecConfig:
     """Residual blocks at each of the two resolutions (the encoder has one at a quarter)."""
     frames_per_latent: int = 4
     cell_px: int = 8
-    smooth_reach: float = 0.0
+    filter_reach: float = 0.0
     """Neighbouring pixels of a decoded frame that differ by less, in levels of 255 (Euclidean, over RGB), are evened
     out (`model/bilateral.py`); 0: none are. Recipes have 0: what suits a world is found at the end of its training."""
 
     def __post_init__(self) -> None:
-        if not 0 <= self.smooth_reach <= MOST_APART:
+        if not 0 <= self.filter_reach <= MOST_APART:
             raise ConfigError(
-                f"smooth_reach is {self.smooth_reach}; give 0 for no smoothing, or up to {MOST_APART:.0f} levels"
+                f"filter_reach is {self.filter_reach}; give 0 for no filter, or up to {MOST_APART:.0f} levels"
             )
 
 

@@ -54,6 +54,6 @@ def test_what_is_given_stays_as_it_is() -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_frames_of_half_precision_are_smoothed_in_float32(dtype: torch.dtype) -> None:
+def test_frames_of_half_precision_are_filtered_in_float32(dtype: torch.dtype) -> None:
     frames = draw(1, 3, 6, 6).to(dtype)
     assert torch.equal(bilateral_filter(frames, reach=1.0), bilateral_filter(frames.float(), reach=1.0))

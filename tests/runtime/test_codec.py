@@ -43,9 +43,9 @@ def cuts(draw: st.DrawFn) -> list[int]:
     return [b - a for a, b in zip([0, *edges], [*edges, LATENTS], strict=True)]
 
 
-def smoothing(codec: Codec, reach: float) -> Codec:
+def filtering(codec: Codec, reach: float) -> Codec:
     """A codec of the same weights that evens neighbours out."""
-    other = Codec(replace(codec.config, smooth_reach=reach))
+    other = Codec(replace(codec.config, filter_reach=reach))
     other.load_state_dict(codec.state_dict())
     return other.eval().requires_grad_(False)
 
@@ -53,7 +53,7 @@ def smoothing(codec: Codec, reach: float) -> Codec:
 @given(parts=cuts(), reach=st.sampled_from((0.0, 60.0)))
 @settings(deadline=None, max_examples=20)
 def test_decoding_in_pieces_equals_decoding_at_once(tiny: World, parts: list[int], reach: float) -> None:
-    codec = smoothing(tiny.codec, reach)
+    codec = filtering(tiny.codec, reach)
     whole, _ = codec.decode(draw_latents())
     state: DecoderState | None = None
     pieces = []
@@ -73,10 +73,10 @@ def test_encoding_in_pieces_equals_encoding_at_once(tiny: World, parts: list[int
 
 
 def test_neighbours_are_evened_out_in_what_is_shown_and_not_in_what_is_learned_on(codec: Codec) -> None:
-    smooth = smoothing(codec, 60.0)
+    filters = filtering(codec, 60.0)
     plain, state = codec.decode(draw_latents())
-    shown, after = smooth.decode(draw_latents())
-    assert torch.equal(smooth.decode_unsmoothed(draw_latents())[0], plain)
+    shown, after = filters.decode(draw_latents())
+    assert torch.equal(filters.decode_unfiltered(draw_latents())[0], plain)
     assert torch.equal(shown, bilateral_filter(plain.flatten(0, 1), reach=60 / 127.5).view_as(plain))
     assert not torch.equal(shown, plain)
     assert torch.equal(after.last, state.last)
@@ -84,8 +84,8 @@ def test_neighbours_are_evened_out_in_what_is_shown_and_not_in_what_is_learned_o
 
 @pytest.mark.parametrize("reach", [-1.0, 500.0, math.nan])
 def test_a_reach_that_is_no_difference_of_colours_is_refused(reach: float) -> None:
-    with pytest.raises(ConfigError, match=f"smooth_reach is {reach}; give 0 for no smoothing, or up to 442 levels"):
-        replace(config.tiny_codec(), smooth_reach=reach)
+    with pytest.raises(ConfigError, match=f"filter_reach is {reach}; give 0 for no filter, or up to 442 levels"):
+        replace(config.tiny_codec(), filter_reach=reach)
 
 
 def test_a_latent_frame_shows_in_its_own_four_frames_and_the_next_four_only(codec: Codec) -> None:

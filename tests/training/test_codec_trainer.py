@@ -22,7 +22,7 @@ from eddyline_runtime.training.checkpoint import save_checkpoint
 from eddyline_runtime.training.codec_trainer import (
     CODEC_CHECKPOINT,
     TRAINED_CODEC,
-    choose_smoothing,
+    choose_filter,
     fit_linear,
     held_out_psnr,
     train_codec,
@@ -57,7 +57,7 @@ class Weaving(Codec):
         self.encoded = frames
         return torch.zeros(len(frames), frames.shape[1] // 4, 4, 4, 6)
 
-    def decode_unsmoothed(self, latents: Tensor, state: DecoderState | None = None) -> tuple[Tensor, DecoderState]:
+    def decode_unfiltered(self, latents: Tensor, state: DecoderState | None = None) -> tuple[Tensor, DecoderState]:
         weave = torch.randn(self.encoded.shape, generator=torch.Generator().manual_seed(0)) * self.levels / 127.5
         return self.encoded + weave, DecoderState(latents[:, -1:])
 
@@ -77,18 +77,18 @@ class Textures:
         return self.clip
 
 
-def test_frames_are_smoothed_as_far_as_that_brings_them_nearer_to_what_was_recorded(recording: Path) -> None:
+def test_frames_are_filtered_as_far_as_that_brings_them_nearer_to_what_was_recorded(recording: Path) -> None:
     weaving = Weaving(levels=4)
     plain = held_out_psnr(weaving, Textures(recording, levels=0))
-    reached = choose_smoothing(weaving, Textures(recording, levels=0))
-    assert weaving.config.smooth_reach > 0
+    reached = choose_filter(weaving, Textures(recording, levels=0))
+    assert weaving.config.filter_reach > 0
     assert reached == held_out_psnr(weaving, Textures(recording, levels=0)) > plain + 0.5
 
 
-def test_pictures_with_a_fine_texture_are_not_smoothed(recording: Path) -> None:
+def test_pictures_with_a_fine_texture_are_not_filtered(recording: Path) -> None:
     weaving = Weaving(levels=1)
-    choose_smoothing(weaving, Textures(recording, levels=8))
-    assert weaving.config.smooth_reach == 0
+    choose_filter(weaving, Textures(recording, levels=8))
+    assert weaving.config.filter_reach == 0
 
 
 def test_the_trained_codec_beats_the_closed_form_and_is_what_was_saved(

@@ -59,7 +59,7 @@ def test_a_codec_that_evens_neighbours_out_learns_what_one_without_does(recordin
     learned = []
     for reach in (0.0, 60.0):
         torch.manual_seed(0)
-        codec = Codec(replace(config.tiny_codec(), smooth_reach=reach))
+        codec = Codec(replace(config.tiny_codec(), filter_reach=reach))
         fit_linear(codec, Recording(recording), frames=400, seed=0)
         polish(codec, recording, recipe)
         learned.append(codec.linear_out.weight)

@@ -94,14 +94,14 @@ def test_a_run_can_start_from_a_trained_world(
     assert not torch.equal(first.model.patch_in.weight, second.model.patch_in.weight)
 
 
-def test_a_run_can_start_from_a_world_whose_frames_are_smoothed_otherwise(
+def test_a_run_can_start_from_a_world_whose_frames_are_filtered_otherwise(
     world: Path, recording: Path, held_out: Path, tmp_path: Path
 ) -> None:
     known = load_world(str(world), dtype=torch.float32)
-    card = replace(known.card, codec=replace(known.card.codec, smooth_reach=20.0))
-    save_world(tmp_path / "smooth", card, model=known.model, codec=known.codec)
-    assert train(recording, held_out, tmp_path / "more", "--init-from", str(tmp_path / "smooth")) == 0
-    assert read_card(tmp_path / "more").codec.smooth_reach in REACHES
+    card = replace(known.card, codec=replace(known.card.codec, filter_reach=20.0))
+    save_world(tmp_path / "other", card, model=known.model, codec=known.codec)
+    assert train(recording, held_out, tmp_path / "more", "--init-from", str(tmp_path / "other")) == 0
+    assert read_card(tmp_path / "more").codec.filter_reach in REACHES
 
 
 def test_a_world_that_learned_words_keeps_them_in_a_further_course(

@@ -140,13 +140,13 @@ class Codec(nn.Module):
         Returns:
             T = 4 F frames (clip them before showing), and the state to go on from.
         """
-        frames, after = self.decode_unsmoothed(latents, state)
-        if not self.config.smooth_reach:
+        frames, after = self.decode_unfiltered(latents, state)
+        if not self.config.filter_reach:
             return frames, after
-        smooth = bilateral_filter(frames.flatten(0, 1), reach=self.config.smooth_reach / 127.5)
-        return smooth.unflatten(0, frames.shape[:2]), after
+        filtered = bilateral_filter(frames.flatten(0, 1), reach=self.config.filter_reach / 127.5)
+        return filtered.unflatten(0, frames.shape[:2]), after
 
-    def decode_unsmoothed(
+    def decode_unfiltered(
         self, latents: Float[Tensor, "B F C Y X"], state: DecoderState | None = None
     ) -> tuple[Float[Tensor, "B T 3 H W"], DecoderState]:
         """As `decode`, before neighbours are evened out: what is learned is learned on these."""

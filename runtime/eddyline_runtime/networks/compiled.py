@@ -89,7 +89,7 @@ class CompiledCodec(Codec):
         """As that of `Codec`."""
         return self.plain.encode(frames)
 
-    def decode_unsmoothed(
+    def decode_unfiltered(
         self, latents: Float[Tensor, "B F C Y X"], state: DecoderState | None = None
     ) -> tuple[Float[Tensor, "B T 3 H W"], DecoderState]:
         """As that of `Codec`; torch evens neighbours out, twice as fast as OpenVINO would."""
@@ -198,7 +198,7 @@ class _Answer(nn.Module):
 
 
 class _Decoder(nn.Module):
-    """`Codec.decode_unsmoothed` as a function of tensors."""
+    """`Codec.decode_unfiltered` as a function of tensors."""
 
     def __init__(self, codec: Codec) -> None:
         super().__init__()
@@ -207,7 +207,7 @@ class _Decoder(nn.Module):
     def forward(
         self, latents: Float[Tensor, "B F C Y X"], last: Float[Tensor, "B 1 C Y X"]
     ) -> Float[Tensor, "B T 3 H W"]:
-        return self.codec.decode_unsmoothed(latents, DecoderState(last))[0]
+        return self.codec.decode_unfiltered(latents, DecoderState(last))[0]
 
 
 def _compiled(

@@ -20,7 +20,7 @@ from eddyline_runtime.training.codec_trainer import (
     CODEC_CHECKPOINT,
     TRAINED_CODEC,
     CodecReport,
-    choose_smoothing,
+    choose_filter,
     held_out_psnr,
     train_codec,
 )
@@ -156,7 +156,7 @@ def run(arguments: argparse.Namespace) -> int:
             seed=arguments.seed,
             device=arguments.device,
         )
-    codec_report = replace(codec_report, psnr_db=choose_smoothing(codec, held_out))
+    codec_report = replace(codec_report, psnr_db=choose_filter(codec, held_out))
     card = replace(card, codec=codec.config)
     save_world(
         out,
@@ -282,7 +282,7 @@ def _given(name_or_path: str | None, recipe: Recipe, device: str) -> World | Non
     if name_or_path is None:
         return None
     world = load_world(name_or_path, device=device, dtype=torch.float32)
-    codec = replace(world.card.codec, smooth_reach=recipe.codec.smooth_reach)  # found anew at the end
+    codec = replace(world.card.codec, filter_reach=recipe.codec.filter_reach)  # found anew at the end
     given = (world.card.model, codec, world.card.text_encoder)
     if given != (recipe.model, recipe.codec, recipe.text_encoder):
         raise TrainingError(

@@ -31,7 +31,7 @@ POOL_CLIPS = 256
 POOL_FRAMES = 256
 """What is kept to draw windows from: at most so many stretches of clips of at most so many frames."""
 REACHES = (0.0, 16.0, 32.0, 48.0)
-"""In levels of 255, see `CodecConfig.smooth_reach`."""
+"""In levels of 255, see `CodecConfig.filter_reach`."""
 POOL_START = 64
 """The pool grows at each train step until it has so many."""
 
@@ -187,8 +187,8 @@ def held_out_psnr(codec: Codec, source: ClipSource, *, clips: int = 16, frames: 
     return float(np.mean(values))
 
 
-def choose_smoothing(codec: Codec, source: ClipSource) -> float:
-    """Set the codec's `smooth_reach` to that of `REACHES` with which held-out clips come back best; returns their PSNR.
+def choose_filter(codec: Codec, source: ClipSource) -> float:
+    """Set the codec's `filter_reach` to that of `REACHES` with which held-out clips come back best; returns their PSNR.
 
     Flat drawings gain from it, pictures with a fine texture lose that: theirs is 0.
 
@@ -197,10 +197,10 @@ def choose_smoothing(codec: Codec, source: ClipSource) -> float:
     """
     psnr = {}
     for reach in REACHES:
-        codec.config = replace(codec.config, smooth_reach=reach)
+        codec.config = replace(codec.config, filter_reach=reach)
         psnr[reach] = held_out_psnr(codec, source)
     best = max(REACHES, key=lambda reach: psnr[reach])  # the smaller one, where two are as good
-    codec.config = replace(codec.config, smooth_reach=best)
+    codec.config = replace(codec.config, filter_reach=best)
     return psnr[best]
 
 
@@ -217,7 +217,7 @@ def _codec_loss(
     with half_precision(str(clean.device)):
         latents = codec.encode(clean)
         noised = latents + latent_noise * torch.randn(latents.shape, generator=generator).to(latents)
-        decoded, _ = codec.decode_unsmoothed(noised)
+        decoded, _ = codec.decode_unfiltered(noised)
     return reconstruction_loss(decoded, clean) + 1e-4 * latents.float().square().mean()
 
 

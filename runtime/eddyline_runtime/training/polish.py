@@ -83,7 +83,7 @@ def polish_decoder(
             if step % 2:
                 latents = redreamed(model, latents, words_of(windows, text_encoder, device), plan, generator)
             with half_precision(device):
-                decoded, _ = codec.decode_unsmoothed(latents)
+                decoded, _ = codec.decode_unfiltered(latents)
             loss = reconstruction_loss(decoded, torch.stack([w.pixels for w in windows]).to(device))
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
