@@ -70,8 +70,8 @@ class Profile:
         return self.guidance_scale if self.event_guidance_scale is None or not event else self.event_guidance_scale
 
 
-MOST_APART = 255 * 3**0.5
-"""Black and white, in levels of 255 (Euclidean, over RGB)."""
+MOST_APART = 442
+"""No two colours are further apart, in levels of 255 (Euclidean, over RGB)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,7 +98,7 @@ class CodecConfig:
     def __post_init__(self) -> None:
         if not 0 <= self.filter_reach <= MOST_APART:
             raise ConfigError(
-                f"filter_reach is {self.filter_reach}; give 0 for no filter, or up to {MOST_APART:.0f} levels"
+                f"filter_reach is {self.filter_reach}; give 0 for no filter, or up to {MOST_APART} levels"
             )
 
 
