@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from eddyline.errors import ConfigError, EddylineError
 from eddyline.install import install_hint
@@ -22,6 +23,10 @@ from eddyline_runtime.address import check_endpoint, check_free
 from eddyline_runtime.arguments import positive, threads
 from eddyline_runtime.files import check_new_journal
 from eddyline_runtime.release import release
+
+if TYPE_CHECKING:
+    from eddyline_runtime.config import EngineConfig
+    from eddyline_runtime.engine import Engine
 
 MISTAKE = 2
 """Exit status after a mistake that was told in one line."""
@@ -168,15 +173,14 @@ def _serve_until_stopped(given: argparse.Namespace) -> None:
     with _told_what_to_install("runtime"):
         import torch
 
+        from eddyline_runtime.apart import compute_here_without_workers, computed_apart
         from eddyline_runtime.config import EngineConfig, ServerConfig
-        from eddyline_runtime.engine import Engine
         from eddyline_runtime.journal import JournalWriter, header
-        from eddyline_runtime.networks.choice import computed_by, fitted
-        from eddyline_runtime.networks.folder import cache_folder
-        from eddyline_runtime.networks.fp8 import check_fp8, quantise_world
+        from eddyline_runtime.networks.choice import computed_by
+        from eddyline_runtime.networks.fp8 import check_fp8
         from eddyline_runtime.precision import default_dtype
         from eddyline_runtime.server import Server
-        from eddyline_runtime.weights import card_of, load_world
+        from eddyline_runtime.weights import card_of
 
     if given.threads:
         torch.set_num_threads(given.threads)
@@ -187,6 +191,45 @@ def _serve_until_stopped(given: argparse.Namespace) -> None:
         capability = torch.cuda.get_device_capability(device) if device.type == "cuda" else None
         check_fp8(device, default_dtype(given.device), capability=capability)
     own_profile = card_of(given.model).profile_name(given.profile)
+    config = EngineConfig(paced=not given.unpaced)
+    if given.max_views:
+        config = replace(config, max_views=given.max_views)
+    if given.max_load:
+        config = replace(config, max_load=None if math.isinf(given.max_load) else given.max_load)
+    if given.device.startswith("cuda"):
+        config = replace(config, warm_up_views=min(config.max_batch, config.max_views))
+    engine, said_of_fp8 = computed_apart(lambda: _engine(given, config, own_profile))
+    with contextlib.ExitStack() as stack:
+        journal = None
+        if given.journal:
+            head = header(engine.world, config, served_as=given.model, random_weights=given.random_weights)
+            journal = stack.enter_context(JournalWriter(given.journal, head, on_cut=_say_cut(given.journal)))
+        server = Server(engine, ServerConfig(bind=given.bind), journal=journal)
+        _say(progress=0.6, doing="warming up")
+        computed_apart(lambda: engine.warm_up(lambda done: _say(progress=0.6 + 0.39 * done, doing="warming up")))
+        compute_here_without_workers()
+        endpoint = server.bind()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: server.stop())
+        networks = computed_by(engine.world)
+        _say(ready=True, endpoint=endpoint, model=engine.world.card.name, networks=networks, **said_of_fp8)
+
+        def on_turn() -> None:
+            if parent_is_gone():
+                server.stop()
+
+        server.run(on_turn)
+
+
+def _engine(given: argparse.Namespace, config: "EngineConfig", own_profile: str) -> "tuple[Engine, dict[str, float]]":
+    """The engine of the world that is asked for, and what the ready line says of its linears in FP8."""
+    with _told_what_to_install("runtime"):
+        from eddyline_runtime.engine import Engine
+        from eddyline_runtime.networks.choice import fitted
+        from eddyline_runtime.networks.folder import cache_folder
+        from eddyline_runtime.networks.fp8 import quantise_world
+        from eddyline_runtime.weights import load_world
+
     _say(progress=0.3, doing="loading the model")
     world = load_world(given.model, device=given.device, random_weights=given.random_weights)
     _say(progress=0.5, doing="fitting the networks to this processor")
@@ -196,32 +239,7 @@ def _serve_until_stopped(given: argparse.Namespace) -> None:
     if given.linears == "fp8":
         partition = world.card.profiles[own_profile].partition
         said_of_fp8 = {"fp8_error": quantise_world(world, partition)}
-    engine_config = EngineConfig(paced=not given.unpaced)
-    if given.max_views:
-        engine_config = replace(engine_config, max_views=given.max_views)
-    if given.max_load:
-        engine_config = replace(engine_config, max_load=None if math.isinf(given.max_load) else given.max_load)
-    if given.device.startswith("cuda"):
-        engine_config = replace(engine_config, warm_up_views=min(engine_config.max_batch, engine_config.max_views))
-    engine = Engine(world, engine_config, clock=time.monotonic)
-    with contextlib.ExitStack() as stack:
-        journal = None
-        if given.journal:
-            head = header(world, engine_config, served_as=given.model, random_weights=given.random_weights)
-            journal = stack.enter_context(JournalWriter(given.journal, head, on_cut=_say_cut(given.journal)))
-        server = Server(engine, ServerConfig(bind=given.bind), journal=journal)
-        _say(progress=0.6, doing="warming up")
-        engine.warm_up(lambda done: _say(progress=0.6 + 0.39 * done, doing="warming up"))
-        endpoint = server.bind()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: server.stop())
-        _say(ready=True, endpoint=endpoint, model=world.card.name, networks=computed_by(world), **said_of_fp8)
-
-        def on_turn() -> None:
-            if parent_is_gone():
-                server.stop()
-
-        server.run(on_turn)
+    return Engine(world, config, clock=time.monotonic), said_of_fp8
 
 
 def _follow_parent(pid: int | None) -> Callable[[], bool]:

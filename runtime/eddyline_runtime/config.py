@@ -93,7 +93,8 @@ class CodecConfig:
     cell_px: int = 8
     filter_reach: float = 0.0
     """Neighbouring pixels of a decoded frame that differ by less, in levels of 255 (Euclidean, over RGB), are evened
-    out (`model/bilateral.py`); 0: none are. Recipes have 0: what suits a world is found at the end of its training."""
+    out (`eddyline_kernels.bilateral`); 0: none are. Recipes have 0: what suits a world is found at the end of its
+    training."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.filter_reach <= MOST_APART:

@@ -22,7 +22,8 @@ from eddyline_runtime.model.codec import Codec
 from eddyline_runtime.model.streamdit import StreamDiT
 from eddyline_runtime.weights import save_world, tiny_card
 
-SERVE = [sys.executable, "-m", "eddyline_runtime.cli", "serve", "--model", "tiny", "--random-weights", "--threads", "1"]
+MODULE = ("-m", "eddyline_runtime.cli")
+SERVE = ["serve", "--model", "tiny", "--random-weights", "--threads", "1"]
 SERVE += ["--max-load", "inf"]  # a machine that does other things as well opens all the same
 DEADLINE_S = 120.0
 
@@ -30,9 +31,11 @@ DEADLINE_S = 120.0
 class Served:
     """A runtime process, once it is ready."""
 
-    def __init__(self, *arguments: str) -> None:
+    def __init__(self, *arguments: str, program: tuple[str, str] = MODULE) -> None:
         self.process = subprocess.Popen(
-            [*SERVE, "--bind", "tcp://127.0.0.1:0", *arguments], stdout=subprocess.PIPE, text=True
+            [sys.executable, *program, *SERVE, "--bind", "tcp://127.0.0.1:0", *arguments],
+            stdout=subprocess.PIPE,
+            text=True,
         )
         self.said: list[dict[str, Any]] = []
         assert self.process.stdout is not None
@@ -181,6 +184,8 @@ def test_it_ends_with_its_parent():
             "child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)\n"
             "while 'ready' not in child.stdout.readline(): pass\n"
             "print(child.pid)",
+            sys.executable,
+            *MODULE,
             *SERVE,
             "--bind",
             "tcp://127.0.0.1:0",
@@ -305,3 +310,41 @@ def test_damaged_weights_are_named_with_the_cure(tmp_path, capsys, damage):
     line = serve("--model", str(tmp_path), "--bind", "tcp://127.0.0.1:0", capsys=capsys)
     assert "card.json" in line if damage == "no card" else "streamdit.safetensors" in line
     assert "train" in line or "reinstall" in line or "belongs to" in line
+
+
+def test_the_thread_of_the_sockets_never_computes_with_workers():
+    """It would keep them, and with more of them than cores the engine's are put to sleep at every operation."""
+    watched = """
+import json, sys, torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from eddyline_runtime.cli import main
+
+class Watched(TorchDispatchMode):
+    alone, with_workers = [], []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        (self.alone if torch.get_num_threads() == 1 else self.with_workers).append(str(func))
+        return func(*args, **(kwargs or {}))
+
+with Watched():  # what this thread computes, others are not watched
+    main([*sys.argv[1:], "--threads", "2"])
+print(json.dumps({"alone": len(Watched.alone), "with_workers": Watched.with_workers}))
+"""
+    running = Served(program=("-c", watched))
+    game(
+        running.endpoint,
+        """
+        view = runtime.open_view("a red fox", seed=7)
+        frames(view, lambda seen: len(seen) >= 8)
+        snapshot = view.snapshot()
+        frames(view, lambda seen: snapshot.state == "taken")
+        runtime.restore_view(snapshot.data).close()
+        frames(view, lambda seen: len(seen) >= 8)
+        print("null")
+        """,
+    )
+    running.process.send_signal(signal.SIGTERM)
+    said, _ = running.process.communicate(timeout=DEADLINE_S)
+    computed = json.loads(said.splitlines()[-1])
+    assert computed["alone"] > 0, "snapshots are packed there"
+    assert computed["with_workers"] == []

@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib.util import find_spec
 
 import pytest
-from tests.kernels.hopper import SHARED_LIMIT, compiled
+from tests.kernels.ahead_of_time import HOPPER, SHARED_LIMITS, compiled
 
 PRELUDE = """
 import torch
@@ -32,7 +32,7 @@ def test_rows_stay_in_registers_and_move_in_the_widest_words() -> None:
     assert sorted(kernel.call for kernel in kernels) == sorted(CALLS)
     for kernel in kernels:
         assert kernel.stack == 0, kernel
-        assert kernel.shared <= SHARED_LIMIT // 8, kernel
+        assert kernel.shared <= SHARED_LIMITS[HOPPER] // 8, kernel
         assert kernel.count(r"LDG\.E\.128") > 0, kernel
         assert kernel.count(r"LDG(?!\.E\.128)") <= 1, kernel  # the one number of a column that a norm multiplies by
         assert kernel.count(r"STG(?!\.E\.128)") <= 2, kernel

@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib.util import find_spec
 
 import pytest
-from tests.kernels.hopper import SHARED_LIMIT, Kernel, compiled
+from tests.kernels.ahead_of_time import HOPPER, SHARED_LIMITS, Kernel, compiled
 
 from eddyline_kernels.modulation.plan import AHEAD_BYTES
 
@@ -72,7 +72,7 @@ def test_everything_is_held_in_registers(kernels: list[Kernel]) -> None:
         assert kernel.stack == 0, kernel
         # eight programs at a time keep the memory busy, or rows that are on their way
         on_their_way = AHEAD_BYTES if kernel.count("LDGSTS") else 0
-        assert kernel.shared <= on_their_way + SHARED_LIMIT // 8, kernel
+        assert kernel.shared <= on_their_way + SHARED_LIMITS[HOPPER] // 8, kernel
 
 
 def test_rows_in_thirds_leave_registers_for_more_programs_on_a_multiprocessor(kernels: list[Kernel]) -> None:

@@ -21,6 +21,7 @@ from eddyline_kernels.bench import ahead
 from eddyline_kernels.bench import place as places
 from eddyline_kernels.bench.attention_cases import Volume, attention_case, tile_order, window_ids
 from eddyline_kernels.bench.contest import Case, Measurement, Method, compile_case, hold
+from eddyline_kernels.bench.filter_cases import Pictures
 from eddyline_kernels.bench.goals import GOALS, Goal, judge
 from eddyline_kernels.bench.modulation_cases import Tokens
 from eddyline_kernels.bench.place import Call, Place
@@ -59,7 +60,8 @@ def everything(cases: Iterator[Case], place: Place) -> list[Measurement]:
 @pytest.mark.usefixtures("interpreter")
 def test_every_method_of_a_gpus_run_is_right(small: Place) -> None:
     tokens = Tokens(frames=2, per_frame=3, heads=1, dim=16)
-    found = everything(gpu_cases(small, volume=WRAPPED, tokens=tokens, side=8), small)
+    pictures = Pictures(count=2, height=5, width=9)
+    found = everything(gpu_cases(small, volume=WRAPPED, tokens=tokens, pictures=pictures, side=8), small)
     problems = [m for m in found if m.state != "measured"]
     # torch has no gradient of FlexAttention on processors
     assert {(m.case, m.method.split(",")[0]) for m in problems} <= {(BACKWARD, "FlexAttention")}, problems

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from eddyline.errors import ConfigError
+from eddyline_kernels.bilateral import bilateral_filter
 from eddyline_runtime import config
-from eddyline_runtime.model.bilateral import bilateral_filter
 from eddyline_runtime.model.codec import Codec, DecoderState, stack_states
 from eddyline_runtime.weights import World
 

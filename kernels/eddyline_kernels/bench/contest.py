@@ -84,8 +84,8 @@ def hold(
     while len(inputs) * size < place.rotated_bytes and len(inputs) < place.calls:
         inputs.append(case.draw(generator))
     grads = _draw_grads(case, inputs[0], generator) if case.differentiated else ()
-    wide = [t.to(place.wide) for t in inputs[0]]
-    exact = _Run(case, case.plain, wide, tuple(g.to(place.wide) for g in grads))()
+    wide = wider(inputs[0][0].dtype)
+    exact = _Run(case, case.plain, [t.to(wide) for t in inputs[0]], tuple(g.to(wide) for g in grads))()
     plain = _Run(case, case.plain, inputs[0], grads)()
     allowed = allowed_errors(plain, exact)
     for method in case.methods:
@@ -100,6 +100,11 @@ def hold(
             lines = str(problem).strip().splitlines()
             note = f"{type(problem).__name__}: {lines[0][:200] if lines else ''}"
             yield Measurement(case=case.name, method=method.name, ours=ours, state="failed", note=note)
+
+
+def wider(dtype: torch.dtype) -> torch.dtype:
+    """The precision in which results are taken as exact, beside those in `dtype`."""
+    return torch.float64 if dtype == torch.float32 else torch.float32
 
 
 def compile_case(case: Case, place: Place) -> None:

@@ -37,11 +37,6 @@ class Place:
     calls: int
     """Timed calls of each contestant."""
 
-    @property
-    def wide(self) -> torch.dtype:
-        """In which results are taken as exact."""
-        return torch.float64 if self.dtype == torch.float32 else torch.float32
-
 
 def gpu() -> Place:
     """The first GPU, in bf16, against cuDNN and compiled rivals."""

@@ -7,6 +7,7 @@ import torch
 
 from eddyline_kernels.bench.attention_cases import Volume, attention_case
 from eddyline_kernels.bench.contest import Case, Method
+from eddyline_kernels.bench.filter_cases import Pictures, filter_case
 from eddyline_kernels.bench.modulation_cases import Tokens, modulation_cases
 from eddyline_kernels.bench.place import Place
 from eddyline_kernels.bench.sweep import attention_plan_cases, modulation_plan_cases
@@ -27,24 +28,33 @@ LARGE = Volume(
 )  # fmt: skip
 """A buffer of the 4 B model: 16 latent frames of 64x64 in patches of 2x2."""
 LARGE_TOKENS = Tokens(frames=16, per_frame=1024, heads=24, dim=128)
+PICTURES = Pictures(count=512, height=96, width=160)
+"""Half a second of 64 views of the embedded world."""
 EMBEDDED = Volume(size=(8, 6, 10), window=(4, 6, 10), heads=4, dim=64)
 """A buffer of the embedded world in its smooth profile."""
 
 
 def gpu_cases(
-    place: Place, *, volume: Volume = LARGE, tokens: Tokens = LARGE_TOKENS, side: int = 8192
+    place: Place,
+    *,
+    volume: Volume = LARGE,
+    tokens: Tokens = LARGE_TOKENS,
+    pictures: Pictures = PICTURES,
+    side: int = 8192,
 ) -> Iterator[Case]:
     """All kernels, most important first; sizes are arguments so that all of it can be tried small.
 
     Args:
         volume: shifted on all axes and wrapped, windows of equal size.
         tokens: of the kernels of modulation.
+        pictures: of the filter after a decoder.
         side: of the matrices whose product gives the device's peak.
     """
     yield from peak_cases(place, side)
     yield attention_case(FORWARD, volume, place)
     yield from modulation_cases(tokens, place)
     yield attention_case(BACKWARD, volume, place, backward=True)
+    yield filter_case("bilateral filter", pictures, place)
     apart = replace(volume, wrap=(False, False, False))
     yield attention_case("window attention, shifted, ends apart", apart, place, flex=False)
     halves = replace(volume, heads=2 * volume.heads, dim=volume.dim // 2)

@@ -24,8 +24,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from eddyline.errors import ConfigError
+from eddyline_kernels.bilateral import bilateral_filter
 from eddyline_runtime.config import CodecConfig
-from eddyline_runtime.model.bilateral import bilateral_filter
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Compiles for an H100 (sm_90a), on a machine without a GPU, the kernels that a call would launch; says what came out.
+"""Compiles for a GPU, on a machine without one, the kernels that a call would launch; says what came out.
 
 `compiled(calls)` makes the calls in processes of their own, because Triton's interpreter is on in that of the tests.
 There a driver that has no GPU names the target, and a launch ends where it would load the kernel: what is compiled has
@@ -20,8 +20,10 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-SHARED_LIMIT = 232_448
-"""Bytes of shared memory that one block can have on an H100."""
+SHARED_LIMITS = {80: 166_912, 86: 101_376, 89: 101_376, 90: 232_448, 100: 232_448, 120: 101_376}
+"""Bytes of shared memory that one block can have, by compute capability: A100; GeForce RTX 30; RTX 40; H100 and H200;
+B200; RTX 50 (CUDA C++ Programming Guide, technical specifications)."""
+HOPPER = 90
 INSTRUCTION_BYTES = 16
 EXECUTABLE = 4
 """The flag of an ELF section that holds instructions."""
@@ -48,7 +50,7 @@ class Kernel:
         return sum(n for name, n in self.instructions.items() if re.match(pattern, name))
 
 
-def compiled(calls: dict[str, str], prelude: str) -> list[Kernel]:
+def compiled(calls: dict[str, str], prelude: str, *, capability: int = HOPPER) -> list[Kernel]:
     """What calls compile; they are Python expressions by name, after a prelude they share.
 
     In one process, and more than eight calls in two: each takes seconds to import what it needs.
@@ -57,7 +59,7 @@ def compiled(calls: dict[str, str], prelude: str) -> list[Kernel]:
     items, processes = list(calls.items()), 1 if len(calls) <= 8 else 2
     children = [
         subprocess.Popen(
-            [sys.executable, __file__, prelude, json.dumps(items[part::processes])],
+            [sys.executable, __file__, str(capability), prelude, json.dumps(items[part::processes])],
             stdout=subprocess.PIPE,
             text=True,
             env=environment,
@@ -76,13 +78,16 @@ def compiled(calls: dict[str, str], prelude: str) -> list[Kernel]:
     return kernels
 
 
+@dataclass(frozen=True)
 class _NoGpu:
     """As much of a driver as compiling asks for."""
+
+    capability: int
 
     def get_current_target(self) -> Any:
         from triton.backends.compiler import GPUTarget
 
-        return GPUTarget("cuda", 90, 32)
+        return GPUTarget("cuda", self.capability, 32)
 
     def get_current_device(self) -> int:
         return 0
@@ -91,11 +96,11 @@ class _NoGpu:
         return 0
 
 
-def _main(prelude: str, calls: list[tuple[str, str]]) -> None:
+def _main(capability: int, prelude: str, calls: list[tuple[str, str]]) -> None:
     from triton.runtime import driver
     from triton.runtime.jit import JITFunction
 
-    driver.set_active(_NoGpu())
+    driver.set_active(_NoGpu(capability))
     made: list[tuple[str, Any]] = []
     run = JITFunction.run
 
@@ -110,7 +115,7 @@ def _main(prelude: str, calls: list[tuple[str, str]]) -> None:
         eval(expression, scope)
         called += [(call, name, binary) for name, binary in made]
         made.clear()
-    codes = _disassembled([binary.asm["cubin"] for _, _, binary in called])
+    codes = _disassembled([binary.asm["cubin"] for _, _, binary in called], capability)
     print(json.dumps([_described(*kernel, code) for kernel, code in zip(called, codes, strict=True)]))
 
 
@@ -121,7 +126,7 @@ def _tool(name: str) -> Path:
     return Path(triton.__file__).parent / "backends/nvidia/bin" / name
 
 
-def _disassembled(cubins: list[bytes]) -> list[str]:
+def _disassembled(cubins: list[bytes], capability: int) -> list[str]:
     """The machine code of each in words, with addresses that go on from one to the next.
 
     All of them in one go, without what is around the code: nvdisasm takes more than half a second to start.
@@ -130,7 +135,7 @@ def _disassembled(cubins: list[bytes]) -> list[str]:
     with tempfile.NamedTemporaryFile() as file:
         file.write(b"".join(codes))
         file.flush()
-        command = [_tool("nvdisasm"), "--binary", "SM90a", file.name]
+        command = [_tool("nvdisasm"), "--binary", f"SM{capability}{'a' * (capability >= HOPPER)}", file.name]
         text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     instructions = re.findall(r"^ */\*[0-9a-f]{4,}\*/.*$", text, re.MULTILINE)
     assert len(instructions) == sum(map(len, codes)) // INSTRUCTION_BYTES
@@ -169,4 +174,4 @@ def _described(call: str, name: str, binary: Any, code: str) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    _main(sys.argv[1], json.loads(sys.argv[2]))
+    _main(int(sys.argv[1]), sys.argv[2], json.loads(sys.argv[3]))

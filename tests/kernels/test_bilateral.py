@@ -1,4 +1,4 @@
-"""The bilateral filter: against its formula, pixel by pixel, and what it is for."""
+"""The bilateral filter in plain torch: against its formula, pixel by pixel, and what it is for."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from eddyline_runtime.model.bilateral import bilateral_filter
+from eddyline_kernels.bilateral import bilateral_filter
+from eddyline_kernels.errors import KernelInputError
 
 
 def draw(*shape: int, seed: int = 0) -> Tensor:
@@ -57,3 +58,25 @@ def test_what_is_given_stays_as_it_is() -> None:
 def test_frames_of_half_precision_are_filtered_in_float32(dtype: torch.dtype) -> None:
     frames = draw(1, 3, 6, 6).to(dtype)
     assert torch.equal(bilateral_filter(frames, reach=1.0), bilateral_filter(frames.float(), reach=1.0))
+
+
+@pytest.mark.parametrize(
+    "frames", [torch.zeros(3, 6, 6), torch.zeros(1, 4, 6, 6), torch.zeros(1, 3, 6, 6, dtype=torch.uint8)]
+)
+def test_what_is_no_picture_is_refused_with_its_shape(frames: Tensor) -> None:
+    with pytest.raises(KernelInputError, match=r"frames \(.*\) of torch.* are no pictures; pass \[N, 3, H, W\]"):
+        bilateral_filter(frames, reach=1.0)
+
+
+@pytest.mark.parametrize("reach", [0.0, -1.0, float("nan")])
+def test_a_reach_that_reaches_nothing_is_refused(reach: float) -> None:
+    with pytest.raises(KernelInputError, match=f"reach is {reach}; pass a difference of colours above 0"):
+        bilateral_filter(draw(1, 3, 6, 6), reach=reach)
+
+
+def test_a_gradient_is_refused_and_none_is_asked_for_without_grad_mode() -> None:
+    frames = draw(1, 3, 6, 6).requires_grad_()
+    with pytest.raises(KernelInputError, match=r"frames \(1, 3, 6, 6\) has no gradient; learn on what comes before it"):
+        bilateral_filter(frames, reach=1.0)
+    with torch.no_grad():
+        assert not bilateral_filter(frames, reach=1.0).requires_grad

@@ -1,0 +1,5 @@
+"""A bilateral filter of small frames, in one pass over memory."""
+
+from eddyline_kernels.bilateral.operator import bilateral_filter
+
+__all__ = ["bilateral_filter"]
