@@ -22,6 +22,7 @@ from eddyline.install import install_hint
 from eddyline_runtime.address import check_endpoint, check_free
 from eddyline_runtime.arguments import positive, threads
 from eddyline_runtime.files import check_new_journal
+from eddyline_runtime.networks.patience import rest_soon_beside_openvino
 from eddyline_runtime.release import release
 
 if TYPE_CHECKING:
@@ -170,6 +171,7 @@ def _serve_until_stopped(given: argparse.Namespace) -> None:
     if given.journal:
         check_new_journal(given.journal)
     _say(progress=0.05, doing="loading the libraries")
+    rest_soon_beside_openvino()
     with _told_what_to_install("runtime"):
         import torch
 

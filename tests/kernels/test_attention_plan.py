@@ -9,7 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eddyline_kernels.attention.geometry import Windows
-from eddyline_kernels.attention.plan import HEAD_DIMS, Plan, box, gathered, plans
+from eddyline_kernels.attention.plan import (
+    HEAD_DIMS,
+    Plan,
+    box,
+    gathered,
+    multiplies_from_shared_memory,
+    plans,
+)
 from eddyline_kernels.attention.reference import _axis_windows
 
 NO_WRAP = (False, False, False)
@@ -91,6 +98,24 @@ def test_the_sides_of_a_box_multiply_to_its_block(head_dim: int) -> None:
 def test_wide_numbers_old_gpus_and_odd_sizes_are_gathered(size: tuple[int, int, int], itemsize: int, tma: bool) -> None:
     windows = Windows.cut(size, (8, 16, 16), (4, 8, 8), NO_WRAP)
     assert plans_of(windows, itemsize=itemsize, tma=tma) == (gathered(windows, head_dim=64, itemsize=itemsize),)
+
+
+@pytest.mark.parametrize(
+    ("capability", "suits"),
+    [((8, 0), False), ((8, 9), False), ((9, 0), True), ((10, 0), True), ((10, 3), True), ((12, 0), False)],
+)
+def test_boxes_are_for_gpus_whose_tensor_cores_read_shared_memory(capability: tuple[int, int], suits: bool) -> None:
+    assert multiplies_from_shared_memory(capability) == suits
+
+
+@pytest.mark.parametrize("head_dim", HEAD_DIMS)
+@pytest.mark.parametrize("itemsize", [2, 4])
+def test_only_long_heads_have_other_blocks_where_registers_hold_them(head_dim: int, itemsize: int) -> None:
+    usual, other = (
+        gathered(LARGE, head_dim=head_dim, itemsize=itemsize, in_registers=in_registers)
+        for in_registers in (False, True)
+    )
+    assert (usual != other) == (head_dim == 128 and itemsize == 2)
 
 
 @given(windows=cuts(), itemsize=st.sampled_from([2, 4]))

@@ -78,6 +78,25 @@ def weights_like(t: Tensor) -> Tensor:
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
 @pytest.mark.usefixtures("nan_scratch")
 def test_results_and_gradients_err_at_most_twice_as_much_as_those_of_plain_torch(case: Case) -> None:
+    check_errors(case)
+
+
+@pytest.mark.parametrize("wrap", [False, True])
+@pytest.mark.usefixtures("nan_scratch")
+def test_they_do_so_in_the_plan_for_gpus_that_multiply_from_registers(
+    wrap: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from eddyline_kernels.attention import launch
+
+    monkeypatch.setattr(launch, "from_shared_memory", lambda device: False)
+    case = Case((3, 5, 10), (3, 5, 5), (1, 0, 2), (wrap,) * 3, HALF, dim=128)
+    (plan,) = operator._kind(Windows.cut(case.size, **case.cut), *draw(case)).plans
+    assert (plan.forward.keys, plan.dq.num_warps, plan.dkdv.peeled) == (32, 8, False)
+    check_errors(case)
+
+
+def check_errors(case: Case) -> None:
+    """Check results, their log-sum-exp and gradients of window attention against float64 and plain torch."""
     inputs = [t.detach().requires_grad_() for t in draw(case)]
     doubles = [t.detach().double().requires_grad_() for t in inputs]
     weights = weights_like(inputs[0])

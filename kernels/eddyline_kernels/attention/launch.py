@@ -13,7 +13,7 @@ from triton import cdiv
 from triton.tools.tensor_descriptor import TensorDescriptor
 
 from eddyline_kernels.attention.geometry import Triple, Windows
-from eddyline_kernels.attention.plan import Blocks, Plan
+from eddyline_kernels.attention.plan import Blocks, Plan, multiplies_from_shared_memory
 from eddyline_kernels.attention.triton_impl import LIST_UNIT, dkdv_kernel, dq_kernel, forward_kernel
 
 
@@ -112,6 +112,11 @@ def readable(t: Float[Tensor, "B F Y X H D"]) -> Float[Tensor, "B F Y X H D"]:
     if last == 1 and t.data_ptr() % 16 == 0 and all(stride % 16 == 0 for stride in outer):
         return t
     return t.clone(memory_format=torch.contiguous_format)
+
+
+def from_shared_memory(device: torch.device) -> bool:
+    """Whether products on a device read shared memory, see `plan`; Triton's interpreter can do what any GPU can."""
+    return device.type != "cuda" or multiplies_from_shared_memory(torch.cuda.get_device_capability(device))
 
 
 def tma_reads(t: Float[Tensor, "B F Y X H D"]) -> bool:

@@ -15,7 +15,7 @@ from torch import Tensor
 from eddyline_kernels import backend
 from eddyline_kernels.attention import reference
 from eddyline_kernels.attention.geometry import Triple, Windows, Wrap, check_tensors
-from eddyline_kernels.attention.plan import HEAD_DIMS, LARGEST_GRID, TMA_CAPABILITY, axis_for_frames
+from eddyline_kernels.attention.plan import HEAD_DIMS, LARGEST_GRID, axis_for_frames
 from eddyline_kernels.errors import KernelInputError
 from eddyline_kernels.formats import DTYPES
 
@@ -227,10 +227,10 @@ def _kind(windows: Windows, q: Tensor, k: Tensor, v: Tensor, grad: Tensor | None
     from eddyline_kernels.attention import launch
     from eddyline_kernels.attention.proof import Kind
 
-    able = not q.is_cuda or torch.cuda.get_device_capability(q.device) >= TMA_CAPABILITY
+    able = launch.from_shared_memory(q.device)
     tma = able and all(launch.tma_reads(t) for t in (q, k, v))
     far = not launch.near(q, k, v, *(() if grad is None else (grad,)))
-    return Kind(windows, q.shape[-1], q.dtype, q.device, tma=tma, far=far)
+    return Kind(windows, q.shape[-1], q.dtype, q.device, tma=tma, in_registers=not able, far=far)
 
 
 def _like(q: Tensor) -> Tensor:

@@ -1,7 +1,9 @@
 """Which blocks the Triton kernels of window attention work in: a table, and arithmetic on sizes.
 
 A block is either a box of tokens, fetched by one TMA load, or a run of a window's tokens, gathered row by row. Boxes
-need sizes, windows and shifts that are multiples of the box, two-byte numbers, and a GPU with TMA (Hopper or newer).
+need sizes, windows and shifts that are multiples of the box, two-byte numbers, and a GPU whose tensor cores read what
+TMA wrote to shared memory (Hopper, B200). Those of other GPUs take what they multiply from registers, which then do not
+hold blocks as large.
 
 There are several plans for a call, the fastest first; `proof` finds the first that is right on the GPU at hand. That is
 no formality: the assembler of Triton 3.6 and 3.7 (ptxas 12.8) gives the registers that hold a program's own block of
@@ -16,7 +18,8 @@ from math import gcd, prod
 from eddyline_kernels.attention.geometry import Triple, Windows
 
 HEAD_DIMS = (32, 64, 128)
-TMA_CAPABILITY = (9, 0)
+FROM_SHARED_MEMORY = ((9, 0), (12, 0))
+"""Compute capabilities, from and up to but not including, of GPUs with TMA whose tensor cores read shared memory."""
 LARGEST_GRID = 65_535
 """Batch rows, and heads, at most: as many as CUDA launches along the second and third axis of a grid."""
 LARGEST_PRODUCT = 2**31
@@ -98,7 +101,13 @@ def axis_for_frames(window: Triple) -> int | None:
     return axis if prod(window) * max(frames, short) < LARGEST_PRODUCT else None
 
 
-def plans(windows: Windows, *, head_dim: int, itemsize: int, tma: bool) -> tuple[Plan, ...]:
+def multiplies_from_shared_memory(capability: tuple[int, int]) -> bool:
+    """Whether tensor cores read shared memory and TMA fills it: on Hopper and B200, not on Ampere, Ada, RTX 50."""
+    first, beyond = FROM_SHARED_MEMORY
+    return first <= capability < beyond
+
+
+def plans(windows: Windows, *, head_dim: int, itemsize: int, tma: bool, in_registers: bool = False) -> tuple[Plan, ...]:
     """The plans for one call, the fastest first; the last one gathers, which suits any windows.
 
     Args:
@@ -106,12 +115,14 @@ def plans(windows: Windows, *, head_dim: int, itemsize: int, tma: bool) -> tuple
         head_dim: D, one of HEAD_DIMS.
         itemsize: bytes of one number.
         tma: whether the GPU and the strides of the tensors allow TMA.
+        in_registers: whether the GPU multiplies from registers.
     """
     boxes = [_in_boxes(plan, windows) for plan in _BOXES[head_dim]] if tma and itemsize == 2 else []
-    return *(plan for plan in boxes if plan), gathered(windows, head_dim=head_dim, itemsize=itemsize)
+    last = gathered(windows, head_dim=head_dim, itemsize=itemsize, in_registers=in_registers)
+    return *(plan for plan in boxes if plan), last
 
 
-def gathered(windows: Windows, *, head_dim: int, itemsize: int) -> Plan:
+def gathered(windows: Windows, *, head_dim: int, itemsize: int, in_registers: bool = False) -> Plan:
     """The plan whose blocks are gathered: of 64 tokens, of fewer where windows are smaller or numbers wide."""
     # a block of 16 is the least that tl.dot takes; float32 takes twice the registers
     tokens = max(16, min(64 if itemsize == 2 else 32, 1 << (windows.tokens - 1).bit_length()))
@@ -120,6 +131,11 @@ def gathered(windows: Windows, *, head_dim: int, itemsize: int) -> Plan:
     # in float32 the registers of both codes do not fit
     peeled = itemsize == 2 and windows.tokens > tokens
     blocks = Blocks(tokens, tokens, num_warps=warps, num_stages=stages, peeled=peeled)
+    if tokens == 64 and head_dim == 128 and in_registers:
+        # neither both codes fit the registers there, nor a block of keys beside the queries in four warps
+        blocks = replace(blocks, peeled=False)
+        wide = replace(blocks, num_warps=2 * warps)
+        return Plan("gathered", False, replace(blocks, keys=32), wide, wide)
     # two sums of long heads do not fit the registers of four warps
     dkdv = replace(blocks, num_warps=2 * warps) if tokens == 64 and head_dim == 128 else blocks
     return Plan("gathered", False, blocks, blocks, dkdv)

@@ -47,6 +47,8 @@ class Kind:
     device: torch.device
     tma: bool
     """Whether the GPU and the strides of the tensors allow TMA."""
+    in_registers: bool = False
+    """Whether the GPU multiplies from registers."""
     far: bool = False
     """Whether addresses within a head take 64 bits."""
     lse_grad: bool = False
@@ -55,7 +57,13 @@ class Kind:
     @property
     def plans(self) -> tuple[Plan, ...]:
         """The plans, the fastest first."""
-        return plans(self.windows, head_dim=self.head_dim, itemsize=self.dtype.itemsize, tma=self.tma)
+        return plans(
+            self.windows,
+            head_dim=self.head_dim,
+            itemsize=self.dtype.itemsize,
+            tma=self.tma,
+            in_registers=self.in_registers,
+        )
 
 
 @dataclass(frozen=True, slots=True)

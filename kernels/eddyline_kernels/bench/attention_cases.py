@@ -97,9 +97,11 @@ def _plans(volume: Volume, place: Place) -> list[Method]:
     def method(plan: Plan) -> Method:
         return Method(name=f"plan '{plan.name}'", compute=planned_attention(volume, plan), compiled=True)
 
-    return [
-        method(plan) for plan in plans(volume.windows, head_dim=volume.dim, itemsize=place.dtype.itemsize, tma=True)
-    ]
+    from eddyline_kernels.attention import launch
+
+    able = launch.from_shared_memory(place.device)
+    known = plans(volume.windows, head_dim=volume.dim, itemsize=place.dtype.itemsize, tma=able, in_registers=not able)
+    return [method(plan) for plan in known]
 
 
 def planned_attention(volume: Volume, plan: Plan) -> Callable[[Tensor, Tensor, Tensor], Tensors]:

@@ -19,12 +19,12 @@ import torch
 
 from eddyline.errors import ConfigError
 from eddyline.install import install_hint
+from eddyline_runtime.networks import VARIABLE
 from eddyline_runtime.networks.compiled import CompiledStreamDiT, ConversionError, compile_codec, compile_streamdit
 from eddyline_runtime.networks.difference import codec_difference, streamdit_difference
 from eddyline_runtime.networks.fp8 import in_fp8
 from eddyline_runtime.weights import World
 
-VARIABLE = "EDDYLINE_NETWORKS"
 CHOICES = ("auto", "torch", "openvino")
 MAX_PARAMETERS = 200_000_000
 """Of StreamDiT; a larger one is not converted, because that holds it in memory several times."""
