@@ -7,6 +7,7 @@ takes nearly twice as long (runtime/SPEED_LOG.md). So what is computed before th
 a thread that ends, and the thread of the sockets, which packs snapshots, computes by itself.
 """
 
+import ctypes
 import threading
 from collections.abc import Callable
 from typing import TypeVar
@@ -17,19 +18,33 @@ Result = TypeVar("Result")
 
 
 def computed_apart(compute: Callable[[], Result]) -> Result:
-    """What `compute` returns or raises, in a thread of its own, which ends before this returns unless interrupted."""
+    """What `compute` returns or raises, in a thread of its own, which ends before this does.
+
+    Ctrl-C interrupts it as it would have interrupted the caller, between two operations: a process that ends while a
+    thread of it is within one is aborted.
+    """
     results: list[Result] = []
     errors: list[BaseException] = []
+    ended = threading.Event()
 
     def run() -> None:
         try:
             results.append(compute())
         except BaseException as error:  # it is raised where it is waited for
             errors.append(error)
+        ended.set()
 
     thread = threading.Thread(target=run, name="apart", daemon=True)
     thread.start()
-    thread.join()
+    try:
+        ended.wait()  # an interrupted join takes the thread for ended, which it is not (Python 3.11)
+    except KeyboardInterrupt:
+        number = ctypes.c_ulong(thread.ident or 0)
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(number, ctypes.py_object(KeyboardInterrupt))
+        ended.wait()
+        raise
+    finally:
+        thread.join()
     if errors:
         raise errors[0]
     return results[0]

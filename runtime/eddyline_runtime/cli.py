@@ -171,7 +171,7 @@ def _serve_until_stopped(given: argparse.Namespace) -> None:
     if given.journal:
         check_new_journal(given.journal)
     _say(progress=0.05, doing="loading the libraries")
-    rest_soon_beside_openvino()
+    rest_soon_beside_openvino(given.device)
     with _told_what_to_install("runtime"):
         import torch
 

@@ -48,9 +48,11 @@ IN_ONE_PASS = {
     "modulation, e4m3": "modulate(torch.float8_e4m3fn)",
     "the filter": "bilateral.bilateral_filter(torch.empty(64, 3, 96, 160), 0.25)",
 }
-GPUS = {"A100": (8, 0), "RTX 40": (8, 9), "RTX 50": (12, 0), "B200": (10, 0)}
-SPILLED = {"heads of 128": 160, "boxes of 128, heads of 64": 288, "the embedded world": 96}
-"""Bytes of a thread that do not fit the registers, at most; where products have to come from registers it is 96."""
+GPUS = {"A100": (8, 0), "RTX 30": (8, 6), "RTX 40": (8, 9), "RTX 50": (12, 0), "B200": (10, 0)}
+SPILLED = {"the embedded world": 96}
+SPILLED_ON_A_B200 = {"heads of 128": 160, "boxes of 128, heads of 64": 288}
+"""Bytes of a thread that do not fit the registers, at most. What multiplies from registers has them in the gradient of
+keys and values alone; on a B200 sums come from its tensor memory into registers."""
 
 
 @pytest.mark.parametrize("gpu", GPUS)
@@ -67,7 +69,7 @@ def test_kernels_fit_other_gpus_and_use_their_tensor_cores(gpu: str) -> None:
     assert sorted(kernel.call for kernel in kernels) == sorted(names)
     for kernel in kernels:
         assert kernel.shared <= SHARED_LIMITS[number], kernel
-        assert kernel.stack <= (SPILLED.get(kernel.call, 0) if able else min(96, SPILLED.get(kernel.call, 0))), kernel
+        assert kernel.stack <= (SPILLED_ON_A_B200 if able else SPILLED).get(kernel.call, 0), kernel
         if kernel.call in attention:
             assert multiplied(kernel) > 0, kernel
 

@@ -44,7 +44,7 @@ def test_frames_do_not_see_each_other_nor_what_lies_around_them() -> None:
     assert torch.equal(bilateral_filter(frames, reach=REACH)[1:2], alone)
 
 
-def test_frames_that_lie_apart_are_read_where_they_are() -> None:
+def test_frames_that_lie_apart_are_filtered_all_the_same() -> None:
     frames = draw(2, 9, 6, 3).permute(0, 3, 2, 1)
     torch.testing.assert_close(bilateral_filter(frames, reach=REACH), reference.bilateral_filter(frames, REACH))
 

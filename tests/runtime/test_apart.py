@@ -32,6 +32,7 @@ before = threads()
 apart = computed_apart(compute)
 after = settled(before)
 compute_here_without_workers()
+settled(before)
 here = compute()
 later = computed_apart(compute)
 print(json.dumps({"apart": [apart[0] - before, apart[1]], "after": after - before,
@@ -53,3 +54,25 @@ def test_what_is_computed_apart_is_returned_and_raised_where_it_is_asked_for() -
     assert computed_apart(threading.current_thread) not in (threading.current_thread(), *threading.enumerate())
     with pytest.raises(KeyError, match="what is wrong"):
         computed_apart(lambda: {}["what is wrong"])
+
+
+INTERRUPTED = """
+import itertools, os, signal, threading, torch
+from eddyline_runtime.apart import computed_apart
+
+def compute():
+    for turn in itertools.count():
+        torch.rand(1 << 20).exp_()
+        if turn == 3:
+            os.kill(os.getpid(), signal.SIGINT)
+
+try:
+    computed_apart(compute)
+except KeyboardInterrupt:
+    print([thread.name for thread in threading.enumerate()])
+"""
+
+
+def test_ctrl_c_ends_what_is_computed_apart_before_it_goes_on() -> None:
+    done = subprocess.run([sys.executable, "-c", INTERRUPTED], capture_output=True, text=True, timeout=120, check=True)
+    assert (done.stdout, done.stderr) == ("['MainThread']\n", "")

@@ -15,17 +15,23 @@ SET = "GOMP_SPINCOUNT"
 
 
 @pytest.mark.parametrize(
-    ("installed", "networks", "before", "after"),
+    ("device", "installed", "networks", "before", "after"),
     [
-        (True, None, None, str(patience.SPIN_COUNT)),
-        (True, "openvino", None, str(patience.SPIN_COUNT)),
-        (True, "torch", None, None),
-        (False, None, None, None),
-        (True, None, "7", "7"),
+        ("cpu", True, None, None, str(patience.SPIN_COUNT)),
+        ("cpu", True, "openvino", None, str(patience.SPIN_COUNT)),
+        ("cpu", True, "torch", None, None),
+        ("cpu", False, None, None, None),
+        ("cpu", True, None, "7", "7"),
+        ("cuda", True, None, None, None),
     ],
 )
 def test_workers_rest_soon_where_openvino_may_compute_and_nobody_said_otherwise(
-    installed: bool, networks: str | None, before: str | None, after: str | None, monkeypatch: pytest.MonkeyPatch
+    device: str,
+    installed: bool,
+    networks: str | None,
+    before: str | None,
+    after: str | None,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     found = ModuleSpec("openvino", None) if installed else None
     monkeypatch.setattr(patience, "find_spec", {"openvino": found}.get)
@@ -33,10 +39,16 @@ def test_workers_rest_soon_where_openvino_may_compute_and_nobody_said_otherwise(
         monkeypatch.setenv(name, value or "")
         if value is None:
             monkeypatch.delenv(name)
-    patience.rest_soon_beside_openvino()
+    patience.rest_soon_beside_openvino(device)
     assert os.environ.get(SET) == after
 
 
-def test_the_command_line_has_not_loaded_torch_when_it_says_so() -> None:
-    loaded = "import sys, eddyline_runtime.cli; sys.exit('torch' in sys.modules)"
-    subprocess.run([sys.executable, "-c", loaded], check=True)
+def test_serve_says_so_before_it_loads_torch() -> None:
+    stopped = """
+import sys
+from eddyline_runtime import cli
+cli.rest_soon_beside_openvino = lambda device: sys.exit(f"{device}, torch loaded: {'torch' in sys.modules}")
+cli.main(["serve", "--model", "tiny", "--bind", "tcp://127.0.0.1:0"])
+"""
+    done = subprocess.run([sys.executable, "-c", stopped], capture_output=True, text=True)
+    assert done.stderr == "cpu, torch loaded: False\n"

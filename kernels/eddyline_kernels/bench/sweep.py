@@ -61,6 +61,9 @@ HEADS_BACKWARD = (
 def attention_plan_cases(volume: Volume, place: Place) -> Iterator[Case]:
     """A case for each of the three kernels of window attention."""
     name = f"window attention, heads of {volume.dim}"
+    from eddyline_kernels.attention import launch
+
+    able = launch.from_shared_memory(place.device)
     plain = {
         backward: attention_case(name, volume, replace(place, compile=None), backward=backward)
         for backward in (False, True)
@@ -68,21 +71,24 @@ def attention_plan_cases(volume: Volume, place: Place) -> Iterator[Case]:
     for kernel in ("forward", "dq", "dkdv"):
         methods = [
             Method(name=f"{PLAN}{told}", compute=planned_attention(volume, chosen), compiled=True)
-            for told, chosen in attention_plans(volume, kernel, itemsize=place.dtype.itemsize).items()
+            for told, chosen in attention_plans(volume, kernel, itemsize=place.dtype.itemsize, able=able).items()
         ]
         case = plain[kernel != "forward"]
         yield replace(case, name=f"{name}, plans of {kernel}", methods=(case.methods[0], *methods))
 
 
-def attention_plans(volume: Volume, kernel: str, *, itemsize: int) -> dict[str, Plan]:
-    """The plans to try for one of the three kernels, by name; the two others have blocks of one kind with it."""
-    base = gathered(volume.windows, head_dim=volume.dim, itemsize=itemsize)
+def attention_plans(volume: Volume, kernel: str, *, itemsize: int, able: bool = True) -> dict[str, Plan]:
+    """The plans to try for one of the three kernels, by name; the two others have blocks of one kind with it.
+
+    `able` says whether the GPU multiplies from shared memory: others do not take boxes.
+    """
+    base = gathered(volume.windows, head_dim=volume.dim, itemsize=itemsize, in_registers=not able)
     tried = {
         f"gathered {_told(sizes)}": _with(base, kernel, replace(_blocks(sizes), peeled=base.forward.peeled))
         for sizes in GATHERED[kernel]
     }
     small = _boxed((64, 64, 4, 2), volume, own_box=False)
-    if small is None or itemsize != 2:
+    if small is None or itemsize != 2 or not able:
         return tried
     for sizes in BOXES[kernel]:
         for own_box in (True, False):

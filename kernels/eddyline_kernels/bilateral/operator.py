@@ -33,7 +33,7 @@ def bilateral_filter(frames: Float[Tensor, "N 3 H W"], *, reach: float) -> Float
         reach: in the units of the frames; above 0.
 
     Returns:
-        As float32, whatever the frames are.
+        As float32; of float64 as float64, in plain torch.
 
     Raises:
         KernelInputError: `frames` are no such tensor or ask for a gradient, or `reach` is not above 0; a ValueError.

@@ -13,10 +13,10 @@ SPIN_COUNT = 20_000
 """Looks, each a pause of the processor; measured in runtime/SPEED_LOG.md."""
 
 
-def rest_soon_beside_openvino() -> None:
-    """Set libgomp's variable where OpenVINO may compute the networks, unless it is set.
+def rest_soon_beside_openvino(device: str) -> None:
+    """Set libgomp's variable where OpenVINO may compute the networks of a device, unless it is set.
 
-    To be called before torch is imported, which reads it once.
+    To be called before torch is imported, which reads it once; whether OpenVINO will do is known only after that.
     """
-    if os.environ.get(VARIABLE) != "torch" and find_spec("openvino") is not None:
+    if device == "cpu" and os.environ.get(VARIABLE) != "torch" and find_spec("openvino") is not None:
         os.environ.setdefault("GOMP_SPINCOUNT", str(SPIN_COUNT))
