@@ -50,7 +50,7 @@ IN_ONE_PASS = {
 }
 GPUS = {"A100": (8, 0), "RTX 30": (8, 6), "RTX 40": (8, 9), "RTX 50": (12, 0), "B200": (10, 0)}
 SPILLED = {"the embedded world": 96}
-SPILLED_ON_A_B200 = {"heads of 128": 160, "boxes of 128, heads of 64": 288}
+SPILLED_ON_A_B200 = {"heads of 128": 160, "boxes of 128, heads of 64": 360}
 """Bytes of a thread that do not fit the registers, at most. What multiplies from registers has them in the gradient of
 keys and values alone; on a B200 sums come from its tensor memory into registers."""
 
