@@ -93,11 +93,10 @@ def attention_case(
 
 def _plans(volume: Volume, place: Place) -> list[Method]:
     """All plans of our kernels: `ours` is the first of them that is right here."""
+    from eddyline_kernels.attention import launch
 
     def method(plan: Plan) -> Method:
         return Method(name=f"plan '{plan.name}'", compute=planned_attention(volume, plan), compiled=True)
-
-    from eddyline_kernels.attention import launch
 
     able = launch.from_shared_memory(place.device)
     known = plans(volume.windows, head_dim=volume.dim, itemsize=place.dtype.itemsize, tma=able, in_registers=not able)

@@ -60,9 +60,9 @@ HEADS_BACKWARD = (
 
 def attention_plan_cases(volume: Volume, place: Place) -> Iterator[Case]:
     """A case for each of the three kernels of window attention."""
-    name = f"window attention, heads of {volume.dim}"
     from eddyline_kernels.attention import launch
 
+    name = f"window attention, heads of {volume.dim}"
     able = launch.from_shared_memory(place.device)
     plain = {
         backward: attention_case(name, volume, replace(place, compile=None), backward=backward)
