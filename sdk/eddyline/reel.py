@@ -78,8 +78,8 @@ def film_script(
 
     `script`: its first words are the prompt that the view is opened with; without one, what fits into `seconds`.
     `opening` takes the place of the first words. Each picture of the contact sheet is the last frame before the next
-    words show, or other keys are held, with the words in force on it. Stopped by Ctrl+C, it finishes the film and says
-    so.
+    words show, or other keys are held, with the words in force on it. However short `seconds` are, one frame is filmed.
+    Stopped by Ctrl+C, it finishes the film and says so.
 
     Raises KeyNameError for keys that are none in this world, FilmError when the files cannot be written, and the
     runtime's error when it stops for good.
@@ -106,7 +106,7 @@ def film_script(
         waiting = steps[1:]
         late_s = 0.0
         opening_told = False
-        while waiting or film.frames < round((seconds + late_s) * world.fps):
+        while waiting or film.frames < max(1, round((seconds + late_s) * world.fps)):
             for note in runtime.poll():
                 _look_for_the_end([note])
                 if isinstance(note, ReceiptChanged):

@@ -323,6 +323,14 @@ def test_pictures_of_a_script_are_taken_when_the_next_words_show_not_when_they_a
     assert [what for what in happened if what in order] == order
 
 
+def test_a_script_of_no_length_at_all_is_filmed_for_one_frame(scripted: ScriptedRuntime, tmp_path: Path) -> None:
+    steps = [ScriptLine(0.0, "prompt", "a red room")]
+    with eddyline.connect(scripted.endpoint, timeout_s=PATIENCE_S) as runtime:
+        reel = film_script(runtime, out=tmp_path, seconds=0.01, script=steps, say=lambda _: None)
+    assert len(frames_of(reel.film)) == reel.frames >= 1
+    assert reel.sheet.exists()
+
+
 def test_without_a_display_a_script_is_filmed_with_its_words(scripted: ScriptedRuntime, tmp_path: Path) -> None:
     steps = [
         ScriptLine(0.0, "prompt", "a red room"),
