@@ -15,12 +15,12 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import msgspec
 
 from eddyline.errors import SnapshotError
-from eddyline.protocol import MAX_SNAPSHOT_HEADER_BYTES
+from eddyline.protocol import MAX_SNAPSHOT_HEADER_BYTES, Seed, Text, check_text_bytes
 
 if TYPE_CHECKING:
     from eddyline.view import View
@@ -86,11 +86,14 @@ class SnapshotInfo:
 
 
 class _Words(msgspec.Struct, frozen=True):
-    prompt: Annotated[str, msgspec.Meta(min_length=1, max_length=4096)]
+    prompt: Text
+
+    def __post_init__(self) -> None:
+        check_text_bytes(self.prompt)
 
 
 class _Noise(msgspec.Struct, frozen=True):
-    seed: Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+    seed: Seed
 
 
 class _Moment(msgspec.Struct, frozen=True):

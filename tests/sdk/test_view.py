@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from pathlib import Path
 
@@ -403,6 +404,17 @@ def test_a_closed_view_gives_no_snapshot(view: View) -> None:
 def test_what_is_no_snapshot_is_refused_before_it_is_sent(runtime: eddyline.Runtime, data: bytes) -> None:
     with pytest.raises(SnapshotError, match=r"Snapshot\.save"):
         runtime.restore_view(data)
+
+
+@pytest.mark.parametrize(("prompt", "seed"), [("", 0), ("é" * 2049, 0), ("a red room", 2**63), ("a red room", -1)])
+def test_a_snapshot_of_what_the_wire_cannot_say_is_refused_before_it_is_sent(
+    runtime: eddyline.Runtime, prompt: str, seed: int
+) -> None:
+    moment = {"world": "diorama", "stride": 1, "noise": {"seed": seed}, "words": {"prompt": prompt}}
+    metadata = {"format": "eddyline-snapshot", "moment": json.dumps(moment)}
+    header = json.dumps({"__metadata__": metadata}).encode()
+    with pytest.raises(SnapshotError, match=r"Snapshot\.save"):
+        runtime.restore_view(len(header).to_bytes(8, "little") + header)
 
 
 def test_a_snapshot_over_the_limit_is_refused_before_it_is_sent(runtime: eddyline.Runtime) -> None:
