@@ -124,7 +124,9 @@ def check_seed(seed: int) -> int:
 
 
 def check_name(name: str) -> str:
-    """Return `name`. Raises OptionError when it is longer than 128 characters, or cannot be written as UTF-8."""
+    """Return `name`. Raises OptionError when it is no str, over 128 characters, or cannot be written as UTF-8."""
+    if not isinstance(name, str):
+        raise OptionError(f"a name of type {type(name).__name__}; give a str")
     if len(name) > 128:
         raise OptionError(f"a name of {len(name)} characters; the limit is 128")
     try:
@@ -135,7 +137,7 @@ def check_name(name: str) -> str:
 
 
 def _check_bookmark(name: str) -> str:
-    if not isinstance(name, str) or not check_name(name) or name.isspace():
+    if not check_name(name) or name.isspace():
         raise OptionError(f"{name!r} is no name of a bookmark; give 1 to 128 characters")
     return name
 

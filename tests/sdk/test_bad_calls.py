@@ -144,6 +144,17 @@ def test_an_option_out_of_range_is_refused(runtime: eddyline.Runtime, options: d
         runtime.open_view("a hall", **options)
 
 
+@pytest.mark.parametrize("name", [7, None, b"guard"])
+def test_a_name_of_another_type_is_refused_with_its_type(runtime: eddyline.Runtime, view: View, name: Any) -> None:
+    for call in (
+        lambda: runtime.open_view("a hall", name=name),
+        lambda: view.fork(name),
+        lambda: runtime.watch_view(name),
+    ):
+        with pytest.raises(OptionError, match=f"a name of type {type(name).__name__}; give a str"):
+            call()
+
+
 def test_a_closed_view_refuses_everything_but_frames_and_status(view: View) -> None:
     view.close()
     calls = (
