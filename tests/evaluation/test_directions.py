@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -96,18 +97,38 @@ def test_a_hero_outside_of_the_picture_is_refused() -> None:
         cut_hero([drawn([20])], (45, 22, 8, 6), drawn([20]))
 
 
-def test_a_world_is_measured_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Random weights show no hero, so no press is followed; the recording, played truly, is the ceiling."""
-    with Recorder(tmp_path / "recording", fps=16, height=32, width=48, action_names=NAMES) as recorder:
+def command_of(folder: Path, names: tuple[str, ...]) -> list[str]:
+    """Write a world of random weights and a recording of actions of these names; the arguments that name both."""
+    with Recorder(folder / "recording", fps=16, height=32, width=48, action_names=names) as recorder:
         for key, step in (("ArrowRight", 1), ("ArrowLeft", -1)) * 3:
             recorder.begin_clip()
             lefts = [20] * 5 + [20 + step * turn for turn in range(1, 13)]
             for turn, frame in enumerate(drawn(lefts)):
-                held = [float(name == key and turn >= 5) for name in NAMES]
+                held = [float(name == key and turn >= 5) for name in names]
                 recorder.add(frame, caption="a hero", actions=held)
     card = tiny_card()
-    save_world(tmp_path / "world", card, model=StreamDiT(card.model), codec=Codec(card.codec))
-    given = ["--model", str(tmp_path / "world"), "--recording", str(tmp_path / "recording"), "--hero", "0,0,20,22,8,6"]
+    save_world(folder / "world", card, model=StreamDiT(card.model), codec=Codec(card.codec))
+    return ["--model", str(folder / "world"), "--recording", str(folder / "recording")]
+
+
+@pytest.mark.parametrize(
+    ("names", "hero", "told"),
+    [
+        (NAMES, "6,0,20,22,8,6", "clip 6 of .*, which has 6; count clips from 0"),
+        (NAMES, "0,17,20,22,8,6", "frame 17 of clip 0 of .*, which has 17; count frames from 0"),
+        (NAMES[1:], "0,0,20,22,8,6", "the recording .* has no ArrowLeft; only what these keys move is measured"),
+    ],
+)
+def test_a_hero_that_is_not_there_and_keys_that_were_not_recorded_are_told_in_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], names: tuple[str, ...], hero: str, told: str
+) -> None:
+    assert directions.main([*command_of(tmp_path, names), "--hero", hero]) == directions.MISTAKE
+    assert re.fullmatch(f"directions: {told}\n", capsys.readouterr().err)
+
+
+def test_a_world_is_measured_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Random weights show no hero, so no press is followed; the recording, played truly, is the ceiling."""
+    given = [*command_of(tmp_path, NAMES), "--hero", "0,0,20,22,8,6"]
     files = ["--json", str(tmp_path / "found.json"), "--sheet", str(tmp_path / "sheet.png")]
     assert directions.main([*given, *files, "--streams", "2", "--presses", "2"]) == 0
     found = json.loads((tmp_path / "found.json").read_text())

@@ -9,6 +9,7 @@ import pytest
 
 from eddyline.errors import OptionError, RecordingError
 from eddyline.recording import Recorder
+from eddyline_runtime.evaluation import reference
 from eddyline_runtime.evaluation.probe import Probe
 from eddyline_runtime.evaluation.reference import FILE, Reference, load_reference, measure_reference, save_reference
 from eddyline_runtime.evaluation.suite import ACTIONS, HELD_OUT, STEERING, Press, Scene, Suite, Turn
@@ -103,3 +104,12 @@ def test_recordings_with_too_few_clips_or_frames_are_refused(
     record(tmp_path, lengths)
     with pytest.raises(RecordingError, match=words):
         measure_reference(brightness, "abc", tmp_path, tmp_path)
+
+
+def test_a_recording_that_is_missing_is_told_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_suites(tmp_path)
+    assert reference.main([str(tmp_path / "nowhere"), str(tmp_path)]) == reference.MISTAKE
+    told = capsys.readouterr().err
+    assert told.startswith(f"reference: {tmp_path / 'nowhere'}")
+    assert len(told.splitlines()) == 1
+    assert not (tmp_path / FILE).exists()

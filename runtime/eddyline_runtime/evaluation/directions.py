@@ -12,6 +12,7 @@ Shapes: T frames, H W picture height and width, h w those of the hero.
 
 import argparse
 import json
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,13 +23,15 @@ from jaxtyping import Float, UInt8
 from numpy.typing import NDArray
 from torch.nn import functional as F
 
-from eddyline.errors import OptionError
+from eddyline.errors import EddylineError, OptionError
 from eddyline.recording import RecordedClip, Recording
+from eddyline_runtime.arguments import positive
 from eddyline_runtime.evaluation.dreams import Cue, Frames, Script, dream
 from eddyline_runtime.evaluation.figures import Figure
 from eddyline_runtime.evaluation.intervals import median, rate
 from eddyline_runtime.evaluation.samples import OWN, Sample
 from eddyline_runtime.evaluation.sheets import contact_sheet
+from eddyline_runtime.files import check_writable, write_whole
 from eddyline_runtime.networks.choice import fitted
 from eddyline_runtime.networks.folder import cache_folder
 from eddyline_runtime.weights import World, card_of, load_world
@@ -47,6 +50,8 @@ SETTLED_FRAMES = 3
 """A place is the median over so many frames."""
 SLACK_PX = 3
 """How far up and down the hero is looked for."""
+MISTAKE = 2
+"""Exit status after a mistake that was told in one line."""
 
 
 @dataclass(frozen=True)
@@ -219,10 +224,12 @@ def measure_directions(
     """Dream the scripts and read them, and the recording for the ceiling; the samples show each dream's first press.
 
     Raises:
-        OptionError: no press could be counted.
+        OptionError: the recording or the world lacks a key of SIDES, or no press could be counted.
     """
     fps, columns = world.card.fps, world.card.width - hero.picture.shape[1] + 1
     names = recording.info.action_names
+    _check_has_sides(f"the recording {recording.path}", names)
+    _check_has_sides(f"the world {world.card.name}", world.card.action_names)
     real = [
         answer(track(clip.frames, hero), press, columns=columns)
         for clip in recording
@@ -256,8 +263,33 @@ def measure_directions(
     ), samples
 
 
+def _check_has_sides(what: str, names: Sequence[str]) -> None:
+    if missing := [key for key in SIDES if key not in names]:
+        raise OptionError(f"{what} has no {' and no '.join(missing)}; only what these keys move is measured")
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure a world, print what was found; returns the exit status."""
+    given = _parser().parse_args(arguments)
+    try:
+        for file in (given.json, given.sheet):
+            if file is not None:
+                check_writable(file)
+        found, samples = _measured(given)
+        told = json.dumps(asdict(found), indent=1)
+        print(told)
+        if given.json is not None:
+            write_whole(given.json, told + "\n")
+    except EddylineError as error:
+        print(f"directions: {error}", file=sys.stderr)
+        return MISTAKE
+    if given.sheet is not None:
+        title = f"{found.world}, {found.profile}: from the frame before a key goes down to {WITHIN_S:g} s after it"
+        contact_sheet(samples[:8], title=title, fps=card_of(given.model).fps).save(given.sheet)
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", required=True, help="a world's folder")
     parser.add_argument("--recording", required=True, help="of the same game, not the one that was trained on")
@@ -266,29 +298,36 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--prompt", help="default: the world's first phrase")
     parser.add_argument("--profile", help="default: the world's own")
-    parser.add_argument("--streams", type=int, default=40)
-    parser.add_argument("--presses", type=int, default=4, help="in each stream")
+    parser.add_argument("--streams", type=positive, default=40)
+    parser.add_argument("--presses", type=positive, default=4, help="in each stream")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path, help="write what was found there")
     parser.add_argument("--sheet", type=Path, help="write a contact sheet of the first presses there, a PNG")
-    given = parser.parse_args(arguments)
+    return parser
+
+
+def _measured(given: argparse.Namespace) -> tuple[Directions, list[Sample]]:
+    """What was found in the world and the recording that the command line names."""
     profile = card_of(given.model).profile_name(given.profile)
     world, recording = fitted(load_world(given.model), cache=cache_folder()), Recording(given.recording)
     clip, frame, *box = given.hero
-    picture = recording[clip].frames[frame : frame + 1]
+    picture = _picture_of(recording, clip, frame)
     hero = cut_hero([recorded.frames for recorded in recording][:16], (box[0], box[1], box[2], box[3]), picture)
     prompt = given.prompt or next(iter(world.card.phrases), "")
     scripts = scripts_of(
         world, prompt=prompt, streams=given.streams, presses=given.presses, profile=profile, seed=given.seed
     )
-    found, samples = measure_directions(world, recording, hero, scripts, profile=profile)
-    print(json.dumps(asdict(found), indent=1))
-    if given.json:
-        given.json.write_text(json.dumps(asdict(found), indent=1) + "\n")
-    if given.sheet:
-        title = f"{world.card.name}, {profile}: from the frame before a key goes down to {WITHIN_S:g} s after it"
-        contact_sheet(samples[:8], title=title, fps=world.card.fps).save(given.sheet)
-    return 0
+    return measure_directions(world, recording, hero, scripts, profile=profile)
+
+
+def _picture_of(recording: Recording, clip: int, frame: int) -> Frames:
+    """One frame of a recording, [1, H, W, 3]. Raises OptionError where it has none of these numbers."""
+    if not 0 <= clip < len(recording):
+        raise OptionError(f"clip {clip} of {recording.path}, which has {len(recording)}; count clips from 0")
+    length = recording.clip_length(clip)
+    if not 0 <= frame < length:
+        raise OptionError(f"frame {frame} of clip {clip} of {recording.path}, which has {length}; count frames from 0")
+    return recording[clip].frames[frame : frame + 1]
 
 
 def _numbers(text: str) -> tuple[int, ...]:
@@ -299,4 +338,4 @@ def _numbers(text: str) -> tuple[int, ...]:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    sys.exit(main())

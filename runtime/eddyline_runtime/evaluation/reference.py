@@ -11,6 +11,7 @@ Shapes: S scenes, W windows of the probe, D features.
 
 import argparse
 import hashlib
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import cycle
@@ -24,7 +25,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 from tqdm import tqdm
 
-from eddyline.errors import OptionError, RecordingError
+from eddyline.errors import EddylineError, OptionError, RecordingError
 from eddyline.recording import Recording
 from eddyline_runtime.evaluation import actions, steering
 from eddyline_runtime.evaluation.clips import (
@@ -50,6 +51,8 @@ FILE = "reference.safetensors"
 FORMAT = "eddyline-reference-1"
 CHUNK_FRAMES = (4, 8, 16)
 """Lengths of chunks for which recordings are measured."""
+MISTAKE = 2
+"""Exit status after a mistake that was told in one line."""
 _Item = TypeVar("_Item")
 
 
@@ -238,17 +241,22 @@ def _values(figures: Mapping[str, Figure | None]) -> dict[str, float]:
     return {name: float(f"{figure.value:.6g}") for name, figure in figures.items() if figure is not None}
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """`python -m eddyline_runtime.evaluation.reference`."""
+def main(arguments: Sequence[str] | None = None) -> int:
+    """`python -m eddyline_runtime.evaluation.reference`; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("recordings", type=Path, help="folder of the recordings of the suites")
     parser.add_argument("suites", type=Path, help=f"folder of the suites; {FILE} is written there")
     parser.add_argument("--probe", type=Path, help="probe.safetensors (default: the shipped diorama's)")
     given = parser.parse_args(arguments)
     path = given.probe or world_folder("diorama") / "probe.safetensors"
-    reference = measure_reference(load_probe(path), digest(path), given.recordings, given.suites)
+    try:
+        reference = measure_reference(load_probe(path), digest(path), given.recordings, given.suites)
+    except EddylineError as error:
+        print(f"reference: {error}", file=sys.stderr)
+        return MISTAKE
     save_reference(reference, given.suites)
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
