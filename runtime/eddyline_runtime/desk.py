@@ -199,22 +199,12 @@ class Desk:
     # ---- views open and close
 
     def _open(self, client: Client, message: protocol.OpenView) -> None:
-        card, profile_name = self._card, message.profile or self._card.default_profile
+        profile_name = message.profile or self._card.default_profile
         refusal = self._refusal(message) or self._no_room(message.view, profile_name, message.stride)
         if refusal is not None:
             client.tell(refusal)
             return
-        opened = protocol.ViewOpened(
-            view=message.view,
-            epoch=message.epoch,
-            profile=profile_name,
-            fps=card.fps / message.stride,
-            chunk_frames=card.chunk_frames(card.profiles[profile_name]),
-            height=card.height,
-            width=card.width,
-        )
-        view = self._enter(client, opened, message)
-
+        view = self._enter(client, self._opened(message, profile_name, message.stride), message)
         self._runner.post(
             requests.Open(
                 view=view.handle,
@@ -251,27 +241,17 @@ class Desk:
         if message.view in client.views:
             _tell_open(client.views[message.view])
             return
-        card = self._card
         try:
-            moment = read_snapshot(data, card).moment
+            moment = read_snapshot(data, self._card).moment
         except SnapshotError as error:
             client.tell(ErrorMessage(code="bad_snapshot", message=str(error)[: protocol.MAX_NOTE], view=message.view))
             return
-        profile_name = next(name for name, profile in card.profiles.items() if profile == moment.profile)
+        profile_name = next(name for name, profile in self._card.profiles.items() if profile == moment.profile)
         refusal = self._no_room(message.view, profile_name, moment.stride)
         if refusal is not None:
             client.tell(refusal)
             return
-        opened = protocol.ViewOpened(
-            view=message.view,
-            epoch=message.epoch,
-            profile=profile_name,
-            fps=card.fps / moment.stride,
-            chunk_frames=card.chunk_frames(moment.profile),
-            height=card.height,
-            width=card.width,
-        )
-        view = self._enter(client, opened, message)
+        view = self._enter(client, self._opened(message, profile_name, moment.stride), message)
         self._runner.post(
             requests.Restore(
                 view=view.handle, epoch=message.epoch, at_s=self._clock(), snapshot=data, name=message.name
@@ -292,6 +272,21 @@ class Desk:
             client.tell(ErrorMessage(code="too_many_watchers", message=f"{text}; close one", view=message.view))
             return
         self._grant(self._seat(client, view, message.view), message.credits)
+
+    def _opened(
+        self, message: protocol.OpenView | protocol.RestoreView, profile_name: str, stride: int
+    ) -> protocol.ViewOpened:
+        """What is told of a view of this profile and stride when it opens."""
+        card = self._card
+        return protocol.ViewOpened(
+            view=message.view,
+            epoch=message.epoch,
+            profile=profile_name,
+            fps=card.fps / stride,
+            chunk_frames=card.chunk_frames(card.profiles[profile_name]),
+            height=card.height,
+            width=card.width,
+        )
 
     def _enter(
         self,
