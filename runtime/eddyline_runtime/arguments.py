@@ -1,9 +1,12 @@
-"""What the command lines of the runtime take as values."""
+"""What the command lines of the runtime take as values, and how they end after a mistake."""
 
 import argparse
 import math
 
 from eddyline_runtime.machine import usable_cores
+
+MISTAKE = 2
+"""Exit status after a mistake that was told in one line."""
 
 
 def positive(text: str) -> int:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from eddyline.errors import ConfigError, EddylineError
 from eddyline.install import install_hint
 from eddyline_runtime.address import check_endpoint, check_free
-from eddyline_runtime.arguments import positive, threads
+from eddyline_runtime.arguments import MISTAKE, positive, threads
 from eddyline_runtime.files import check_new_journal
 from eddyline_runtime.networks.patience import rest_soon_beside_openvino
 from eddyline_runtime.release import release
@@ -28,9 +28,6 @@ from eddyline_runtime.release import release
 if TYPE_CHECKING:
     from eddyline_runtime.config import EngineConfig
     from eddyline_runtime.engine import Engine
-
-MISTAKE = 2
-"""Exit status after a mistake that was told in one line."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -176,30 +173,20 @@ def _serve_until_stopped(given: argparse.Namespace) -> None:
         import torch
 
         from eddyline_runtime.apart import compute_here_without_workers, computed_apart
-        from eddyline_runtime.config import EngineConfig, ServerConfig
+        from eddyline_runtime.config import ServerConfig
         from eddyline_runtime.journal import JournalWriter, header
         from eddyline_runtime.networks.choice import computed_by
-        from eddyline_runtime.networks.fp8 import check_fp8
-        from eddyline_runtime.precision import default_dtype
+        from eddyline_runtime.precision import check_device
         from eddyline_runtime.server import Server
         from eddyline_runtime.weights import card_of
 
     if given.threads:
         torch.set_num_threads(given.threads)
-    if given.device.startswith("cuda") and not torch.cuda.is_available():
-        raise ConfigError(f"there is no GPU for --device {given.device}; use --device cpu")
+    check_device(given.device)
     if given.linears == "fp8":
-        device = torch.device(given.device)
-        capability = torch.cuda.get_device_capability(device) if device.type == "cuda" else None
-        check_fp8(device, default_dtype(given.device), capability=capability)
+        _check_fp8(given.device)
     own_profile = card_of(given.model).profile_name(given.profile)
-    config = EngineConfig(paced=not given.unpaced)
-    if given.max_views:
-        config = replace(config, max_views=given.max_views)
-    if given.max_load:
-        config = replace(config, max_load=None if math.isinf(given.max_load) else given.max_load)
-    if given.device.startswith("cuda"):
-        config = replace(config, warm_up_views=min(config.max_batch, config.max_views))
+    config = _engine_config(given)
     engine, said_of_fp8 = computed_apart(lambda: _engine(given, config, own_profile))
     with contextlib.ExitStack() as stack:
         journal = None
@@ -221,6 +208,32 @@ def _serve_until_stopped(given: argparse.Namespace) -> None:
                 server.stop()
 
         server.run(on_turn)
+
+
+def _check_fp8(device: str) -> None:
+    """Raise ConfigError where the device multiplies nothing in FP8."""
+    import torch
+
+    from eddyline_runtime.networks.fp8 import check_fp8
+    from eddyline_runtime.precision import default_dtype
+
+    place = torch.device(device)
+    capability = torch.cuda.get_device_capability(place) if place.type == "cuda" else None
+    check_fp8(place, default_dtype(device), capability=capability)
+
+
+def _engine_config(given: argparse.Namespace) -> "EngineConfig":
+    """How the engine is set: a GPU warms up for as many views as fit into one batch."""
+    from eddyline_runtime.config import EngineConfig
+
+    config = EngineConfig(paced=not given.unpaced)
+    if given.max_views:
+        config = replace(config, max_views=given.max_views)
+    if given.max_load:
+        config = replace(config, max_load=None if math.isinf(given.max_load) else given.max_load)
+    if given.device.startswith("cuda"):
+        config = replace(config, warm_up_views=min(config.max_batch, config.max_views))
+    return config
 
 
 def _engine(given: argparse.Namespace, config: "EngineConfig", own_profile: str) -> "tuple[Engine, dict[str, float]]":

@@ -1,9 +1,17 @@
-"""Which precision networks are computed in on a device."""
+"""A device: whether it is there, and which precision networks are computed in on it."""
 
 import platform
 from contextlib import AbstractContextManager
 
 import torch
+
+from eddyline.errors import ConfigError
+
+
+def check_device(device: str) -> None:
+    """Raise ConfigError where a GPU is asked for and there is none."""
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise ConfigError(f"there is no GPU for --device {device}; use --device cpu")
 
 
 def default_dtype(device: str) -> torch.dtype:

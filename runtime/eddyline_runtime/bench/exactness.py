@@ -23,7 +23,7 @@ from eddyline_kernels import backend
 from eddyline_kernels.bench.place import device_name
 from eddyline_kernels.exactness import ALLOWED
 from eddyline_runtime.bench.model import SPARE, free_bytes
-from eddyline_runtime.bench.served import check_device, here, load_plain
+from eddyline_runtime.bench.served import here, load_plain
 from eddyline_runtime.config import GraphConfig, Partition, Profile
 from eddyline_runtime.dreamer import Dreamer
 from eddyline_runtime.model.memory import dream_memory
@@ -32,7 +32,7 @@ from eddyline_runtime.networks.choice import computed_by, fitted
 from eddyline_runtime.networks.difference import DECODED, ROWS, TEXTS, fixed_inputs, fixed_rows, noise, relative
 from eddyline_runtime.networks.folder import cache_folder
 from eddyline_runtime.networks.graphs import Call, Capture, CudaCapture
-from eddyline_runtime.precision import default_dtype
+from eddyline_runtime.precision import check_device, default_dtype
 from eddyline_runtime.weights import World, WorldCard, card_of
 
 ON_HOST = 200_000_000

@@ -18,7 +18,6 @@ from tqdm import tqdm
 from eddyline.errors import ConfigError
 from eddyline_kernels import backend
 from eddyline_kernels.bench.place import device_name
-from eddyline_runtime.bench.served import check_device
 from eddyline_runtime.bench.stream import percentile
 from eddyline_runtime.bench.where import Spent, where_time_goes
 from eddyline_runtime.conditioning import RowWords
@@ -27,7 +26,7 @@ from eddyline_runtime.dreamer import Dreamer
 from eddyline_runtime.flow.sampler import denoise_tick
 from eddyline_runtime.model.memory import DreamMemory, dream_memory
 from eddyline_runtime.networks.fp8 import quantise_world
-from eddyline_runtime.precision import default_dtype
+from eddyline_runtime.precision import check_device, default_dtype
 from eddyline_runtime.weights import World, WorldCard, card_of, load_world
 
 WARM_UP_TICKS = 4

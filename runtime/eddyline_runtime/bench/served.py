@@ -7,11 +7,11 @@ from typing import Any
 
 import torch
 
-from eddyline.errors import ConfigError
 from eddyline_runtime.engine import Engine
 from eddyline_runtime.machine import processor, versions
 from eddyline_runtime.networks.choice import computed_by, fitted
 from eddyline_runtime.networks.folder import cache_folder
+from eddyline_runtime.precision import check_device
 from eddyline_runtime.weights import World, card_of, load_world
 
 _PACKAGES = ("eddyline", "torch", "triton", "openvino", "numpy", "safetensors")
@@ -34,12 +34,6 @@ def load_plain(arguments: argparse.Namespace) -> World:
         torch.set_num_threads(arguments.threads)
     card_of(arguments.model).profile_name(arguments.profile)
     return load_world(arguments.model, device=arguments.device, random_weights=arguments.random_weights)
-
-
-def check_device(device: str) -> None:
-    """Raise ConfigError where a benchmark is to run on a GPU and there is none."""
-    if device.startswith("cuda") and not torch.cuda.is_available():
-        raise ConfigError(f"there is no GPU for --device {device}; use --device cpu")
 
 
 def surroundings(arguments: argparse.Namespace, world: World) -> dict[str, Any]:

@@ -25,7 +25,7 @@ from torch.nn import functional as F
 
 from eddyline.errors import EddylineError, OptionError
 from eddyline.recording import RecordedClip, Recording
-from eddyline_runtime.arguments import positive
+from eddyline_runtime.arguments import MISTAKE, positive
 from eddyline_runtime.evaluation.dreams import Cue, Frames, Script, dream
 from eddyline_runtime.evaluation.figures import Figure
 from eddyline_runtime.evaluation.intervals import median, rate
@@ -50,8 +50,6 @@ SETTLED_FRAMES = 3
 """A place is the median over so many frames."""
 SLACK_PX = 3
 """How far up and down the hero is looked for."""
-MISTAKE = 2
-"""Exit status after a mistake that was told in one line."""
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eddyline.errors import EddylineError, OptionError
+from eddyline_runtime.arguments import MISTAKE
 from eddyline_runtime.evaluation.intervals import wilson
 from eddyline_runtime.evaluation.samples import OWN, Sample
 
@@ -46,8 +47,6 @@ AXES: Mapping[str, tuple[str, str]] = {
 """The axes: what each is called, and what people are asked."""
 
 PAGE, PAIRS, KEY, FILMS = "index.html", "pairs.json", "key.json", "films"
-MISTAKE = 2
-"""Exit status after a mistake that was told in one line."""
 MARGIN_PX = 8
 """Frames of a film are packed with their edges repeated so far, or neighbours would bleed into them."""
 _QUALITY = 92

@@ -27,6 +27,7 @@ from tqdm import tqdm
 
 from eddyline.errors import EddylineError, OptionError, RecordingError
 from eddyline.recording import Recording
+from eddyline_runtime.arguments import MISTAKE
 from eddyline_runtime.evaluation import actions, steering
 from eddyline_runtime.evaluation.clips import (
     CLIP_S,
@@ -51,8 +52,6 @@ FILE = "reference.safetensors"
 FORMAT = "eddyline-reference-1"
 CHUNK_FRAMES = (4, 8, 16)
 """Lengths of chunks for which recordings are measured."""
-MISTAKE = 2
-"""Exit status after a mistake that was told in one line."""
 _Item = TypeVar("_Item")
 
 

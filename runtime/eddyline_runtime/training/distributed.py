@@ -40,6 +40,7 @@ from torch.optim import AdamW, Optimizer
 from tqdm import tqdm
 
 from eddyline.errors import EddylineError, TrainingError
+from eddyline_runtime.arguments import MISTAKE
 from eddyline_runtime.training.checkpoint import write_tensors
 from eddyline_runtime.training.data import Batch, LatentData, draw_batch
 from eddyline_runtime.training.interrupt import ctrl_c_waits
@@ -78,7 +79,7 @@ class LatentSets:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one rank; returns the exit status: 2 after a mistake, told in one line, and after Ctrl-C."""
+    """Run one rank; returns the exit status: MISTAKE after one, told in one line, and after Ctrl-C."""
     parser = argparse.ArgumentParser(
         prog="torchrun -m eddyline_runtime.training.distributed",
         description=__doc__,
@@ -91,7 +92,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             run(given, ranks, command=sys.argv if arguments is None else [parser.prog, *arguments])
     except EddylineError as error:
         print(f"eddyline-runtime: {error}", file=sys.stderr)
-        return 2
+        return MISTAKE
     return 0
 
 
