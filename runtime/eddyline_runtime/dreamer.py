@@ -138,7 +138,3 @@ class Dreamer:
 def to_uint8(pixels: Float[Tensor, "*batch"]) -> Tensor:
     """Pixels in [-1, 1] to 0 .. 255."""
     return pixels.float().add(1).mul(127.5).round().clamp(0, 255).to(torch.uint8)
-
-
-Progress = Callable[[float], None]
-"""Told how much is done, 0 to 1."""

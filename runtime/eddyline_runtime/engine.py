@@ -22,7 +22,7 @@ from eddyline_runtime.actions import ActionChange, action_vector
 from eddyline_runtime.admission import BatchCosts
 from eddyline_runtime.config import EngineConfig, Profile
 from eddyline_runtime.costs import TickCosts
-from eddyline_runtime.dreamer import Dreamer, Progress
+from eddyline_runtime.dreamer import Dreamer
 from eddyline_runtime.flow.buffer import shift
 from eddyline_runtime.flow.sampler import Opening, advance_openings, denoise_tick
 from eddyline_runtime.history import History
@@ -452,8 +452,11 @@ class Engine:
         return True
 
     @torch.inference_mode()
-    def warm_up(self, on_progress: Progress) -> None:
-        """Make some chunks in every profile and throw them away, so that the first viewer finds everything ready."""
+    def warm_up(self, on_progress: Callable[[float], None]) -> None:
+        """Make some chunks in every profile and throw them away, so that the first viewer finds everything ready.
+
+        on_progress: told how much is done, 0 to 1.
+        """
         profiles = list(self.world.card.profiles)
         for done, profile in enumerate(profiles):
             for views in sorted({1, self.config.warm_up_views}, reverse=True):

@@ -1,6 +1,6 @@
 """The text line of `eddyline play`: what was typed so far, and which of the world's phrases could come next.
 
-Plain state without a window: `play.py` feeds it keys and draws it.
+Plain state without a window: `window.py` feeds it keys and draws it.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ def test_windows_begin_with_a_chunk_lie_in_their_minute_and_do_not_overlap(
     assert starts[0] >= 0
     assert starts[windows - 1] + length <= 60 * 16
     assert starts[windows] >= (minutes - 1) * 60 * 16
-    assert starts[-1] + length <= plan.stream_s * 16
+    assert starts[-1] + length <= minutes * 60 * 16
 
 
 def test_what_the_last_minute_has_lost_is_counted_by_window(brightness: Probe) -> None:

@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 from eddyline.errors import TrainingError, WeightsError
 from eddyline.recording import RecordedClip
 from eddyline_runtime.evaluation.probe import Probe, ProbeRecipe, cut_windows, load_probe, train_probe
+from eddyline_runtime.evaluation.reading import read_scene
 from eddyline_runtime.weights import load_world
 
 HUES = {"red": (200, 40, 40), "green": (40, 190, 60), "blue": (40, 60, 210)}
@@ -42,7 +43,7 @@ def test_a_probe_learns_what_a_recording_shows(trained: tuple[Path, dict[str, fl
     assert accuracy["hue"] > 0.9
     probe = load_probe(out)
     assert probe.labels == {"hue": ("blue", "green", "red"), "doing": ("left", "right")}
-    assert probe.read(coloured_clip(31).frames)["hue"] == "green"
+    assert read_scene(probe, coloured_clip(31).frames)["hue"] == "green"
 
 
 def test_training_again_gives_the_same_probe(trained: tuple[Path, dict[str, float]], tmp_path: Path) -> None:

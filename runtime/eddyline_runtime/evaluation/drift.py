@@ -23,11 +23,6 @@ class DriftPlan:
     windows: int = 10
     window_s: float = 2.0
 
-    @property
-    def stream_s(self) -> float:
-        """Length of a stream, seconds."""
-        return self.minutes * self.minute_s
-
     def window_starts(self, *, fps: float, chunk_frames: int) -> tuple[int, ...]:
         """First frame of each window, the first minute's first; windows begin with a chunk and do not overlap."""
         last = (self.minutes - 1) * self.minute_s

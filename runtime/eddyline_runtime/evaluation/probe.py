@@ -15,7 +15,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 import torch
 from einops import rearrange
-from jaxtyping import Float, Int64
+from jaxtyping import Float, Int64, UInt8
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -25,6 +25,7 @@ from tqdm import tqdm
 
 from eddyline.errors import TrainingError, WeightsError
 from eddyline.recording import RecordedClip, Recording
+from eddyline_runtime.dreamer import to_uint8
 from eddyline_runtime.model.codec import Codec
 from eddyline_runtime.precision import half_precision
 
@@ -119,14 +120,6 @@ class Probe(nn.Module):
         """
         return self.shares(self.features(frames))
 
-    def read(self, frames: NDArray[np.uint8]) -> dict[str, str]:
-        """Read RGB frames [T, H, W, 3] as one scene: the likeliest value of each attribute over all its windows."""
-        seen = self.look(frames)
-        return {
-            attribute: self.labels[attribute][int(np.log(shares + 1e-6).mean(axis=0).argmax())]
-            for attribute, shares in seen.items()
-        }
-
     def save(self, path: Path, metadata: Mapping[str, str] | None = None) -> None:
         """Write the probe as safetensors; label names go into the metadata."""
         about = {"format": FORMAT, "labels": json.dumps(self.labels), **(metadata or {})}
@@ -158,8 +151,7 @@ def load_probe(path: Path) -> Probe:
 class Windows:
     """Windows of frames with their targets."""
 
-    frames: Float[Tensor, "N W 3 H W2"]
-    """uint8."""
+    frames: UInt8[Tensor, "N W 3 H W2"]
     targets: dict[str, Int64[Tensor, " N"]]
     """Index of the value, or a mark for values that are just changing."""
 
@@ -173,11 +165,11 @@ class Windows:
 
 def cut_windows(
     source: ClipSource, clips: Sequence[int], recipe: ProbeRecipe, rng: np.random.Generator
-) -> tuple[Float[Tensor, "N W 3 H W2"], list[dict[str, str | None]]]:
+) -> tuple[UInt8[Tensor, "N W 3 H W2"], list[dict[str, str | None]]]:
     """Draw windows of some clips, `recipe.windows_per_clip` of each at most.
 
     Returns:
-        uint8 frames, and for each window the value of each attribute; None where it has not settled.
+        The frames, and for each window the value of each attribute; None where it has not settled.
     """
     frames = torch.empty(0, dtype=torch.uint8)
     settled: list[dict[str, str | None]] = []
@@ -200,7 +192,9 @@ def _settled(values: Sequence[str], start: int, attribute: str, recipe: ProbeRec
 
 
 def _windows(
-    frames: Tensor, settled: Sequence[Mapping[str, str | None]], labels: Mapping[str, Sequence[str]]
+    frames: UInt8[Tensor, "N W 3 H W2"],
+    settled: Sequence[Mapping[str, str | None]],
+    labels: Mapping[str, Sequence[str]],
 ) -> Windows:
     def target(value: str | None, values: Sequence[str]) -> int:
         return _UNKNOWN if value is None else values.index(value)
@@ -326,7 +320,7 @@ def _through_codec(windows: Windows, codec: Codec, recipe: ProbeRecipe, generato
         level = recipe.latent_noise * torch.rand(len(piece), 1, 1, 1, 1, generator=generator)
         noisy = latents + level * torch.randn(latents.shape, generator=generator)
         pixels, _ = codec.decode(noisy, state)
-        frames[piece] = ((pixels + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+        frames[piece] = to_uint8(pixels)
 
 
 def _joined(windows: Float[Tensor, "N W 3 H W2"]) -> Float[Tensor, "N channels H W2"]:
