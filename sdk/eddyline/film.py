@@ -97,6 +97,7 @@ class Film:
             else:
                 self._part.unlink(missing_ok=True)
         except (OSError, av.error.FFmpegError) as error:
+            self._discard()
             raise unwritable(self.path, error, folder=self.path.parent) from error
 
     def __enter__(self) -> Film:
@@ -108,10 +109,15 @@ class Film:
         if not isinstance(error, Exception):  # Ctrl-C ends a film as closing does
             self.close()
             return
-        self._closed = True  # what was there before under its name is better than half a film
-        with contextlib.suppress(OSError, av.error.FFmpegError):
+        self._closed = True
+        self._discard()
+
+    def _discard(self) -> None:
+        """Leave nothing of the film: what was there before under its name is better than half of one."""
+        with contextlib.suppress(OSError, av.error.FFmpegError):  # why it cannot be finished is told already
             self._container.close()
-        self._part.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            self._part.unlink()
 
     def _open_stream(self, height: int, width: int) -> VideoStream:
         scale = max(1, round(FILM_HEIGHT_PX / height))

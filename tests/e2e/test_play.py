@@ -611,6 +611,15 @@ def test_a_film_without_frames_leaves_no_file(tmp_path: Path) -> None:
     assert list((tmp_path / "sub").iterdir()) == []
 
 
+def test_a_film_that_cannot_be_finished_leaves_no_half_of_one(tmp_path: Path) -> None:
+    film = Film(tmp_path / "film.mp4", fps=16)
+    film.add(np.zeros((HEIGHT, WIDTH, 3), np.uint8), epoch=0, index=0)
+    film.path.mkdir()
+    with pytest.raises(FilmError, match=r"film\.mp4"):
+        film.close()
+    assert [file.name for file in tmp_path.iterdir()] == ["film.mp4"]
+
+
 def test_a_film_that_cannot_be_written_is_refused_by_name(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(FilmError, match=r"film\.mp4"):
