@@ -98,8 +98,7 @@ class Server:
         try:
             return bind(router, self._config.bind)
         except BindError:
-            router.close()
-            self._context.term()
+            self._close_sockets()
             raise
 
     def stop(self) -> None:
@@ -257,6 +256,9 @@ class Server:
         for client in self._desk.clients.values():
             self._flush(client)
             self._answer(client.routing, ErrorMessage(code="shutting_down", message=why[: protocol.MAX_NOTE]))
+        self._close_sockets()
+
+    def _close_sockets(self) -> None:
         self._router.close()
         self._context.term()
         self._wake_in.close()
