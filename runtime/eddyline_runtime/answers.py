@@ -62,4 +62,4 @@ def status(view: int, status: ViewStatus, *, dropped: int) -> protocol.StatusUpd
 
 def _in_message(understanding: Understanding | None) -> tuple[float | None, str]:
     """How well words are understood, and the phrase nearest to them, as messages say it."""
-    return (None, "") if understanding is None else (understanding.score, understanding.nearest[:128])
+    return (None, "") if understanding is None else (understanding.score, understanding.nearest[: protocol.MAX_NAME])

@@ -24,7 +24,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from eddyline.errors import ConfigError, SnapshotError
-from eddyline.protocol import MAX_SEED, MAX_SNAPSHOT_HEADER_BYTES, MAX_TEXT_BYTES
+from eddyline.protocol import MAX_SEED, MAX_SNAPSHOT_HEADER_BYTES, MAX_TEXT_BYTES, SNAPSHOT_FORMAT, PlaceName
 from eddyline_runtime.actions import ActionChange
 from eddyline_runtime.bookmarks import MAX_BOOKMARKS
 from eddyline_runtime.config import Partition, Profile
@@ -35,7 +35,6 @@ from eddyline_runtime.prompts import MAX_EVENTS, MAX_PENDING, Words
 from eddyline_runtime.view import Bookmark, NoiseKey, Unshown
 from eddyline_runtime.weights import WorldCard
 
-FORMAT = "eddyline-snapshot"
 TENSORS = {
     "latents": torch.float32,
     "decoded": torch.float32,
@@ -67,7 +66,7 @@ class _Part(msgspec.Struct, frozen=True):
 class _Place(msgspec.Struct, frozen=True):
     """A bookmark, but for its tensors."""
 
-    name: Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
+    name: PlaceName
     noise: NoiseKey
     action_change: ActionChange
 
@@ -130,7 +129,7 @@ def write_snapshot(snapshot: Snapshot, card: WorldCard) -> bytes:
         "bookmarked_decoded": _stacked([kept.decoded for kept in places], like=moment.decoded),
     }
     encoded = msgspec.json.encode(told).decode()
-    data = save(tensors, {"format": FORMAT, "moment": encoded, "sha256": _digest(encoded, tensors)})
+    data = save(tensors, {"format": SNAPSHOT_FORMAT, "moment": encoded, "sha256": _digest(encoded, tensors)})
     header = int.from_bytes(data[:8], "little")
     if header > MAX_SNAPSHOT_HEADER_BYTES:
         raise SnapshotError(
@@ -150,8 +149,10 @@ def read_snapshot(data: bytes, card: WorldCard) -> Snapshot:
     if len(data) > limit:
         raise SnapshotError(f"a snapshot of {len(data)} bytes; those of this world have {limit} at most")
     metadata, tensors = _opened(data)
-    if metadata.get("format") != FORMAT or set(tensors) != set(TENSORS):
-        raise SnapshotError(f"this is no snapshot of a view (format {metadata.get('format')!r}, expected {FORMAT!r})")
+    if metadata.get("format") != SNAPSHOT_FORMAT or set(tensors) != set(TENSORS):
+        raise SnapshotError(
+            f"this is no snapshot of a view (format {metadata.get('format')!r}, expected {SNAPSHOT_FORMAT!r})"
+        )
     encoded = metadata.get("moment", "")
     version = _version(encoded)
     if version != VERSION:

@@ -32,6 +32,10 @@ MAX_PAYLOAD_BYTES = 64 << 20
 """The longest binary part, in bytes."""
 MAX_SNAPSHOT_HEADER_BYTES = 1 << 20
 """The longest header of a snapshot, in bytes: what its words may take."""
+SNAPSHOT_FORMAT = "eddyline-snapshot"
+"""What the metadata of a snapshot say it is, as their `format`."""
+MAX_NAME = 128
+"""The longest name, in characters: of a view, a bookmark, a profile, a world, a client."""
 MAX_NOTE = 4096
 """The longest text for people to read, in characters."""
 MAX_HELD_KEYS = 64
@@ -54,8 +58,8 @@ RAW_CODEC = "raw"
 """Pixels as they are: `height * width * 3` bytes, RGB, row by row."""
 
 Text: TypeAlias = Annotated[str, Meta(min_length=1, max_length=MAX_TEXT_BYTES)]
-Name: TypeAlias = Annotated[str, Meta(max_length=128)]
-PlaceName: TypeAlias = Annotated[str, Meta(min_length=1, max_length=128)]
+Name: TypeAlias = Annotated[str, Meta(max_length=MAX_NAME)]
+PlaceName: TypeAlias = Annotated[str, Meta(min_length=1, max_length=MAX_NAME)]
 """What a bookmark is called."""
 Note: TypeAlias = Annotated[str, Meta(max_length=MAX_NOTE)]
 MaybeText: TypeAlias = Annotated[str, Meta(max_length=MAX_TEXT_BYTES)]
@@ -160,7 +164,7 @@ class WatchView(Message, frozen=True, tag="watch_view"):
     """
 
     view: ViewId
-    name: Annotated[str, Meta(min_length=1, max_length=128)]
+    name: Annotated[str, Meta(min_length=1, max_length=MAX_NAME)]
     credits: Annotated[int, Meta(ge=0, le=MAX_CREDITS)] = 0
 
 

@@ -14,7 +14,6 @@ from msgspec.structs import replace
 
 from eddyline import protocol
 from eddyline.protocol import ClientMessage, ReceiptUpdate, RuntimeMessage, Words
-from eddyline.snapshots import FORMAT
 
 COLOURS = {
     "red": (200, 40, 40),
@@ -191,7 +190,7 @@ class ScriptedView:
         """A file that says what this view shows, without any latents."""
         words = {"prompt": self.prompt}
         moment = {"world": "scripted", "stride": 1, "noise": {"seed": self.seed}, "words": words}
-        metadata = {"format": FORMAT, "moment": msgspec.json.encode(moment).decode()}
+        metadata = {"format": protocol.SNAPSHOT_FORMAT, "moment": msgspec.json.encode(moment).decode()}
         header = msgspec.json.encode({"__metadata__": metadata})
         return len(header).to_bytes(8, "little") + header
 

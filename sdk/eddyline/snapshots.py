@@ -20,15 +20,13 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 import msgspec
 
 from eddyline.errors import SnapshotError
-from eddyline.protocol import MAX_SNAPSHOT_HEADER_BYTES, Seed, Text, check_text_bytes
+from eddyline.protocol import MAX_SNAPSHOT_HEADER_BYTES, SNAPSHOT_FORMAT, Seed, Text, check_text_bytes
 
 if TYPE_CHECKING:
     from eddyline.view import View
 
 SnapshotState: TypeAlias = Literal["asked", "taken", "failed"]
 """Where a snapshot stands; `Snapshot.reason` says why it failed."""
-
-FORMAT = "eddyline-snapshot"
 
 
 class Snapshot:
@@ -129,6 +127,6 @@ def snapshot_info(data: bytes) -> SnapshotInfo:
         moment = msgspec.json.decode(metadata.moment, type=_Moment)
     except (msgspec.MsgspecError, UnicodeError) as error:
         raise SnapshotError(f"this is no snapshot ({error}); give a file of Snapshot.save()") from error
-    if metadata.format != FORMAT:
-        raise SnapshotError(f"this is no snapshot (format {metadata.format!r}, expected {FORMAT!r})")
+    if metadata.format != SNAPSHOT_FORMAT:
+        raise SnapshotError(f"this is no snapshot (format {metadata.format!r}, expected {SNAPSHOT_FORMAT!r})")
     return SnapshotInfo(moment.world, moment.words.prompt, moment.noise.seed, moment.stride)

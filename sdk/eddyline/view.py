@@ -33,7 +33,7 @@ from eddyline.frames import CREDIT_BATCH, Frame, FrameStore, no_longer_new
 from eddyline.keys import held_state
 from eddyline.notes import Progress
 from eddyline.pacing import Playout, delay_at, observe_arrival
-from eddyline.protocol import MAX_HOLD_S, MAX_INDEX, MAX_REWIND_S, MAX_SEED, MAX_TEXT_BYTES
+from eddyline.protocol import MAX_HOLD_S, MAX_INDEX, MAX_NAME, MAX_REWIND_S, MAX_SEED, MAX_TEXT_BYTES
 from eddyline.receipts import Receipt, WordKind
 from eddyline.snapshots import Snapshot
 
@@ -124,11 +124,11 @@ def check_seed(seed: int) -> int:
 
 
 def check_name(name: str) -> str:
-    """Return `name`. Raises OptionError when it is no str, over 128 characters, or cannot be written as UTF-8."""
+    """Return `name`. Raises OptionError when it is no str, over MAX_NAME characters, or cannot be written as UTF-8."""
     if not isinstance(name, str):
         raise OptionError(f"a name of type {type(name).__name__}; give a str")
-    if len(name) > 128:
-        raise OptionError(f"a name of {len(name)} characters; the limit is 128")
+    if len(name) > MAX_NAME:
+        raise OptionError(f"a name of {len(name)} characters; the limit is {MAX_NAME}")
     try:
         name.encode()
     except UnicodeEncodeError as error:
@@ -138,7 +138,7 @@ def check_name(name: str) -> str:
 
 def _check_bookmark(name: str) -> str:
     if not check_name(name) or name.isspace():
-        raise OptionError(f"{name!r} is no name of a bookmark; give 1 to 128 characters")
+        raise OptionError(f"{name!r} is no name of a bookmark; give 1 to {MAX_NAME} characters")
     return name
 
 

@@ -6,6 +6,7 @@ import msgspec
 import torch
 from safetensors.torch import load, save
 
+from eddyline.protocol import SNAPSHOT_FORMAT
 from eddyline_runtime import snapshot as snapshots
 
 
@@ -47,4 +48,4 @@ def of_numbers(moment: str) -> bytes:
 
 def _signed(tensors: dict[str, torch.Tensor], moment: str) -> bytes:
     digest = snapshots._digest(moment, tensors)
-    return save(tensors, {"format": snapshots.FORMAT, "moment": moment, "sha256": digest})
+    return save(tensors, {"format": SNAPSHOT_FORMAT, "moment": moment, "sha256": digest})
