@@ -4,6 +4,7 @@ import argparse
 import hashlib
 import json
 import sys
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from datetime import datetime
 from pathlib import Path
@@ -12,6 +13,7 @@ import torch
 
 from eddyline.errors import CheckpointError, TrainingError
 from eddyline.recording import Recording
+from eddyline_runtime.files import make_folder
 from eddyline_runtime.model.codec import Codec
 from eddyline_runtime.model.streamdit import StreamDiT
 from eddyline_runtime.model.text_encoder import TextEncoder
@@ -84,10 +86,7 @@ def run(arguments: argparse.Namespace) -> int:
     """
     recipe: Recipe = _RECIPES[arguments.recipe]()
     out: Path = arguments.out
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise TrainingError(f"--out {out} cannot be made ({error}); choose a folder that can be written") from error
+    make_folder(out)
     phrases = _phrases(arguments.phrases)
     source = open_source(arguments.recording, recipe)
     recipe = fitted(recipe, source.info)
@@ -100,9 +99,8 @@ def run(arguments: argparse.Namespace) -> int:
     if start is not None and recipe.model.refiner_depth:  # what the refiner learned stays
         card = replace(card, training=start.card.training)
     _check_same_codec(start, teacher)
-    if not arguments.resume:  # what an earlier run left would be taken for this one's when it is resumed
-        for left in (TRAINED_CODEC, CODEC_CHECKPOINT, CHECKPOINT):
-            (out / left).unlink(missing_ok=True)
+    if not arguments.resume:
+        _forget_earlier_run(out)
     begin_run(
         out,
         recipe=recipe,
@@ -119,19 +117,6 @@ def run(arguments: argparse.Namespace) -> int:
         held_out_data = _encoded(arguments.held_out, held_out, codec, text_encoder, recipe, kept[1])
     if not phrases:
         card = replace(card, phrases=_few_captions(data))
-    served = recipe.profiles[recipe.default_profile].partition
-
-    def watch(step: int, model: StreamDiT) -> None:
-        samples = dream_held_out(
-            model,
-            codec,
-            held_out_data,
-            frames=served.buffer_frames,
-            denoise_steps=served.denoise_steps,
-            device=arguments.device,
-        )
-        add_contact_sheet(out, samples, step=step, fps=source.info.fps)
-
     model, report = train_model(
         data,
         held_out_data,
@@ -143,7 +128,7 @@ def run(arguments: argparse.Namespace) -> int:
         codec=encoder_digest(codec),
         start_from=None if start is None else start.model,
         teacher=None if teacher is None else teacher.model,
-        watch=watch,
+        watch=_contact_sheets(out, codec, held_out_data, recipe, device=arguments.device, fps=source.info.fps),
         workers=arguments.workers,
     )
     if recipe.polish is not None:
@@ -169,6 +154,32 @@ def run(arguments: argparse.Namespace) -> int:
         path.unlink(missing_ok=True)
     print(json.dumps({"world": str(out), "codec": asdict(codec_report), "model": asdict(report)}))
     return 0
+
+
+def _forget_earlier_run(out: Path) -> None:
+    """What an earlier run left would be taken for this one's when it is resumed."""
+    for left in (TRAINED_CODEC, CODEC_CHECKPOINT, CHECKPOINT):
+        (out / left).unlink(missing_ok=True)
+
+
+def _contact_sheets(
+    out: Path, codec: Codec, held_out: LatentData, recipe: Recipe, *, device: str, fps: float
+) -> Callable[[int, StreamDiT], None]:
+    """Draws, after some steps, what the model dreams of what was held out, in the profile that is served."""
+    served = recipe.profiles[recipe.default_profile].partition
+
+    def draw(step: int, model: StreamDiT) -> None:
+        samples = dream_held_out(
+            model,
+            codec,
+            held_out,
+            frames=served.buffer_frames,
+            denoise_steps=served.denoise_steps,
+            device=device,
+        )
+        add_contact_sheet(out, samples, step=step, fps=fps)
+
+    return draw
 
 
 def _encoded(

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import torch
 
-from eddyline.errors import TrainingError
 from eddyline_runtime.arguments import positive
+from eddyline_runtime.files import make_folder
 from eddyline_runtime.training.words import WordsPlan, learn_words, read_pairs, sample_texts, whole_pairs
 from eddyline_runtime.weights import load_world, save_world, text_encoder_for
 
@@ -39,10 +39,7 @@ def run(arguments: argparse.Namespace) -> int:
     """
     pairs = read_pairs(arguments.pairs)
     out: Path = arguments.out
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise TrainingError(f"--out {out} cannot be made ({error}); choose a folder that can be written") from error
+    make_folder(out)
     world = load_world(arguments.model, device=arguments.device, dtype=torch.float32)
     encoder = text_encoder_for(world.card)
     given, pairs = len(pairs), whole_pairs(pairs, encoder)
