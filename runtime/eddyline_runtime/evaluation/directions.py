@@ -13,7 +13,7 @@ Shapes: T frames, H W picture height and width, h w those of the hero.
 import argparse
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -225,33 +225,25 @@ def measure_directions(
         OptionError: the recording or the world lacks a key of SIDES, or no press could be counted.
     """
     fps, columns = world.card.fps, world.card.width - hero.picture.shape[1] + 1
-    names = recording.info.action_names
-    _check_has_sides(f"the recording {recording.path}", names)
+    _check_has_sides(f"the recording {recording.path}", recording.info.action_names)
     _check_has_sides(f"the world {world.card.name}", world.card.action_names)
-    real = [
-        answer(track(clip.frames, hero), press, columns=columns)
-        for clip in recording
-        for press in recorded_presses(clip, names, fps=fps)
-    ]
-    counted = [found for found in real if found is not None]
+    real = _counted(_recorded_answers(recording, hero, fps=fps, columns=columns))
     answers: list[Answer | None] = []
     samples = []
     frames = max(cue.at for script in scripts for cue in script.cues)
     for script, dreamed in zip(scripts, dream(world, scripts, frames=frames, profile=profile), strict=True):
-        seen = track(dreamed, hero)
-        presses = presses_of(script, fps=fps)
+        seen, presses = track(dreamed, hero), presses_of(script, fps=fps)
         answers += [answer(seen, press, columns=columns) for press in presses]
         first = presses[0]
         samples.append(Sample(name=OWN, prompt=f"{first.key} is held", frames=dreamed[first.at - 1 : first.end]))
-    told = [found for found in answers if found is not None]
-    if not told or not counted:
+    told = _counted(answers)
+    if not told or not real:
         raise OptionError(
-            f"{len(told)} presses in dreams and {len(counted)} in the recording could be counted; give more streams, "
+            f"{len(told)} presses in dreams and {len(real)} in the recording could be counted; give more streams, "
             "and a recording in which the arrow keys are held"
         )
-    delays = [found.delay_frames / fps for found in told if found.delay_frames is not None]
-    real_delays = [found.delay_frames / fps for found in counted if found.delay_frames is not None]
-    ceiling = sum(found.followed for found in counted) / len(counted)
+    delays, real_delays = _delays_s(told, fps=fps), _delays_s(real, fps=fps)
+    ceiling = sum(found.followed for found in real) / len(real)
     return Directions(
         world=world.card.name,
         profile=profile,
@@ -259,6 +251,22 @@ def measure_directions(
         delay_s=median(delays, float(np.median(real_delays)) if real_delays else None) if delays else None,
         at_edge=len(answers) - len(told),
     ), samples
+
+
+def _recorded_answers(recording: Recording, hero: Hero, *, fps: float, columns: int) -> Iterator[Answer | None]:
+    for clip in recording:
+        seen = track(clip.frames, hero)
+        for press in recorded_presses(clip, recording.info.action_names, fps=fps):
+            yield answer(seen, press, columns=columns)
+
+
+def _counted(answers: Iterable[Answer | None]) -> list[Answer]:
+    """Without those of presses that point at an edge."""
+    return [found for found in answers if found is not None]
+
+
+def _delays_s(answers: Iterable[Answer], *, fps: float) -> list[float]:
+    return [found.delay_frames / fps for found in answers if found.delay_frames is not None]
 
 
 def _check_has_sides(what: str, names: Sequence[str]) -> None:
