@@ -1,5 +1,6 @@
-"""Files: whether they can be written later, and texts that are written whole or not at all."""
+"""Files: whether they can be written later, texts that are written whole or not at all, and what a file's digest is."""
 
+import hashlib
 import os
 import tempfile
 from contextlib import suppress
@@ -77,3 +78,9 @@ def write_whole(path: Path, text: str) -> None:
             f"{path} cannot be written ({error.strerror}); name a file in a folder that may be written, on a disk "
             "with room"
         ) from error
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal digits; a large one is read piece by piece. Raises OSError."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -22,6 +22,7 @@ from eddyline import protocol
 from eddyline.errors import ConfigError, ProtocolError, WeightsError
 from eddyline_runtime import config
 from eddyline_runtime.config import CodecConfig, ModelConfig, Profile
+from eddyline_runtime.files import sha256_of
 from eddyline_runtime.model.codec import Codec
 from eddyline_runtime.model.streamdit import StreamDiT
 from eddyline_runtime.model.text_encoder import ByteTextEncoder, MiniLMTextEncoder, TextEncoder
@@ -283,7 +284,7 @@ def save_world(
             save_file({k: v.contiguous() for k, v in tensors.items()}, parts[name])
         kept = (name for name in WEIGHT_FILES if name in contents or name != WORDS_FILE)
         written = {name: parts.get(name, folder / name) for name in kept}
-        card = replace(card, sha256={name: _sha256(path) for name, path in written.items() if path.exists()})
+        card = replace(card, sha256={name: sha256_of(path) for name, path in written.items() if path.exists()})
         parts["card.json"].write_bytes(msgspec.json.format(msgspec.json.encode(card), indent=2))
         for name, part in parts.items():
             part.replace(folder / name)
@@ -399,10 +400,6 @@ def _verified(folder: Path, card: WorldCard, name: str) -> Path:
     path = folder / name
     if not path.is_file():
         raise WeightsError(f"{path} is missing; reinstall the package or train again")
-    if _sha256(path) != card.sha256.get(name):
+    if sha256_of(path) != card.sha256.get(name):
         raise WeightsError(f"{path} is cut or was changed: its sha256 is not the card's; reinstall or train again")
     return path
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -204,6 +204,17 @@ def test_the_command_measures_writes_goes_on_and_prints(
     assert "write to another file" in capsys.readouterr().err
 
 
+def test_a_report_that_cannot_be_written_is_told_before_anything_is_measured(
+    folder: Path, suites: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("in the way")
+    given = ["evaluate", "--model", str(folder), "--suite", str(suites), "--only", "actions"]
+    assert cli.main([*given, "--report", str(tmp_path / "file" / "report")]) == cli.MISTAKE
+    told = capsys.readouterr()
+    assert f"the folder {tmp_path / 'file' / 'report'} cannot be made" in told.err
+    assert not told.out
+
+
 def test_rivals_get_as_many_scenes_as_are_asked_for_and_a_file_holds_those_of_one_number(
     folder: Path, suites: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

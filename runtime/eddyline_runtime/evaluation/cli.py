@@ -28,13 +28,13 @@ from eddyline_runtime.evaluation.evaluate import (
 from eddyline_runtime.evaluation.figures import Evaluation, read_evaluation, write_evaluation
 from eddyline_runtime.evaluation.parts import Plan, Subject
 from eddyline_runtime.evaluation.probe import load_probe
-from eddyline_runtime.evaluation.reference import FILE, digest, load_reference
-from eddyline_runtime.evaluation.report import write_report
+from eddyline_runtime.evaluation.reference import FILE, load_reference
+from eddyline_runtime.evaluation.report import REPORT, write_report
 from eddyline_runtime.evaluation.rival_part import GROUPS, check_same_scenes, rival_names
 from eddyline_runtime.evaluation.samples import Sample, read_samples, write_samples
 from eddyline_runtime.evaluation.suite import suite_folder
 from eddyline_runtime.evaluation.table import table
-from eddyline_runtime.files import check_writable
+from eddyline_runtime.files import check_writable, make_folder, sha256_of
 from eddyline_runtime.networks.choice import computed_by, fitted
 from eddyline_runtime.networks.folder import cache_folder
 from eddyline_runtime.weights import card_of, load_world, world_folder
@@ -78,6 +78,9 @@ def run(arguments: argparse.Namespace) -> int:
     """
     if arguments.json is not None:
         check_writable(arguments.json)
+    if arguments.report is not None:
+        make_folder(arguments.report)
+        check_writable(arguments.report / REPORT)
     plan, subject = _plan(arguments), _subject(arguments)
     names = _parts(arguments, subject.suites)
     done = before = _before(arguments, subject, plan, names)
@@ -114,7 +117,7 @@ def _subject(arguments: argparse.Namespace) -> Subject:
     suites = suite_folder(arguments.suite)
     probe = arguments.probe or world_folder(arguments.model) / "probe.safetensors"
     loaded = load_probe(probe)
-    reference = load_reference(suites, digest(probe)) if (suites / FILE).exists() else None
+    reference = load_reference(suites, sha256_of(probe)) if (suites / FILE).exists() else None
     return Subject(world=world, profile=profile, probe=loaded, suites=suites, reference=reference)
 
 

@@ -10,7 +10,6 @@ Shapes: S scenes, W windows of the probe, D features.
 """
 
 import argparse
-import hashlib
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -44,6 +43,7 @@ from eddyline_runtime.evaluation.motion import Borders, measure_borders
 from eddyline_runtime.evaluation.probe import Probe, load_probe
 from eddyline_runtime.evaluation.reading import score_labels
 from eddyline_runtime.evaluation.suite import ACTIONS, HELD_OUT, STEERING, Scene, load_suite
+from eddyline_runtime.files import sha256_of
 from eddyline_runtime.weights import world_folder
 
 Question = Literal["adherence", "steering", "receipts", "actions", "motion"]
@@ -137,15 +137,10 @@ def load_reference(suites: Path, probe_digest: str) -> Reference:
         raise OptionError(f"{path} has the format {about.get('format')!r}, a reference has {FORMAT!r}; {cure}")
     if about.get("probe") != probe_digest:
         raise OptionError(f"{path} was made with another probe than this world's; {cure} --probe FILE")
-    scenes = digest(suites / f"{HELD_OUT}.json")
+    scenes = sha256_of(suites / f"{HELD_OUT}.json")
     if about.get("scenes") != scenes:
         raise OptionError(f"{path} was made of other scenes than {HELD_OUT}.json has now; {cure}")
     return Reference(probe_digest, scenes, ceilings, *features)
-
-
-def digest(file: Path) -> str:
-    """SHA-256 of a file."""
-    return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
 def measure_reference(probe: Probe, probe_digest: str, recordings: Path, suites: Path) -> Reference:
@@ -169,7 +164,7 @@ def measure_reference(probe: Probe, probe_digest: str, recordings: Path, suites:
         receipts=receipts,
         actions=_measure_presses(probe, recordings / ACTIONS, suites),
     )
-    return Reference(probe_digest, digest(suites / f"{HELD_OUT}.json"), ceilings, *features)
+    return Reference(probe_digest, sha256_of(suites / f"{HELD_OUT}.json"), ceilings, *features)
 
 
 def _measure_scenes(
@@ -249,7 +244,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     path = given.probe or world_folder("diorama") / "probe.safetensors"
     try:
-        reference = measure_reference(load_probe(path), digest(path), given.recordings, given.suites)
+        reference = measure_reference(load_probe(path), sha256_of(path), given.recordings, given.suites)
     except EddylineError as error:
         print(f"reference: {error}", file=sys.stderr)
         return MISTAKE

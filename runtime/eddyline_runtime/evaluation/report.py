@@ -34,6 +34,8 @@ from eddyline_runtime.evaluation.rating import make_pairs, write_page
 from eddyline_runtime.evaluation.samples import OWN, Sample
 from eddyline_runtime.evaluation.sheets import contact_sheet
 
+REPORT = "report.md"
+"""The file of the tables, in the folder of a report."""
 SHEET_ROWS = 12
 """Prompts of a contact sheet, at most."""
 SWEEP_KEYS = ("adherence.all", *MOTION)
@@ -75,7 +77,7 @@ def write_report(evaluation: Evaluation, samples: Sequence[Sample], out: Path, *
         if pairs:
             write_page(pairs, out / "rating", title=f"{evaluation.world}: blind rating", fps=fps)
         text = markdown(evaluation, Attachments(sheets=sheets, num_pairs=len(pairs)))
-        (out / "report.md").write_text(text, encoding="utf-8")
+        (out / REPORT).write_text(text, encoding="utf-8")
     except OSError as error:
         raise OptionError(
             f"the report cannot be written into {out} ({error.strerror or error}); free space, or choose another folder"

@@ -3,7 +3,6 @@
 Shapes: N texts, L tokens (one padded length), K channels.
 """
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from torch.nn import functional as F
 
 from eddyline.errors import WeightsError
 from eddyline.install import install_hint
+from eddyline_runtime.files import sha256_of
 
 MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 
@@ -92,7 +92,7 @@ class MiniLMTextEncoder:
     def __init__(self, *, max_tokens: int = 40) -> None:
         self.max_tokens = max_tokens
         folder = _minilm_folder()
-        digest = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
+        digest = sha256_of(folder / "model.safetensors")
         if digest != MINILM_SHA256:
             raise WeightsError(
                 f"{folder / 'model.safetensors'} has sha256 {digest}, expected {MINILM_SHA256}; "
