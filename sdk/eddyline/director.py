@@ -50,8 +50,6 @@ MAX_WAITING = 16
 MAX_REMEMBERED = 1024
 """Observers of whom the director remembers what they were told; of more, those that came least recently are
 forgotten, as if they were new."""
-MAX_CHECKED = 1024
-"""Texts remembered as words of the world; checking one again costs little."""
 AHEAD_DEG, BEHIND_DEG = 30.0, 150.0
 """Bearings up to the first are ahead, beyond the second behind."""
 _LETTERS = re.compile(r"[a-z]+")
@@ -199,8 +197,7 @@ class Director:
     ) -> None:
         self._rules = tuple(rules)
         self._gap_s, self._clauses, self._stale_s = gap_s, clauses, stale_s
-        self._phrases, self._known_words = tuple(phrases), tuple(known_words)
-        self._checked: set[str] = set()
+        self._phrases, self._known = tuple(phrases), _stems((*phrases, *known_words))
         self._audiences: dict[str, _Audience] = {}
         self.left_out = 0
         """Clauses that were never told: stale, or crowded out by more important ones."""
@@ -248,9 +245,9 @@ class Director:
         del audience.waiting[MAX_WAITING:]
 
     def _check_known(self, kind: str, text: str) -> None:
-        if not self._phrases or text in self._checked:
+        if not self._phrases:
             return
-        unknown = unknown_words(text, self._phrases, self._known_words)
+        unknown = _unknown(text, self._known)
         if unknown:
             known = sorted({word for phrase in self._phrases for word in _LETTERS.findall(phrase.lower())})
             near = difflib.get_close_matches(unknown[0], known, n=3, cutoff=0.5)
@@ -259,8 +256,6 @@ class Director:
                 f"the rule for {kind!r} says {unknown[0]!r}, which no phrase of this world has; {hint}, or name it in "
                 "known_words"
             )
-        if len(self._checked) < MAX_CHECKED:
-            self._checked.add(text)
 
     def _speak(self, audience: _Audience, name: str, now_s: float) -> Line | None:
         fresh = [clause for clause in audience.waiting if now_s - clause.since_s <= self._stale_s]
@@ -322,7 +317,15 @@ def word(rule: Rule, event: GameEvent, observer: Observer) -> str:
 
 def unknown_words(text: str, phrases: Collection[str], known_words: Collection[str] = ()) -> tuple[str, ...]:
     """The words of a text that no phrase has in any of their forms; function words and sides are always known."""
-    known = {_stem(word) for phrase in (*phrases, *known_words) for word in _LETTERS.findall(phrase.lower())}
+    return _unknown(text, _stems((*phrases, *known_words)))
+
+
+def _stems(phrases: Iterable[str]) -> frozenset[str]:
+    return frozenset(_stem(word) for phrase in phrases for word in _LETTERS.findall(phrase.lower()))
+
+
+def _unknown(text: str, known: Collection[str]) -> tuple[str, ...]:
+    """The words of a text whose stems are not among those that are known."""
     words = dict.fromkeys(_LETTERS.findall(text.lower()))
     return tuple(word for word in words if word not in _FUNCTION_WORDS and _stem(word) not in known)
 
