@@ -97,9 +97,9 @@ def test_a_hero_outside_of_the_picture_is_refused() -> None:
         cut_hero([drawn([20])], (45, 22, 8, 6), drawn([20]))
 
 
-def command_of(folder: Path, names: tuple[str, ...]) -> list[str]:
+def command_of(folder: Path, names: tuple[str, ...], *, fps: float = 16) -> list[str]:
     """Write a world of random weights and a recording of actions of these names; the arguments that name both."""
-    with Recorder(folder / "recording", fps=16, height=32, width=48, action_names=names) as recorder:
+    with Recorder(folder / "recording", fps=fps, height=32, width=48, action_names=names) as recorder:
         for key, step in (("ArrowRight", 1), ("ArrowLeft", -1)) * 3:
             recorder.begin_clip()
             lefts = [20] * 5 + [20 + step * turn for turn in range(1, 13)]
@@ -124,6 +124,14 @@ def test_a_hero_that_is_not_there_and_keys_that_were_not_recorded_are_told_in_on
 ) -> None:
     assert directions.main([*command_of(tmp_path, names), "--hero", hero]) == directions.MISTAKE
     assert re.fullmatch(f"directions: {told}\n", capsys.readouterr().err)
+
+
+def test_a_recording_of_other_sizes_than_the_world_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = [*command_of(tmp_path, NAMES, fps=20), "--hero", "0,0,20,22,8,6"]
+    assert directions.main(given) == directions.MISTAKE
+    assert "is of 48x32 at 20 frames a second, the world tiny of 48x32 at 16" in capsys.readouterr().err
 
 
 def test_a_world_is_measured_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -222,9 +222,11 @@ def measure_directions(
     """Dream the scripts and read them, and the recording for the ceiling; the samples show each dream's first press.
 
     Raises:
-        OptionError: the recording or the world lacks a key of SIDES, or no press could be counted.
+        OptionError: the recording has other sizes than the world, one of them lacks a key of SIDES, or no press could
+            be counted.
     """
     fps, columns = world.card.fps, world.card.width - hero.picture.shape[1] + 1
+    _check_same_pictures(world, recording)
     _check_has_sides(f"the recording {recording.path}", recording.info.action_names)
     _check_has_sides(f"the world {world.card.name}", world.card.action_names)
     real = _counted(_recorded_answers(recording, hero, fps=fps, columns=columns))
@@ -267,6 +269,15 @@ def _counted(answers: Iterable[Answer | None]) -> list[Answer]:
 
 def _delays_s(answers: Iterable[Answer], *, fps: float) -> list[float]:
     return [found.delay_frames / fps for found in answers if found.delay_frames is not None]
+
+
+def _check_same_pictures(world: World, recording: Recording) -> None:
+    card, info = world.card, recording.info
+    if (info.width, info.height, info.fps) != (card.width, card.height, card.fps):
+        raise OptionError(
+            f"the recording {recording.path} is of {info.width}x{info.height} at {info.fps:g} frames a second, the "
+            f"world {card.name} of {card.width}x{card.height} at {card.fps:g}; give one of these sizes"
+        )
 
 
 def _check_has_sides(what: str, names: Sequence[str]) -> None:
