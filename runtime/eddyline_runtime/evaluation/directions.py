@@ -15,6 +15,7 @@ import json
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -48,6 +49,8 @@ EDGE_PX = 12
 """So near the edge that a key points at, a press is left out."""
 SETTLED_FRAMES = 3
 """A place is the median over so many frames."""
+ELSEWHERE_CLIPS = 16
+"""From so many clips it is learned how badly the hero fits where it is not."""
 SLACK_PX = 3
 """How far up and down the hero is looked for."""
 
@@ -329,7 +332,8 @@ def _measured(given: argparse.Namespace) -> tuple[Directions, list[Sample]]:
     world, recording = fitted(load_world(given.model), cache=cache_folder()), Recording(given.recording)
     clip, frame, *box = given.hero
     picture = _picture_of(recording, clip, frame)
-    hero = cut_hero([recorded.frames for recorded in recording][:16], (box[0], box[1], box[2], box[3]), picture)
+    elsewhere = [recorded.frames for recorded in islice(recording, ELSEWHERE_CLIPS)]
+    hero = cut_hero(elsewhere, (box[0], box[1], box[2], box[3]), picture)
     prompt = given.prompt or next(iter(world.card.phrases), "")
     scripts = scripts_of(
         world, prompt=prompt, streams=given.streams, presses=given.presses, profile=profile, seed=given.seed
