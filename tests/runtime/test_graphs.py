@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from dataclasses import replace
+import weakref
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import pytest
 import torch
@@ -15,7 +19,7 @@ from eddyline_runtime.conditioning import RowWords, TextCache
 from eddyline_runtime.config import GraphConfig
 from eddyline_runtime.dreamer import Dreamer
 from eddyline_runtime.model.streamdit import Conditioning
-from eddyline_runtime.networks.graphs import GraphedModel, Shape, next_step, shape_of
+from eddyline_runtime.networks.graphs import CudaCapture, GraphedModel, Shape, next_step, shape_of
 from eddyline_runtime.weights import World
 
 CONFIG = GraphConfig(max_graphs=2, plain_calls=1)
@@ -39,6 +43,85 @@ class Recorder:
             return result.copy_(call())
 
         return replay
+
+
+@dataclass
+class Gpu:
+    """As much of torch.cuda as a capture asks for, with two of its rules: a pool whose graphs have all gone cannot be
+    captured into again, and a capture that fails leaves its stream in place."""
+
+    device: int = 0
+    stream: object = "the first"
+    users: Counter[object] = field(default_factory=Counter)
+    """Graphs of each pool."""
+    captured: list[tuple[int, object, object]] = field(default_factory=list)
+    """Device, stream and pool of each capture."""
+
+    class Graph:
+        """A CUDA graph."""
+
+        def __init__(self) -> None:
+            self.used: object = None
+
+        def pool(self) -> object:
+            """Its pool."""
+            return self.used
+
+        def replay(self) -> None:
+            """Do what was captured."""
+
+    class Stream:
+        """A stream of the device that is in use when it is made."""
+
+        def __init__(self, device: int) -> None:
+            self.device = device
+
+    @contextmanager
+    def on_device(self, device: torch.device) -> Iterator[None]:
+        """As `torch.cuda.device`."""
+        before, self.device = self.device, device.index
+        yield
+        self.device = before
+
+    @contextmanager
+    def in_stream(self, stream: object) -> Iterator[None]:
+        """As `torch.cuda.stream`."""
+        before, self.stream = self.stream, stream
+        try:
+            yield
+        finally:
+            self.stream = before
+
+    @contextmanager
+    def capturing(self, graph: Graph, *, pool: object, stream: Stream, **options: object) -> Iterator[None]:
+        """As `torch.cuda.graph`."""
+        assert stream.device == self.device, "what runs on another device is not captured"
+        before, self.stream = self.stream, stream
+        if pool is not None and not self.users[pool]:
+            raise RuntimeError("it->second->use_count > 0 INTERNAL ASSERT FAILED")
+        yield
+        graph.used = object() if pool is None else pool
+        self.users[graph.used] += 1
+        weakref.finalize(graph, self.users.subtract, [graph.used])
+        self.captured.append((self.device, stream, graph.used))
+        self.stream = before
+
+
+@pytest.fixture
+def gpu(monkeypatch: pytest.MonkeyPatch) -> Gpu:
+    """Takes the place of torch.cuda."""
+    gpu = Gpu()
+    fakes: dict[str, Any] = {
+        "device": gpu.on_device,
+        "stream": gpu.in_stream,
+        "graph": gpu.capturing,
+        "CUDAGraph": Gpu.Graph,
+        "Stream": lambda: Gpu.Stream(gpu.device),
+        "graph_pool_handle": object,
+    }
+    for name, fake in fakes.items():
+        monkeypatch.setattr(torch.cuda, name, fake)
+    return gpu
 
 
 @pytest.mark.parametrize(
@@ -169,3 +252,37 @@ def test_a_dreamer_on_a_cpu_captures_nothing_of_itself(tiny: World) -> None:
         for _ in range(3):
             assert torch.equal(graphed.velocity([row])(latents, tau), plain.velocity([row])(latents, tau))
     assert (recorder.captured, recorder.replayed) == (1, 2)
+
+
+def test_captures_share_a_pool_while_a_graph_of_it_lives_and_always_a_stream(gpu: Gpu) -> None:
+    capture = CudaCapture(torch.device("cuda", 1))
+    first, second = (capture(lambda: torch.zeros(1)) for _ in range(2))
+    del first
+    third = capture(lambda: torch.zeros(1))
+    del second, third
+    fourth = capture(lambda: torch.zeros(1))
+    assert torch.equal(fourth(), torch.zeros(1))
+    devices, streams, pools = zip(*gpu.captured, strict=True)
+    assert devices == (1,) * 4
+    assert len(set(streams)) == 1
+    assert pools[0] == pools[1] == pools[2] != pools[3]
+
+
+def test_captures_on_two_devices_are_each_on_a_stream_of_their_own(gpu: Gpu) -> None:
+    captures = [CudaCapture(torch.device("cuda", number)) for number in range(2)]
+    for capture in (*captures, *captures):
+        capture(lambda: torch.zeros(1))
+    assert [device for device, _, _ in gpu.captured] == [0, 1, 0, 1]
+
+
+def test_after_a_capture_that_failed_the_thread_is_in_its_stream_again(gpu: Gpu) -> None:
+    before = gpu.stream
+
+    def call() -> Tensor:
+        if gpu.stream is not before:
+            raise RuntimeError("operation not permitted when stream is capturing")
+        return torch.zeros(1)
+
+    with pytest.raises(RuntimeError, match="not permitted"):
+        CudaCapture(torch.device("cuda", 0))(call)
+    assert gpu.stream is before

@@ -10,7 +10,8 @@ import logging
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Literal
+from weakref import WeakSet
 
 import torch
 from jaxtyping import Float
@@ -181,25 +182,29 @@ def _alike(t: Tensor) -> Tensor:
 
 
 class CudaCapture:
-    """Captures calls on a GPU. Graphs share one pool of memory, since they are replayed one after the other."""
+    """Captures calls on a GPU. Graphs share one pool of memory, since they are replayed one after the other, and a
+    stream of their own: what cuBLAS keeps for a stream is within the graphs that were captured on it."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
-        self._pool: Any = None
+        self._stream: torch.cuda.Stream | None = None
+        self._graphs: WeakSet[torch.cuda.CUDAGraph] = WeakSet()
 
     def __call__(self, call: Call) -> Call:
         """Call once to warm up, once to capture; raises whatever CUDA does."""
         with torch.cuda.device(self._device):
-            stream = torch.cuda.Stream()
-            stream.wait_stream(torch.cuda.current_stream())
-            with torch.cuda.stream(stream):
-                call()
-            torch.cuda.current_stream().wait_stream(stream)
+            call()
+            self._stream = self._stream or torch.cuda.Stream()
             graph = torch.cuda.CUDAGraph()
-            self._pool = self._pool or torch.cuda.graph_pool_handle()
-            # other threads of the process may use the GPU meanwhile
-            with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
+            # a pool whose graphs have all gone cannot be captured into again
+            pool = next((other.pool() for other in self._graphs), None)
+            # torch's own context of a capture that fails stays in the stream; other threads may use the GPU meanwhile
+            with (
+                torch.cuda.stream(self._stream),
+                torch.cuda.graph(graph, pool=pool, stream=self._stream, capture_error_mode="thread_local"),
+            ):
                 velocity = call()
+        self._graphs.add(graph)
 
         def replay() -> Tensor:
             graph.replay()
