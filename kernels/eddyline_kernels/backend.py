@@ -29,6 +29,8 @@ CHOICES = ("auto", "reference", "triton")
 OLDEST_TRITON = (3, 6)
 OLDEST_CAPABILITY = (8, 0)
 """Compute capability of the first GPUs that multiply bf16 (Ampere)."""
+LARGEST_GRID = 65_535
+"""As many programs as CUDA launches along the second and third axis of a grid."""
 
 launches: Counter[str] = Counter()
 """How often each Triton operator was launched in this process, by name: the proof that a model really uses it."""

@@ -257,3 +257,9 @@ def test_what_has_no_kernel_is_refused_when_triton_is_demanded() -> None:
         residual_norm_fp8(wide[..., :8].double(), wide[..., :8], wide[..., :8])
     with pytest.raises(errors.KernelChoiceError, match="head dimensions 16, 32, 64, 128, 256 only"):
         norm_rotate(torch.zeros(1, 2, 3, 1, 24), torch.zeros(24), torch.zeros(24), torch.zeros(2, 2, 24))
+    many = torch.zeros(256, 256, 1, 8)
+    for operator in (residual_norm, residual_norm_fp8):
+        with pytest.raises(errors.KernelChoiceError, match="at most 65535 frames of all batch rows"):
+            operator(many, many[0, 0, 0], many[0, 0, 0])
+    with pytest.raises(errors.KernelChoiceError, match="at most 65535 batch rows"):
+        norm_rotate(torch.zeros(65_536, 1, 3, 1, 16), torch.zeros(16), torch.zeros(16), torch.zeros(2, 1, 16))

@@ -15,7 +15,7 @@ from torch import Tensor
 from eddyline_kernels import backend
 from eddyline_kernels.attention import reference
 from eddyline_kernels.attention.geometry import Triple, Windows, Wrap, check_tensors
-from eddyline_kernels.attention.plan import HEAD_DIMS, LARGEST_GRID, axis_for_frames
+from eddyline_kernels.attention.plan import HEAD_DIMS, axis_for_frames
 from eddyline_kernels.errors import KernelInputError
 from eddyline_kernels.formats import DTYPES
 
@@ -88,8 +88,8 @@ def _obstacle(q: Tensor, window: Triple) -> str | None:
         return "there are kernels for bfloat16, float16 and float32 only"
     if q.shape[-1] not in HEAD_DIMS:
         return f"there are kernels for head dimensions {', '.join(map(str, HEAD_DIMS))} only"
-    if max(q.shape[0], q.shape[4]) > LARGEST_GRID:
-        return f"there are kernels for at most {LARGEST_GRID} batch rows, and as many heads"
+    if max(q.shape[0], q.shape[4]) > backend.LARGEST_GRID:
+        return f"there are kernels for at most {backend.LARGEST_GRID} batch rows, and as many heads"
     if axis_for_frames(_sides(q, window)) is None:
         return f"a window of {' x '.join(map(str, _sides(q, window)))} tokens is too large to be walked over in 32 bits"
     return None

@@ -20,8 +20,6 @@ from eddyline_kernels.attention.geometry import Triple, Windows
 HEAD_DIMS = (32, 64, 128)
 FROM_SHARED_MEMORY = ((9, 0), (12, 0))
 """Compute capabilities, from and up to but not including, of GPUs with TMA whose tensor cores read shared memory."""
-LARGEST_GRID = 65_535
-"""Batch rows, and heads, at most: as many as CUDA launches along the second and third axis of a grid."""
 LARGEST_PRODUCT = 2**31
 """The tokens of a window times its rows, and times its columns, must be less: kernels divide the number of a token by
 them, by multiplying (`_divided`). They never divide by frames."""

@@ -35,8 +35,8 @@ def residual_norm(
     total = x + gate * branch;  out = layer_norm(total) * (base + scale) + shift
 
     adaLN (Peebles and Xie 2022, arXiv 2212.09748) per latent frame (StreamDiT, arXiv 2507.03745, sec. 3.3). On a GPU
-    this runs in Triton in bf16, fp16 and fp32 for widths up to 16384, and otherwise in plain torch; see
-    `eddyline_kernels.backend`.
+    this runs in Triton in bf16, fp16 and fp32 for widths up to 16384 and 65,535 frames in all, and otherwise in plain
+    torch; see `eddyline_kernels.backend`.
 
     Args:
         x: tokens.
@@ -108,6 +108,8 @@ def _obstacle(x: Tensor) -> str | None:
         return "there are kernels for bfloat16, float16 and float32 only"
     if x.shape[-1] > LARGEST_WIDTH:
         return f"there are kernels for widths up to {LARGEST_WIDTH} only"
+    if x.shape[0] * x.shape[1] > backend.LARGEST_GRID:
+        return f"there are kernels for at most {backend.LARGEST_GRID} frames of all batch rows"
     return None
 
 

@@ -32,8 +32,8 @@ def norm_rotate(
     """Queries and keys over their root mean square, times a learned scale, turned by their positions, in one pass.
 
     Rotary positions turn the pairs (i, i + D/2) of a head by the token's angles (Su et al. 2021, arXiv 2104.09864). On
-    a GPU this runs in Triton in bf16, fp16 and fp32 for head dimensions 16 to 256 that are powers of two, and otherwise
-    in plain torch; see `eddyline_kernels.backend`.
+    a GPU this runs in Triton in bf16, fp16 and fp32 for head dimensions 16 to 256 that are powers of two and up to
+    65,535 batch rows, and otherwise in plain torch; see `eddyline_kernels.backend`.
 
     Args:
         qkv: packed as a linear layer makes it; any strides.
@@ -89,6 +89,8 @@ def _obstacle(qkv: Tensor) -> str | None:
         return "there are kernels for bfloat16, float16 and float32 only"
     if qkv.shape[-1] not in HEAD_DIMS:
         return f"there are kernels for head dimensions {', '.join(map(str, HEAD_DIMS))} only"
+    if qkv.shape[0] > backend.LARGEST_GRID:
+        return f"there are kernels for at most {backend.LARGEST_GRID} batch rows"
     return None
 
 
