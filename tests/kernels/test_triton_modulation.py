@@ -193,6 +193,18 @@ SMALL = Rows((1, 2, 2, 8), FULL)
 TURNED = Heads((1, 2, 2, 16), FULL)
 
 
+def test_heads_farther_apart_than_32_bits_tell_are_found() -> None:
+    rooms = torch.empty(2**32 + 256, dtype=HALF)  # of memory that is hardly ever touched
+    far = rooms.as_strided((1, 2, 3, 3, 16), (96, 48, 16, 2**30, 1), storage_offset=2**31)
+    near = far.copy_(draw(*far.shape, dtype=HALF, seed=1)).contiguous()
+    operands = [draw(*size, dtype=HALF, seed=2) for size in ((16,), (16,), (2, 2, 16))]
+    for a, b in zip(norm_rotate(far, *operands), norm_rotate(near, *operands), strict=True):
+        assert torch.equal(a, b)
+    backward = torch.ops.eddyline.norm_rotate_backward
+    for a, b in zip(*(backward(*t.unbind(2), t, *operands, EPS) for t in (far, near)), strict=True):
+        assert torch.equal(a, b)
+
+
 def test_torch_takes_them_as_operators() -> None:
     checks = ("test_schema", "test_autograd_registration", "test_faketensor")
     for case in (SMALL, replace(SMALL, branch=False, gate=False)):

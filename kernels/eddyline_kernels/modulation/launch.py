@@ -123,7 +123,7 @@ def norm_rotate(
 ) -> Float[Tensor, "B N 2 H D"]:
     """Queries and keys normed and turned, contiguous."""
     batch, tokens, _, heads, dim = qk.shape
-    qk = _dense_rows(qk)
+    qk = _near_heads(qk)
     out = torch.empty(qk.shape, dtype=qk.dtype, device=qk.device)
     chosen = chosen or heads_plan(heads, dim, tokens)
     norm_rotate_kernel[chosen.blocks, 2, batch](
@@ -157,7 +157,7 @@ def norm_rotate_backward(
 ) -> tuple[Float[Tensor, "B N 3 H D"], Float[Tensor, "2 D"]]:
     """Gradients of the packed QKV, contiguous, and of the two learned scales in float32."""
     batch, tokens, _, heads, dim = qkv.shape
-    qkv, grads = _dense_rows(qkv), [_dense_rows(grad) for grad in (q_grad, k_grad, v_grad)]
+    qkv, grads = _near_heads(qkv), [_near_heads(grad) for grad in (q_grad, k_grad, v_grad)]
     qkv_grad = torch.empty(qkv.shape, dtype=qkv.dtype, device=qkv.device)
     chosen = chosen or heads_plan(heads, dim, tokens, backward=True)
     sums = torch.empty((2, batch * chosen.blocks, dim), dtype=torch.float32, device=qkv.device)
@@ -186,3 +186,9 @@ def norm_rotate_backward(
 def _dense_rows(t: Tensor) -> Tensor:
     """The same with the numbers of the last axis side by side."""
     return t if t.stride(-1) == 1 else t.contiguous()
+
+
+def _near_heads(t: Float[Tensor, "*tokens H D"]) -> Tensor:
+    """The same with the numbers of a head side by side, and heads of a token no farther apart than 32 bits tell."""
+    heads, per_head = t.shape[-2], t.stride(-2)
+    return _dense_rows(t) if (heads - 1) * per_head < 2**31 else t.contiguous()

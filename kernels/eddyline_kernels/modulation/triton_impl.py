@@ -193,7 +193,7 @@ def residual_norm_backward_kernel(
 def _angles(rope, at, tokens, exists, D: tl.constexpr):
     """Cosines and sines of tokens and pairs, `at` in a contiguous table [2, N, D] whose second half of D repeats the
     first."""
-    return _wide(rope + at, exists), _wide(rope + at + tokens * D, exists)
+    return _wide(rope + at, exists), _wide(rope + at + tl.cast(tokens, tl.int64) * D, exists)
 
 
 @triton.jit
