@@ -254,6 +254,16 @@ def test_a_dreamer_on_a_cpu_captures_nothing_of_itself(tiny: World) -> None:
     assert (recorder.captured, recorder.replayed) == (1, 2)
 
 
+def test_what_is_captured_takes_no_numbers_from_the_host(tiny: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Plain torch's window attention included, which computes on a GPU without Triton."""
+    given = call(tiny, ["a fox"])
+    with torch.inference_mode():
+        tiny.model(*given)
+        for name in ("tensor", "as_tensor", "from_numpy"):
+            monkeypatch.setattr(torch, name, None)
+        tiny.model(*given)
+
+
 def test_captures_share_a_pool_while_a_graph_of_it_lives_and_always_a_stream(gpu: Gpu) -> None:
     capture = CudaCapture(torch.device("cuda", 1))
     first, second = (capture(lambda: torch.zeros(1)) for _ in range(2))

@@ -11,12 +11,13 @@ Shapes: B batch, F frames, Y X token rows and columns, H heads, D head dimension
 """
 
 from collections.abc import Callable
-from functools import lru_cache
+from functools import cache, lru_cache
 from itertools import pairwise
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
+from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 
 from eddyline_kernels.attention.geometry import Triple, Windows, Wrap, check_tensors
 
@@ -91,16 +92,30 @@ def _in_windows(
     if len(groups) == 1 and len(groups[0]) == 1:
         found = function(*(t[:, None] for t in flat))[:, 0]
         return found.view(batch, frames, height, width, heads, found.shape[-1])
-    pieces, order = [], []
-    for group in groups:
+    # what is traced, or made in a mode of torch's, is not for others
+    apart = torch.compiler.is_compiling() or is_in_torch_dispatch_mode()
+    order, inverse = (_order if apart else _kept_order)(windows, flat[0].device)
+    pieces = []
+    for group, index in zip(groups, order, strict=True):
         count, tokens = len(group), len(group[0])
-        index = torch.tensor(group, device=flat[0].device).flatten()
         picked = (t.index_select(1, index).view(batch, count, tokens, heads, t.shape[-1]) for t in flat)
         pieces.append(function(*picked).flatten(1, 2))
-        order.append(index)
-    inverse = torch.argsort(torch.cat(order))
     found = torch.cat(pieces, dim=1).index_select(1, inverse)
     return found.view(batch, frames, height, width, heads, found.shape[-1])
+
+
+def _order(windows: Windows, device: torch.device) -> tuple[list[Int[Tensor, " tokens"]], Int[Tensor, " N"]]:
+    """Token indices of each group of `window_groups`, and where each token is among all of those."""
+    order = [torch.tensor(group, device=device).flatten() for group in window_groups(windows)]
+    return order, torch.argsort(torch.cat(order))
+
+
+@cache
+def _kept_order(windows: Windows, device: torch.device) -> tuple[list[Int[Tensor, " tokens"]], Int[Tensor, " N"]]:
+    """The same, made once for good: while a CUDA graph is captured nothing can come from the host, and one that was
+    captured reads them for as long as it lives."""
+    with torch.inference_mode(False):
+        return _order(windows, device)
 
 
 def attend(
