@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.kernels.naive import Triple, Wrap, naive, visible
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from eddyline_kernels.attention import reference, window_attention, window_attention_with_lse
 from eddyline_kernels.errors import KernelInputError
@@ -197,3 +198,13 @@ def test_a_second_call_takes_no_numbers_from_the_host(monkeypatch: pytest.Monkey
     again = reference.window_attention(q, k, v, window=(2, 3, 3), shift=(1, 0, 1))
     assert torch.equal(again, expected)
     again.sum().backward()
+
+
+def test_what_is_made_in_a_mode_of_torchs_is_not_kept_for_others() -> None:
+    def attended() -> Tensor:
+        q, k, v = torch.ones(3, 1, 2, 3, 5, 1, 4)
+        return reference.window_attention(q, k, v, window=(1, 2, 3), shift=(0, 1, 2))
+
+    with FakeTensorMode():
+        attended()
+    assert torch.equal(attended(), torch.ones(1, 2, 3, 5, 1, 4))

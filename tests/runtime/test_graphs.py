@@ -117,7 +117,6 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> Gpu:
         "graph": gpu.capturing,
         "CUDAGraph": Gpu.Graph,
         "Stream": lambda: Gpu.Stream(gpu.device),
-        "graph_pool_handle": object,
     }
     for name, fake in fakes.items():
         monkeypatch.setattr(torch.cuda, name, fake)

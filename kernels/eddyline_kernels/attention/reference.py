@@ -17,7 +17,7 @@ from itertools import pairwise
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from torch.utils._python_dispatch import is_in_torch_dispatch_mode
+from torch.utils._python_dispatch import _get_current_dispatch_mode
 
 from eddyline_kernels.attention.geometry import Triple, Windows, Wrap, check_tensors
 
@@ -93,7 +93,7 @@ def _in_windows(
         found = function(*(t[:, None] for t in flat))[:, 0]
         return found.view(batch, frames, height, width, heads, found.shape[-1])
     # what is traced, or made in a mode of torch's, is not for others
-    apart = torch.compiler.is_compiling() or is_in_torch_dispatch_mode()
+    apart = torch.compiler.is_compiling() or _get_current_dispatch_mode() is not None
     order, inverse = (_order if apart else _kept_order)(windows, flat[0].device)
     pieces = []
     for group, index in zip(groups, order, strict=True):
