@@ -1,7 +1,8 @@
 """Triton or plain torch: the one place that decides which implementation of an operator runs.
 
 On a GPU an operator runs its Triton kernels, elsewhere its reference in plain torch. Where Triton cannot run on a GPU
-(it is missing, too old, or the operator has no kernel for the tensors) the reference runs, and a warning says so once.
+(it is missing, too old, has no C compiler, or the operator has no kernel for the tensors) the reference runs, and a
+warning says so once.
 The environment variable EDDYLINE_KERNELS overrides this:
 
     auto         as above (the default)
@@ -105,6 +106,20 @@ def _obstacle(device: torch.device) -> str | None:
     capability = torch.cuda.get_device_capability(device)
     if capability < OLDEST_CAPABILITY:
         return f"the GPU has compute capability {_dotted(capability)}, and {_dotted(OLDEST_CAPABILITY)} is needed"
+    return _driver_obstacle()
+
+
+@lru_cache(maxsize=1)
+def _driver_obstacle() -> str | None:
+    """Why Triton cannot launch anything on a GPU here, or None: what launches kernels it compiles when it is used
+    first, which takes a C compiler and Python's headers."""
+    from triton.runtime import driver
+
+    try:
+        driver.active.get_current_device()
+    except Exception as error:  # of several kinds, none of them Triton's own
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        return f"Triton cannot launch kernels here, for which it needs a C compiler and Python's headers: {reason}"
     return None
 
 

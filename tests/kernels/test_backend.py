@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterator
+from subprocess import CalledProcessError
 
 import pytest
 import torch
@@ -20,10 +21,12 @@ def forgetful(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """No choice in the environment, nothing was warned of or looked up yet, and nothing is kept of the test."""
     monkeypatch.delenv(backend.VARIABLE, raising=False)
     backend._warn_once.cache_clear()
-    backend.triton_version.cache_clear()
-    looked_up = backend.triton_version
+    looked_up = backend.triton_version, backend._driver_obstacle
+    for kept in looked_up:
+        kept.cache_clear()
     yield
-    looked_up.cache_clear()
+    for kept in looked_up:
+        kept.cache_clear()
 
 
 def test_the_cpu_runs_plain_torch_and_says_nothing(caplog: pytest.LogCaptureFixture) -> None:
@@ -60,7 +63,37 @@ def test_a_gpu_runs_triton_when_it_multiplies_bf16(
 ) -> None:
     monkeypatch.setattr(backend, "triton_version", lambda: (3, 6))
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    monkeypatch.setattr(backend, "_driver_obstacle", lambda: None)
     assert backend.runs_triton("attention", GPU) == runs
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (RuntimeError("Failed to find C compiler. Please specify via CC"), "Failed to find C compiler"),
+        (CalledProcessError(1, ["gcc", "main.c"]), "'gcc', 'main.c'"),
+        (AssertionError(), "AssertionError"),
+    ],
+    ids=str,
+)
+def test_where_triton_cannot_make_its_launcher_plain_torch_runs(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, error: Exception, told: str
+) -> None:
+    runtime = pytest.importorskip("triton.runtime")
+
+    class Driver:
+        @property
+        def active(self) -> object:
+            raise error
+
+    monkeypatch.setattr(runtime, "driver", Driver())
+    monkeypatch.setattr(backend, "triton_version", lambda: (3, 6))
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
+    for _ in range(2):
+        assert not backend.runs_triton("attention", GPU)
+    (record,) = caplog.records
+    assert "needs a C compiler and Python's headers: " in record.getMessage()
+    assert told in record.getMessage()
 
 
 def test_the_variable_forces_plain_torch_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:

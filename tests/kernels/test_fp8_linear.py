@@ -86,6 +86,7 @@ def test_the_gpus_product_gets_what_it_takes_and_keeps_the_shape(
 ) -> None:
     """On a GPU that is not there: shapes, strides and dtypes are checked as they would be."""
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
+    monkeypatch.setattr(backend, "_driver_obstacle", lambda: None)
     monkeypatch.setattr(backend, "find_spec", lambda name: object())
     monkeypatch.setattr(backend, "triton_version", lambda: (3, 6))
     launched = backend.launches.copy()

@@ -60,6 +60,7 @@ def test_more_views_need_more_and_the_kernels_of_a_gpu_need_less(monkeypatch: py
     one = counted(1, CPU)
     assert 1.9 * one < counted(2, CPU) < 2.1 * one
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
+    monkeypatch.setattr(backend, "_driver_obstacle", lambda: None)
     monkeypatch.setattr(backend, "find_spec", lambda name: object())
     monkeypatch.setattr(backend, "triton_version", lambda: (3, 6))
     assert counted(1, torch.device("cuda")) < one
@@ -171,6 +172,7 @@ def test_linears_in_fp8_are_measured_and_say_how_far_they_are(
 
 def test_a_gpu_needs_room_for_what_the_network_made_of_the_texts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
+    monkeypatch.setattr(backend, "_driver_obstacle", lambda: None)
     sizes = config.streamdit_4b()
     counted = {
         device: dream_memory(
