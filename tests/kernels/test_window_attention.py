@@ -200,7 +200,7 @@ def test_a_second_call_takes_no_numbers_from_the_host(monkeypatch: pytest.Monkey
     again.sum().backward()
 
 
-def test_what_is_made_in_a_mode_of_torchs_is_not_kept_for_others() -> None:
+def test_what_is_made_beside_tensors_that_only_tell_their_shapes_is_not_kept_for_others() -> None:
     def attended() -> Tensor:
         q, k, v = torch.ones(3, 1, 2, 3, 5, 1, 4)
         return reference.window_attention(q, k, v, window=(1, 2, 3), shift=(0, 1, 2))

@@ -17,7 +17,6 @@ from itertools import pairwise
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from torch.utils._python_dispatch import _get_current_dispatch_mode
 
 from eddyline_kernels.attention.geometry import Triple, Windows, Wrap, check_tensors
 
@@ -92,9 +91,9 @@ def _in_windows(
     if len(groups) == 1 and len(groups[0]) == 1:
         found = function(*(t[:, None] for t in flat))[:, 0]
         return found.view(batch, frames, height, width, heads, found.shape[-1])
-    # what is traced, or made in a mode of torch's, is not for others
-    apart = torch.compiler.is_compiling() or _get_current_dispatch_mode() is not None
-    order, inverse = (_order if apart else _kept_order)(windows, flat[0].device)
+    # what is made while a compiler traces, or beside tensors that only tell their shapes, is not for others
+    lasting = type(flat[0]) is Tensor and not torch.compiler.is_compiling()
+    order, inverse = (_kept_order if lasting else _order)(windows, flat[0].device)
     pieces = []
     for group, index in zip(groups, order, strict=True):
         count, tokens = len(group), len(group[0])
