@@ -227,7 +227,7 @@ class Desk:
             text = f"view {message.source} is another client's, which alone may fork it; open a view of your own"
             client.tell(ErrorMessage(code="not_allowed", message=text, view=message.view))
             return
-        refusal = self._no_room(message.view, source.opened.profile, self._stride(source.view))
+        refusal = self._no_room(message.view, source.opened.profile, self._stride(source.view), strides=())
         if refusal is not None:
             client.tell(refusal)
             return
@@ -247,7 +247,7 @@ class Desk:
             client.tell(ErrorMessage(code="bad_snapshot", message=str(error)[: protocol.MAX_NOTE], view=message.view))
             return
         profile_name = next(name for name, profile in self._card.profiles.items() if profile == moment.profile)
-        refusal = self._no_room(message.view, profile_name, moment.stride)
+        refusal = self._no_room(message.view, profile_name, moment.stride, strides=())
         if refusal is not None:
             client.tell(refusal)
             return
@@ -325,8 +325,9 @@ class Desk:
             return ErrorMessage(code="bad_message", message=text, view=message.view)
         return None
 
-    def _no_room(self, view: int, profile: str, stride: int) -> ErrorMessage | None:
-        """Why one more view may not be opened. A view that rests may go on at any time, so it counts."""
+    def _no_room(self, view: int, profile: str, stride: int, strides: tuple[int, ...] = STRIDES) -> ErrorMessage | None:
+        """Why one more view may not be opened. A view that rests may go on at any time, so it counts. `strides`: those
+        it could be opened with; one that goes on from another has no choice."""
         if len(self._views) >= self._max_views:
             text = f"{len(self._views)} views are open, the limit is {self._max_views}; close one first"
             return ErrorMessage(code="too_many_views", message=text, view=view)
@@ -335,7 +336,7 @@ class Desk:
             self._demand(profile, stride),
             opened,
             self._runner.batch_costs,
-            strides=STRIDES,
+            strides=strides,
             max_load=self._max_load,
             max_views=self._max_views,
         )

@@ -333,7 +333,9 @@ def test_a_view_that_would_make_the_others_late_is_refused_with_what_would_fit(t
         assert "takes 0.200 s to make and lasts 0.500 s, 2 such views fit" in error.message
         assert "take 74% of the time; open it with stride=4 (4 frames a second)" in error.message
         client.send(protocol.ForkView(view=4, source=1))
-        assert client.error("no_capacity").view == 4
+        forked = client.error("no_capacity")
+        assert forked.view == 4
+        assert forked.message.endswith("time; close one first"), "nobody can give a fork another stride"
         client.open(5, profile="smooth", stride=4)
         client.open(6, profile="responsive")
         client.send(protocol.CloseView(view=1))
