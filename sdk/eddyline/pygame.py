@@ -146,7 +146,9 @@ _scaled: WeakKeyDictionary[View, _Scaled] = WeakKeyDictionary()
 def _scaled_frame(view: View, frame: Frame, size: tuple[int, int], screen: pygame.Surface) -> pygame.Surface:
     kept = _scaled.get(view)
     if kept is None or kept.order != frame.order or kept.surface.get_size() != size:
-        surface = pygame.transform.smoothscale(surface_of(frame.pixels), size).convert(screen)
+        surface = pygame.transform.smoothscale(surface_of(frame.pixels), size)
+        if pygame.display.get_init():  # pygame converts nothing without a display, but draws what was not converted
+            surface = surface.convert(screen)
         kept = _scaled[view] = _Scaled(frame.order, surface)
     return kept.surface
 

@@ -66,6 +66,16 @@ def test_a_view_can_be_drawn_into_no_room_at_all(screen: pygame.Surface, red_vie
         eddyline_pygame.draw(red_view, screen, pygame.Rect((10, 10), size))
 
 
+def test_a_view_is_drawn_into_a_picture_without_any_display(red_view: eddyline.View) -> None:
+    pygame.quit()
+    picture = pygame.Surface((200, 120))
+    eddyline_pygame.draw(red_view, picture, picture.get_rect())
+    wait_until(lambda: red_view.frame() is not None)
+    assert eddyline_pygame.draw(red_view, picture, picture.get_rect()) is not None
+    assert colour_at(picture, (5, 5)) == RED
+    assert not pygame.display.get_init()
+
+
 def test_two_views_of_one_size_do_not_get_mixed_up(screen: pygame.Surface) -> None:
     with ScriptedRuntime() as scripted, eddyline.connect(scripted.endpoint, timeout_s=PATIENCE_S) as runtime:
         left, right = runtime.open_view("a red room"), runtime.open_view("a black room")
