@@ -97,8 +97,8 @@ class Runtime:
 
         prompt: the standing description. seed: 0 to 2**63 - 1; the same seed and words give the same stream. profile:
         one of `world.profiles` (None: what `launch` was given, or the world's default). stride: 1, 2 or 4; a view with
-        stride 2 runs at half the frame rate. name: for notes, logs and `watch_view`, which finds it if no other view
-        has the same; up to 128 characters.
+        stride 2 runs at half the frame rate, and takes twice as long to show words and keys. name: for notes, logs and
+        `watch_view`, which finds it if no other view has the same; up to 128 characters.
 
         Raises TextError, OptionError or ClosedError. Whether the runtime took it, `poll()` tells by ViewOpened or
         ViewClosed.
@@ -163,10 +163,12 @@ class Runtime:
             raise OptionError(f"a plan of type {type(plan).__name__}; give ViewPlan(prompt, seed=..., ...)")
         check_text(plan.prompt)
         check_seed(plan.seed)
-        if plan.stride not in (1, 2, 4):
+        if type(plan.stride) is not int or plan.stride not in (1, 2, 4):
             raise OptionError(f"stride={plan.stride!r}; give 1, 2 or 4")
         check_name(plan.name)
         world, profile = self._link.world, self._profile if plan.profile is None else plan.profile
+        if profile is not None and not isinstance(profile, str):
+            raise OptionError(f"profile={profile!r}; give the name of one, or None")
         if profile is not None and world is not None and profile not in world.profiles:
             raise OptionError(f"profile={profile!r} is not known; {world.model} has {', '.join(world.profiles)}")
         return protocol.OpenView(

@@ -452,12 +452,13 @@ class View:
 
     @property
     def closed_reason(self) -> str:
-        """Why the runtime closed the view; empty when it did not."""
+        """Why the view ended without `close()`: the runtime closed it, or the game closed the runtime; else empty."""
         return "" if self._error is None else str(self._error)
 
     @property
     def error(self) -> EddylineError | None:
-        """Why the runtime closed the view, or did not open it: a ViewError, mostly, whose class says what to do."""
+        """Why the runtime closed the view, or did not open it: a ViewError, mostly, whose class says what to do; a
+        ClosedError when the game closed the runtime."""
         return self._error
 
     def wait_open(self, timeout_s: float = math.inf) -> None:

@@ -140,7 +140,19 @@ def test_a_seed_that_is_none_is_refused(view: View, runtime: eddyline.Runtime, s
         runtime.open_view("a hall", seed=seed)
 
 
-@pytest.mark.parametrize("options", [{"stride": 3}, {"stride": 0}, {"profile": "fast"}, {"name": "x" * 129}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"stride": 3},
+        {"stride": 0},
+        {"stride": 2.0},
+        {"stride": True},
+        {"profile": "fast"},
+        {"profile": 5},
+        {"name": "x" * 129},
+        {"name": None},
+    ],
+)
 def test_an_option_out_of_range_is_refused(runtime: eddyline.Runtime, options: dict[str, Any]) -> None:
     with pytest.raises(OptionError):
         runtime.open_view("a hall", **options)
