@@ -1,5 +1,7 @@
 """Game events become words: who sees what, from where it stands, how often, and in what order. Pure: no view, no clock.
 
+    from eddyline.director import Director, GameEvent, Observer, Rule
+
     director = Director(
         [
             Rule("theft", "{who} runs past {where}", hold_s=3.0),

@@ -1,5 +1,8 @@
 """For a game's own tests: a scripted runtime that needs no model, and a conformance check for any runtime.
 
+    import eddyline
+    from eddyline.testing import ScriptedRuntime, wait_until
+
     def test_thunder_darkens_the_sky():
         with ScriptedRuntime() as scripted, eddyline.connect(scripted.endpoint) as runtime:
             view = runtime.open_view("a red room")
@@ -553,8 +556,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--crash-after", type=float, metavar="SECONDS", help="end by itself after it was ready")
     parser.add_argument("--phrase", action="append", metavar="TEXT", help="what its world knows; may be repeated")
     parser.add_argument("command", choices=["serve"])
-    parser.add_argument("--model", default="scripted")
-    parser.add_argument("--bind", default="tcp://127.0.0.1:0", metavar="tcp://127.0.0.1:PORT")
+    parser.add_argument("--model", default="scripted", help="which world it pretends to load (default: scripted)")
+    parser.add_argument(
+        "--bind",
+        default="tcp://127.0.0.1:0",
+        metavar="tcp://127.0.0.1:PORT",
+        help="where it listens (default: any free port)",
+    )
     parser.add_argument("--parent-pid", type=int, help="end when this process is no longer the parent")
     parser.add_argument("--profile", choices=PROFILES, help="taken and ignored, but for one that it does not have")
     parser.add_argument("--random-weights", action="store_true", help="taken and ignored")
