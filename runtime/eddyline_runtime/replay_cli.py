@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import torch
+from tqdm import tqdm
 
 from eddyline.errors import ConfigError, JournalError
 from eddyline.film_files import film_path
@@ -17,7 +18,7 @@ from eddyline_runtime.networks.folder import cache_folder
 from eddyline_runtime.networks.fp8 import quantise_linears
 from eddyline_runtime.replay import Counts, Difference, Shown, Step
 from eddyline_runtime.requests import Fork, Open, Restore
-from eddyline_runtime.view import WaitingFrame
+from eddyline_runtime.view import Chunk, WaitingFrame
 from eddyline_runtime.weights import World, WorldCard, load_world
 
 DIFFERENT = 1
@@ -101,15 +102,17 @@ def _world(reader: JournalReader, given: argparse.Namespace) -> World:
 def _play(
     reader: JournalReader, world: World, *, verify: bool, filming: "_Filming | None"
 ) -> tuple[Counts, Difference | None]:
-    """Play all of a journal, or without a film up to the first difference."""
+    """Play all of a journal, or without a film up to the first difference. A terminal is told how far it is."""
     counts, difference = Counts(), None
-    for step in replay.play(reader, world):
-        if verify and difference is None:
-            difference = replay.compare(step, counts)
-        if filming is not None:
-            filming.take(step)
-        elif difference is not None:
-            break
+    with tqdm(desc="played again", unit=" frames", disable=None, leave=False) as bar:
+        for step in replay.play(reader, world):
+            if verify and difference is None:
+                difference = replay.compare(step, counts)
+            if filming is not None:
+                filming.take(step)
+            elif difference is not None:
+                break
+            bar.update(sum(len(outcome.frames) for outcome in step.outcomes if isinstance(outcome, Chunk)))
     return counts, difference
 
 

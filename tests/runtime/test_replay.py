@@ -1,5 +1,6 @@
 """A journal played again gives the same frames, and what was changed in it shows on the right frame."""
 
+import sys
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -189,6 +190,16 @@ def test_the_command_line_tells_a_difference_by_its_status_and_mistakes_in_one_l
     assert cli.main(["replay", str(path), "--video", str(tmp_path / "c.mp4"), "--view", "77"]) == 2
     assert "the journal has no view '77'; it has 1, 2, 5, 3, 4" in capsys.readouterr().err
     assert not (tmp_path / "c.mp4").exists()
+
+
+def test_a_terminal_is_told_how_far_a_replay_is_and_a_file_is_not(
+    session: Session, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert cli.main(["replay", str(session.path), "--verify"]) == 0
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    assert cli.main(["replay", str(session.path), "--verify"]) == 0
+    assert "played again: " in capsys.readouterr().err
 
 
 def test_a_view_is_filmed_by_its_number_or_by_its_name(
