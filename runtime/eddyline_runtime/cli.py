@@ -103,6 +103,8 @@ def _lazily(name: str, module_name: str) -> Callable[[argparse.Namespace], int |
     """A command whose module is imported when it runs; the module has `add_arguments(parser)` and `run(arguments)`."""
 
     def run(given: argparse.Namespace) -> int | None:
+        if name == "replay":  # which computes as serve did, and with a device it reads in the journal, after torch
+            rest_soon_beside_openvino("cpu")
         with _told_what_to_install("train" if name in ("train", "evaluate") else "runtime"):
             module = importlib.import_module(module_name)
         parser = argparse.ArgumentParser(prog=f"{given.called} {name}", description=module.__doc__)

@@ -43,12 +43,15 @@ def test_workers_rest_soon_where_openvino_may_compute_and_nobody_said_otherwise(
     assert os.environ.get(SET) == after
 
 
-def test_serve_says_so_before_it_loads_torch() -> None:
-    stopped = """
+@pytest.mark.parametrize(
+    "command", [["serve", "--model", "tiny", "--bind", "tcp://127.0.0.1:0"], ["replay", "FILE", "--verify"]]
+)
+def test_serve_and_replay_say_so_before_they_load_torch(command: list[str]) -> None:
+    stopped = f"""
 import sys
 from eddyline_runtime import cli
-cli.rest_soon_beside_openvino = lambda device: sys.exit(f"{device}, torch loaded: {'torch' in sys.modules}")
-cli.main(["serve", "--model", "tiny", "--bind", "tcp://127.0.0.1:0"])
+cli.rest_soon_beside_openvino = lambda device: sys.exit(device + ", torch loaded: " + str("torch" in sys.modules))
+cli.main({command})
 """
     done = subprocess.run([sys.executable, "-c", stopped], capture_output=True, text=True)
     assert done.stderr == "cpu, torch loaded: False\n"
