@@ -124,7 +124,8 @@ def told(refusal: Refusal, *, profile: str, fps: float) -> str:
         cure = f"open it with stride={refusal.stride} ({fps / refusal.stride:g} frames a second), or close one first"
     return (
         f"another view of profile {profile!r} at {fps / wanted.stride:g} frames a second would make those that are "
-        f"open late: a chunk of it takes {refusal.cost_s:.3f} s to make and lasts {wanted.chunk_s:.3f} s, "
+        f"open late: beside what else runs here a chunk of it takes {refusal.cost_s:.3f} s to make, lasting "
+        f"{wanted.chunk_s:.3f} s, "
         f"{fit} in real time here, and those that are open take {refusal.load:.0%} of the "
         f"time; {cure}"
     )

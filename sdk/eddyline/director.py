@@ -52,6 +52,8 @@ MAX_WAITING = 16
 MAX_REMEMBERED = 1024
 """Observers of whom the director remembers what they were told; of more, those that came least recently are
 forgotten, as if they were new."""
+MISSPELT = 0.75
+"""How alike (difflib's ratio) a word must be to an unknown one to be offered for it; others share letters only."""
 AHEAD_DEG, BEHIND_DEG = 30.0, 150.0
 """Bearings up to the first are ahead, beyond the second behind."""
 _LETTERS = re.compile(r"[a-z]+")
@@ -251,8 +253,8 @@ class Director:
             return
         unknown = _unknown(text, self._known)
         if unknown:
-            known = sorted({word for phrase in self._phrases for word in _LETTERS.findall(phrase.lower())})
-            near = difflib.get_close_matches(unknown[0], known, n=3, cutoff=0.5)
+            known = {word for phrase in self._phrases for word in _LETTERS.findall(phrase.lower())} - _FUNCTION_WORDS
+            near = difflib.get_close_matches(unknown[0], sorted(known), n=3, cutoff=MISSPELT)
             hint = f"it knows {', '.join(near)}" if near else "use words of its phrases"
             raise OptionError(
                 f"the rule for {kind!r} says {unknown[0]!r}, which no phrase of this world has; {hint}, or name it in "

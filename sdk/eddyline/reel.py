@@ -264,4 +264,4 @@ def _look_for_the_end(notes: Sequence[Note]) -> None:
     """Raise when a note says that nothing more will come."""
     for note in notes:
         if isinstance(note, RuntimeGone | ViewClosed):
-            raise EddylineError(str(note))
+            raise EddylineError(note.reason if isinstance(note, RuntimeGone) else str(note))

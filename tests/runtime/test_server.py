@@ -330,7 +330,7 @@ def test_a_view_that_would_make_the_others_late_is_refused_with_what_would_fit(t
         client.send(protocol.OpenView(view=3, prompt="a pig", profile="smooth"))
         error = client.error("no_capacity")
         assert error.view == 3
-        assert "takes 0.200 s to make and lasts 0.500 s, 2 such views fit" in error.message
+        assert "takes 0.200 s to make, lasting 0.500 s, 2 such views fit" in error.message
         assert "take 74% of the time; open it with stride=4 (4 frames a second)" in error.message
         client.send(protocol.ForkView(view=4, source=1))
         forked = client.error("no_capacity")
