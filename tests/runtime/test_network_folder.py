@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from eddyline_runtime.networks.folder import FILE, MAX_ENTRIES, cache_folder, keep, kept
+from eddyline_runtime.networks.folder import DIGEST, FILE, MAX_ENTRIES, cache_folder, keep, kept
 
 
 def write(text: str):
@@ -49,6 +49,16 @@ def test_an_entry_that_cannot_be_read_is_removed_and_made_again(tmp_path: Path) 
     keep(tmp_path, "a", write("network"))
     assert kept(tmp_path, "a", read) is None
     assert not (tmp_path / "a").exists()
+
+
+@pytest.mark.parametrize("file", [FILE, DIGEST])
+def test_an_entry_that_is_not_what_was_written_is_removed_and_made_again(tmp_path: Path, file: str) -> None:
+    keep(tmp_path, "a", write("network"))
+    changed = tmp_path / "a" / file
+    changed.write_bytes(bytes(changed.stat().st_size))
+    assert kept(tmp_path, "a", Path.read_text) is None
+    keep(tmp_path, "a", write("network"))
+    assert kept(tmp_path, "a", Path.read_text) == "network"
 
 
 def test_a_disk_that_cannot_be_written_is_told_of_and_nothing_else(

@@ -1,10 +1,11 @@
 """Converted networks on disk, so that only the first start converts them.
 
 An entry is a folder named by a digest of all that it was made from. It is written beside its place and moved there at
-once, so processes that start together may both write it and none reads half of one. The entries that were used last
-stay. A disk that cannot be written costs the time of converting again, and nothing else.
+once, so processes that start together may both write it and none reads half of one. A digest of its files lies beside
+them: after a power cut a file may have its length and not its content. The entries that were used last stay. A disk that cannot be written costs the time of converting again, and nothing else.
 """
 
+import hashlib
 import logging
 import os
 import shutil
@@ -16,6 +17,7 @@ from typing import TypeVar
 MAX_ENTRIES = 8
 """Those of the embedded world are 38 and 5 MB."""
 FILE = "network.xml"
+DIGEST = "digest"
 
 Model = TypeVar("Model")
 
@@ -37,6 +39,8 @@ def kept(folder: Path, key: str, read: Callable[[Path], Model]) -> Model | None:
     if not (entry / FILE).is_file():
         return None
     try:
+        if (entry / DIGEST).read_text(errors="replace") != _digest(entry):
+            raise OSError("it is not what was written")
         found = read(entry / FILE)
         os.utime(entry)
     except (OSError, RuntimeError) as error:
@@ -53,6 +57,7 @@ def keep(folder: Path, key: str, write: Callable[[Path], None]) -> None:
         part = Path(tempfile.mkdtemp(prefix="part-", dir=folder))
         try:
             write(part / FILE)
+            (part / DIGEST).write_text(_digest(part))
             part.rename(folder / key)
         finally:
             shutil.rmtree(part, ignore_errors=True)
@@ -63,3 +68,13 @@ def keep(folder: Path, key: str, write: Callable[[Path], None]) -> None:
         return
     for entry in entries[:-MAX_ENTRIES]:
         shutil.rmtree(entry, ignore_errors=True)
+
+
+def _digest(entry: Path) -> str:
+    """Of all files of an entry and their names, but for the digest itself."""
+    digest = hashlib.sha256()
+    for file in sorted(entry.iterdir()):
+        if file.name != DIGEST:
+            content = file.read_bytes()
+            digest.update(f"{file.name} {len(content)} ".encode() + content)
+    return digest.hexdigest()
