@@ -73,13 +73,18 @@ def launch(
     Raises OptionError, or LaunchError with the last lines that the child wrote, also for a profile that the world does
     not have; without `wait`, what goes wrong later is told by `poll()` (RuntimeGone).
     """
-    if restarts < 0 or not hang_s > 0 or not timeout_s > 0:
+    numbers = all(isinstance(number, int | float) for number in (restarts, hang_s, timeout_s))
+    if not numbers or restarts < 0 or not hang_s > 0 or not timeout_s > 0:
         raise OptionError(
             f"restarts={restarts}, hang_s={hang_s}, timeout_s={timeout_s}; give restarts 0 or more, the others above 0"
         )
     for name, value in (("model", model), ("profile", profile or "")):
-        if not isinstance(value, str) or "\0" in value:
+        if not _can_be_given(value):
             raise OptionError(f"{name}={value!r}; give its name, a str")
+    if journal is not None and not _can_be_given(os.fspath(journal) if isinstance(journal, os.PathLike) else journal):
+        raise OptionError(f"journal={journal!r}; give the path of a new file")
+    if command is not None and (isinstance(command, str | bytes) or not all(map(_can_be_given, command))):
+        raise OptionError(f"command={command!r}; give a list of str, the program first")
     arguments = [*(command or _installed_runtime()), "serve", f"--model={model}", "--bind=tcp://127.0.0.1:0"]
     arguments += ["--parent-pid", str(os.getpid())]
     if profile is not None:
@@ -107,6 +112,14 @@ def launch(
         runtime.close()
         raise
     return runtime
+
+
+def _can_be_given(value: object) -> bool:
+    """Whether a value can be an argument of a program."""
+    try:
+        return isinstance(value, str) and b"\0" not in os.fsencode(value)
+    except UnicodeEncodeError:
+        return False
 
 
 def _installed_runtime() -> list[str]:

@@ -122,7 +122,9 @@ def test_a_child_of_another_version_is_a_launch_error_that_does_not_speak_of_tim
     assert "in time" not in str(caught.value)
 
 
-@pytest.mark.parametrize("wrong", [{"restarts": -1}, {"hang_s": 0.0}, {"timeout_s": 0.0}, {"hang_s": math.nan}])
+@pytest.mark.parametrize(
+    "wrong", [{"restarts": -1}, {"hang_s": 0.0}, {"timeout_s": 0.0}, {"hang_s": math.nan}, {"restarts": "3"}]
+)
 def test_numbers_out_of_range_are_refused_with_the_range_of_each(wrong: dict[str, Any]) -> None:
     with pytest.raises(OptionError, match="restarts 0 or more, the others above 0"):
         eddyline.launch(command=SCRIPTED, **wrong)
@@ -134,10 +136,24 @@ def test_a_child_that_listens_elsewhere_is_a_launch_error() -> None:
         eddyline.launch(command=[sys.executable, "-c", f"import time; print('{line}', flush=True); time.sleep(600)"])
 
 
-@pytest.mark.parametrize("wrong", [{"profile": 5}, {"profile": "a\0b"}, {"model": None}, {"model": "\0"}])
+@pytest.mark.parametrize(
+    "wrong", [{"profile": 5}, {"profile": "a\0b"}, {"model": None}, {"model": "\0"}, {"model": "\ud800"}]
+)
 def test_what_is_no_name_of_a_world_or_profile_is_refused_at_once(wrong: dict[str, Any]) -> None:
     with pytest.raises(OptionError, match="give its name, a str"):
         eddyline.launch(command=SCRIPTED, **wrong)
+
+
+@pytest.mark.parametrize("journal", ["a\0b", Path("a\0b"), "\ud800", 5, b"a"])
+def test_what_is_no_name_of_a_journal_is_refused_at_once(journal: Any) -> None:
+    with pytest.raises(OptionError, match="give the path of a new file"):
+        eddyline.launch(command=SCRIPTED, journal=journal)
+
+
+@pytest.mark.parametrize("command", [sys.executable, b"x", [5], ["a\0b"], ["\ud800"]])
+def test_what_is_no_command_is_refused_at_once(command: Any) -> None:
+    with pytest.raises(OptionError, match="give a list of str"):
+        eddyline.launch(command=command)
 
 
 def test_a_profile_that_looks_like_an_option_is_one_all_the_same() -> None:
