@@ -413,7 +413,7 @@ class JournalReader:
 def _told(encoded: bytes) -> dict[str, Any]:
     try:
         told = msgspec.json.decode(encoded)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return {}
     return told if isinstance(told, dict) else {}
 
@@ -421,6 +421,6 @@ def _told(encoded: bytes) -> dict[str, Any]:
 def _decoded(encoded: bytes, where: str) -> Record:
     try:
         record: Record = msgspec.json.decode(encoded, type=Record)
-    except (msgspec.MsgspecError, UnicodeDecodeError, ConfigError) as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, ConfigError, RecursionError) as error:
         raise JournalError(f"{where}: it says what no record says ({error}); use the release that wrote it") from error
     return record

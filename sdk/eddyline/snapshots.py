@@ -125,7 +125,7 @@ def snapshot_info(data: bytes) -> SnapshotInfo:
     try:
         metadata = msgspec.json.decode(data[8 : 8 + size], type=_Header).metadata
         moment = msgspec.json.decode(metadata.moment, type=_Moment)
-    except (msgspec.MsgspecError, UnicodeError) as error:
+    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
         raise SnapshotError(f"this is no snapshot ({error}); give a file of Snapshot.save()") from error
     if metadata.format != SNAPSHOT_FORMAT:
         raise SnapshotError(f"this is no snapshot (format {metadata.format!r}, expected {SNAPSHOT_FORMAT!r})")

@@ -88,7 +88,12 @@ def test_a_journal_that_lost_a_line_is_refused(whole: bytes, tmp_path: Path) -> 
         list(JournalReader(tmp_path / "a.journal"))
 
 
-@pytest.mark.parametrize("content", [b"", b"\n", b"hello\n", b'0123456789abcdef {"type":"journal"}\n', b"\xff" * 4096])
+NESTED = b"0123456789abcdef " + b"[" * 5000 + b"]" * 5000 + b"\n"
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"\n", b"hello\n", b'0123456789abcdef {"type":"journal"}\n', b"\xff" * 4096, NESTED]
+)
 def test_another_file_is_no_journal(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "a.journal").write_bytes(content)
     with pytest.raises(JournalError, match="is no journal of a runtime, or was cut in its first line"):
