@@ -16,7 +16,7 @@ from eddyline.link import Link, World
 from eddyline.notes import Note, Progress
 from eddyline.snapshots import snapshot_info
 from eddyline.transport import check_endpoint
-from eddyline.view import View, check_name, check_seed, check_text
+from eddyline.view import View, check_name, check_seed, check_text, check_timeout
 
 _open_runtimes: set[Runtime] = set()
 """Closed when the program ends; also those that the game has dropped, so that no launched process stays behind."""
@@ -60,7 +60,7 @@ class Runtime:
     @property
     def ready(self) -> bool:
         """Whether the runtime answers now."""
-        return self._link.connected_now
+        return self._link.connected_now and not self._closed
 
     @property
     def gone(self) -> bool:
@@ -85,9 +85,10 @@ class Runtime:
     def wait_ready(self, timeout_s: float = math.inf) -> None:
         """Wait until the runtime answers, up to `timeout_s` seconds. Not for a game's loop.
 
-        Raises ConnectTimeoutError, VersionError or LaunchError.
+        Raises ConnectTimeoutError, VersionError, LaunchError, OptionError or ClosedError.
         """
         self._check_open()
+        check_timeout(timeout_s)
         self._link.wait_connected(timeout_s, self._tell_progress)
 
     def open_view(
@@ -242,7 +243,8 @@ class Runtime:
 def connect(endpoint: str, *, timeout_s: float = 5.0) -> Runtime:
     """Connect to a runtime at `tcp://127.0.0.1:PORT` and wait up to `timeout_s` seconds for its answer.
 
-    Raises EndpointError, KeysNeededError (the endpoint is not on this machine), ConnectTimeoutError or VersionError.
+    Raises EndpointError, KeysNeededError (the endpoint is not on this machine), ConnectTimeoutError, VersionError or
+    OptionError.
     """
     runtime = Runtime(Link(check_endpoint(endpoint)))
     try:

@@ -123,6 +123,8 @@ class Link:
         """How far the start of a launched runtime is."""
         self.gone: EddylineError | None = None
         """Why nothing more will come, once that is so."""
+        self.closed = False
+        """Whether the game closed all of it."""
         self.on_trouble: Callable[[str], None] | None = None
         """Called on the socket thread when the runtime is silent or stalled, for whoever can do something about it."""
         self.clips: set[Clip] = set()
@@ -258,18 +260,22 @@ class Link:
 
     def close(self) -> None:
         """Say goodbye and end the socket thread. Receipts without an answer are cancelled."""
+        self.closed = True
         self._transport.post(self._say_bye)
         self._transport.close()
 
     def wait_connected(self, timeout_s: float, on_turn: Callable[[], object]) -> None:
         """Wait until the runtime answered; calls `on_turn` now and then, and whenever there is progress.
 
-        Raises what made the runtime unreachable for good, or ConnectTimeoutError after `timeout_s` seconds.
+        Raises what made the runtime unreachable for good, ClosedError when another thread closes it meanwhile, or
+        ConnectTimeoutError after `timeout_s` seconds.
         """
         deadline_s = self.clock() + timeout_s
         while True:
             on_turn()
             with self._changed:
+                if self.closed:
+                    raise ClosedError("the runtime was closed")
                 if self.connected_now:
                     break
                 if self.gone is not None:

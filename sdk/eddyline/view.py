@@ -123,6 +123,13 @@ def check_seed(seed: int) -> int:
     return seed
 
 
+def check_timeout(timeout_s: float) -> float:
+    """Return `timeout_s`. Raises OptionError unless it is a number; infinity is one."""
+    if not isinstance(timeout_s, _NUMBER) or math.isnan(timeout_s):
+        raise OptionError(f"timeout_s={timeout_s!r}; give seconds, or math.inf to wait without an end")
+    return timeout_s
+
+
 def check_name(name: str) -> str:
     """Return `name`. Raises OptionError when it is no str, over MAX_NAME characters, or cannot be written as UTF-8."""
     if not isinstance(name, str):
@@ -392,6 +399,8 @@ class View:
         recorded, or another one of this connection into this file, ClosedError.
         """
         self._check_open()
+        if self._link.closed:
+            raise ClosedError(f"the runtime of {self} was closed, so nothing more of it can be recorded")
         if self._clip is not None:
             raise OptionError(f"{self} is being recorded into {self._clip.path}; stop() that clip first")
         for clip in list(self._link.clips):
@@ -466,9 +475,11 @@ class View:
 
         Not for a game's loop.
 
-        Raises what `error` is then (CapacityError: there is no room for it), ConnectTimeoutError or ClosedError.
+        Raises what `error` is then (CapacityError: there is no room for it), ConnectTimeoutError, OptionError or
+        ClosedError.
         """
         self._check_open()
+        check_timeout(timeout_s)
         if not self._link.wait(lambda: self.state not in ("opening", "lost"), timeout_s):
             what = "did not come back" if self.state == "lost" else "was not opened"
             raise ConnectTimeoutError(f"{self} {what} within {timeout_s:g} s; is the runtime ready?")

@@ -22,6 +22,7 @@ from eddyline.errors import (
     KeysNeededError,
     OptionError,
     PastFrameError,
+    SnapshotError,
     TextError,
     UsageError,
 )
@@ -169,6 +170,15 @@ def test_a_name_of_another_type_is_refused_with_its_type(runtime: eddyline.Runti
             call()
 
 
+@pytest.mark.parametrize("timeout_s", [math.nan, None, "5"])
+def test_a_patience_that_is_no_number_is_refused(
+    scripted: ScriptedRuntime, view: View, runtime: eddyline.Runtime, timeout_s: Any
+) -> None:
+    for wait in (view.wait_open, runtime.wait_ready, lambda s: eddyline.connect(scripted.endpoint, timeout_s=s)):
+        with pytest.raises(OptionError, match="timeout_s="):
+            wait(timeout_s)
+
+
 def test_a_closed_view_refuses_everything_but_frames_and_status(view: View) -> None:
     view.close()
     calls = (
@@ -193,7 +203,28 @@ def test_a_closed_runtime_opens_no_views(scripted: ScriptedRuntime) -> None:
         runtime.open_view("a hall")
     with pytest.raises(ClosedError):
         runtime.wait_ready()
+    assert not runtime.ready
     runtime.poll()
+
+
+def test_a_closed_runtime_records_nothing(scripted: ScriptedRuntime, tmp_path: Path) -> None:
+    with eddyline.connect(scripted.endpoint) as runtime:
+        view = runtime.open_view("a hall")
+    with pytest.raises(ClosedError):
+        view.record(tmp_path / "clip.mp4")
+
+
+def test_whoever_waits_for_a_runtime_that_is_closed_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    with eddyline.launch(command=[sys.executable, "-c", "import time; time.sleep(600)"], wait=False) as runtime:
+        monkeypatch.setattr(runtime, "_tell_progress", runtime.close)  # as another thread may while this one waits
+        with pytest.raises(ClosedError):
+            runtime.wait_ready(timeout_s=30.0)
+
+
+def test_a_snapshot_that_is_nested_too_deep_is_refused(runtime: eddyline.Runtime) -> None:
+    header = b'{"__metadata__": {"format": "", "moment": ""}, "deep": ' + b"[" * 5000 + b"]" * 5000 + b"}"
+    with pytest.raises(SnapshotError, match="this is no snapshot"):
+        runtime.restore_view(len(header).to_bytes(8, "little") + header)
 
 
 @pytest.mark.parametrize(
