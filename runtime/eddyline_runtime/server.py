@@ -143,9 +143,8 @@ class Server:
                 routing, *parts = self._router.recv_multipart(zmq.NOBLOCK)
             except zmq.Again:
                 return
-            client = self._by_routing.get(routing)
-            if client is not None and client.routing != routing:
-                client = None  # it is away, or came back by another connection
+            known = self._by_routing.get(routing)
+            client = known if known is not None and known.routing == routing else None  # else away, or come back
             if client is not None:
                 client.heard_s = self._clock()  # whatever it says shows that it is there
             try:
@@ -159,6 +158,9 @@ class Server:
                 continue
             if isinstance(message, protocol.Hello):
                 self._let_in(routing, message)
+                continue
+            if isinstance(message, protocol.Bye) and known is not None and self._is_away(known):
+                self._desk.forget(known)  # it hung up after that, which may be seen first
                 continue
             if client is None:
                 text = f"{message.__struct_config__.tag} came before HELLO; say HELLO on every connection"
@@ -183,8 +185,16 @@ class Server:
         gone = self._by_routing.get(routing)
         if gone is not None and gone is not answer and gone.routing == routing:
             self._desk.vanish(gone)  # the connection speaks for another client now
-        self._by_routing = {other: client for other, client in self._by_routing.items() if client.routing == other}
+        self._by_routing = {
+            other: client
+            for other, client in self._by_routing.items()
+            if client.routing == other or self._is_away(client)
+        }
         self._by_routing[routing] = answer
+
+    def _is_away(self, client: Client) -> bool:
+        """Whether a client is awaited that is not there."""
+        return client.routing is None and self._desk.clients.get(client.token) is client
 
     # ---- out
 
@@ -232,7 +242,7 @@ class Server:
         except zmq.ZMQError as error:
             if error.errno != zmq.EHOSTUNREACH:
                 raise
-            client = self._by_routing.pop(routing, None)
+            client = self._by_routing.get(routing)
             if client is not None and client.routing == routing:
                 self._desk.vanish(client)
             return False

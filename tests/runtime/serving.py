@@ -33,8 +33,8 @@ class RawClient:
         self.binary = b""
         """The binary part of the last message."""
 
-    def close(self) -> None:
-        self._socket.close()
+    def close(self, *, linger_ms: int = 0) -> None:
+        self._socket.close(linger=linger_ms)
         self._context.term()
 
     def send(self, *messages: Any) -> None:

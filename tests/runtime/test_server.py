@@ -470,6 +470,22 @@ def test_leaving_closes_all_views(served, client):
     assert served.client().hello().views == ()
 
 
+def test_a_goodbye_counts_though_its_connection_is_seen_to_be_gone_before_it_is_read(served, client, monkeypatch):
+    client.open()
+    client.frame(0)
+    (known,) = served.server._desk.clients.values()
+    with monkeypatch.context() as busy:
+        busy.setattr(served.server, "_receive", lambda: None)
+        client.send(protocol.Bye())
+        client.close(linger_ms=round(1000 * DEADLINE_S))
+        wait_until(lambda: known.routing is None, DEADLINE_S)
+        late = served.client("another-client-token")
+        late.send(protocol.Hello(version=protocol.VERSION, token=late.token))
+    late.wait(protocol.Welcome)
+    wait_until(lambda: list(served.server._desk.clients) == [late.token], DEADLINE_S)
+    late.open(2)
+
+
 def test_a_heartbeat_is_answered_while_a_tick_runs_and_says_for_how_long(served, client):
     client.open()
     client.frame(0)
