@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import subprocess
 import sys
 import textwrap
@@ -148,6 +149,19 @@ def test_a_file_that_cannot_be_written_is_told_and_the_view_goes_on(view: View, 
     watch(view, 2)
     again.stop()
     assert frames_in(again.path) >= 2
+
+
+def test_a_film_that_the_disk_does_not_take_leaves_no_file(tmp_path: Path) -> None:
+    film = Film(tmp_path / "a.mp4", fps=16.0)
+    film.add(np.random.default_rng(0).integers(256, size=(96, 160, 3), dtype=np.uint8), epoch=0, index=0)
+    unlimited = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, unlimited[1]))
+    try:
+        with pytest.raises(FilmError, match="cannot be written"):
+            film.close()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, unlimited)
+    assert not list(tmp_path.iterdir())
 
 
 def test_mistakes_in_a_call_raise_at_once(view: View, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
