@@ -2,6 +2,7 @@
 
 import argparse
 import math
+import re
 
 from eddyline_runtime.machine import usable_cores
 
@@ -24,6 +25,13 @@ def threads(text: str) -> int:
         able = "1 processor; give 1" if cores == 1 else f"{cores} processors; give 1 to {cores}"
         raise argparse.ArgumentTypeError(f"{number} are too many, for this process may use {able}")
     return number
+
+
+def device_name(text: str) -> str:
+    """What computes, as torch calls it; argparse tells the user when it is none that a runtime runs on."""
+    if not re.fullmatch(r"cpu|cuda(:\d+)?", text, re.ASCII):
+        raise argparse.ArgumentTypeError(f"{text!r} is no device; give cpu, cuda or cuda:1")
+    return text
 
 
 def above_zero(text: str) -> float:

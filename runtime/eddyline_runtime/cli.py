@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from eddyline.errors import ConfigError, EddylineError
 from eddyline.install import install_hint
 from eddyline_runtime.address import check_endpoint, check_free
-from eddyline_runtime.arguments import MISTAKE, positive, threads
+from eddyline_runtime.arguments import MISTAKE, device_name, positive, threads
 from eddyline_runtime.files import check_new_journal
 from eddyline_runtime.networks.patience import rest_soon_beside_openvino
 from eddyline_runtime.release import release
@@ -127,7 +127,9 @@ def _told_what_to_install(extra: str) -> Iterator[None]:
 def _add_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", default="diorama", help="a world's name, or its folder (default: %(default)s)")
     parser.add_argument("--random-weights", action="store_true", help="seeded noise instead of weights (to measure)")
-    parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, ... (default: %(default)s)")
+    parser.add_argument(
+        "--device", type=device_name, default="cpu", help="cpu, cuda, cuda:1, ... (default: %(default)s)"
+    )
     parser.add_argument("--threads", type=threads, help="CPU threads of the model; all cores by default")
 
 

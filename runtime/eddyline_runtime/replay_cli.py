@@ -11,7 +11,7 @@ from eddyline.errors import ConfigError, JournalError
 from eddyline.film_files import film_path
 from eddyline.install import install_hint
 from eddyline_runtime import replay
-from eddyline_runtime.arguments import threads
+from eddyline_runtime.arguments import device_name, threads
 from eddyline_runtime.journal import End, JournalReader, Tick, build_of, other_build
 from eddyline_runtime.networks.choice import fitted
 from eddyline_runtime.networks.folder import cache_folder
@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--view", metavar="VIEW", help="which view to film, by number or name (default: the first of the journal)"
     )
     parser.add_argument("--model", help="a world's name, or its folder (default: the journal's)")
-    parser.add_argument("--device", help="cpu, cuda, cuda:1, ... (default: the journal's)")
+    parser.add_argument("--device", type=device_name, help="cpu, cuda, cuda:1, ... (default: the journal's)")
     parser.add_argument("--threads", type=threads, help="CPU threads of the model (default: the journal's)")
 
 

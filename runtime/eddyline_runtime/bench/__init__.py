@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from eddyline_runtime.arguments import above_zero, positive, threads
+from eddyline_runtime.arguments import above_zero, device_name, positive, threads
 from eddyline_runtime.files import check_writable, write_whole
 
 _WHAT = {
@@ -35,7 +35,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         bench.add_argument("--json", type=Path, metavar="FILE", help="write the numbers there")
         bench.add_argument("--model", default="diorama", help="a world's name, or its folder (default: %(default)s)")
         bench.add_argument("--random-weights", action="store_true", help="seeded noise instead of weights")
-        bench.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, ... (default: %(default)s)")
+        bench.add_argument(
+            "--device", type=device_name, default="cpu", help="cpu, cuda, cuda:1, ... (default: %(default)s)"
+        )
         bench.add_argument("--threads", type=threads, help="CPU threads of the model (default: all cores)")
     for name, bench in benches.items():
         default = "all of them" if name in ("views", "exactness") else "the world's own"
