@@ -2,7 +2,8 @@
 
 An entry is a folder named by a digest of all that it was made from. It is written beside its place and moved there at
 once, so processes that start together may both write it and none reads half of one. A digest of its files lies beside
-them: after a power cut a file may have its length and not its content. The entries that were used last stay. A disk that cannot be written costs the time of converting again, and nothing else.
+them: after a power cut a file may have its length and not its content. The entries that were used last stay. A disk
+that cannot be written costs the time of converting again, and nothing else.
 """
 
 import hashlib
