@@ -15,6 +15,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
+from eddyline_runtime.files import sha256_of
+
 MAX_ENTRIES = 8
 """Those of the embedded world are 38 and 5 MB."""
 FILE = "network.xml"
@@ -73,9 +75,5 @@ def keep(folder: Path, key: str, write: Callable[[Path], None]) -> None:
 
 def _digest(entry: Path) -> str:
     """Of all files of an entry and their names, but for the digest itself."""
-    digest = hashlib.sha256()
-    for file in sorted(entry.iterdir()):
-        if file.name != DIGEST:
-            content = file.read_bytes()
-            digest.update(f"{file.name} {len(content)} ".encode() + content)
-    return digest.hexdigest()
+    files = sorted(file for file in entry.iterdir() if file.name != DIGEST)
+    return hashlib.sha256("\n".join(f"{file.name} {sha256_of(file)}" for file in files).encode()).hexdigest()
