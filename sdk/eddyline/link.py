@@ -459,6 +459,8 @@ class Link:
                 snapshot.fail(message.message)
                 self.note(notes.SnapshotTaken(snapshot))
                 return
+            if message.view not in self._views:
+                return  # the game closed it; what it had asked for was answered then
         if message.view is not None and message.code in _ENDS_A_VIEW:
             self._end_view(message.view, _ENDS_A_VIEW[message.code](message.message))
             return

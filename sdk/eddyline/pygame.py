@@ -180,7 +180,7 @@ def _draw_end(screen: pygame.Surface, rect: pygame.Rect, reason: str, *, most_li
     """Write why a view is over, from the top left of `rect` on, broken into lines as wide as it is."""
     font = _font()
     lines: list[str] = []
-    for paragraph in ("this view has ended: " + reason).splitlines():
+    for paragraph in ("nothing more will come: " + reason).splitlines():
         line = ""
         for word in paragraph.split():
             longer = f"{line} {word}" if line else word

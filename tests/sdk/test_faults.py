@@ -198,6 +198,13 @@ def test_a_connection_that_is_lost_while_it_is_welcomed_is_not_regained(monkeypa
     link.close()
 
 
+def test_an_answer_to_what_a_closed_view_had_asked_for_is_no_error() -> None:
+    link = Link(None)
+    link.received(protocol.ErrorMessage(code="not_yet", message="the scene is beginning", view=9, id=4), None, 0.0)
+    assert link.notes.take() == []
+    link.close()
+
+
 def test_messages_of_a_later_minor_version_are_ignored_and_counted(
     view: View, scripted: ScriptedRuntime, runtime: eddyline.Runtime
 ) -> None:
