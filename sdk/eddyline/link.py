@@ -281,7 +281,7 @@ class Link:
                 if self.gone is not None:
                     raise self.gone
                 left_s = deadline_s - self.clock()
-                if not left_s > 0:
+                if left_s <= 0:
                     reason, endpoint = self._transport.last_reason, self._transport.endpoint
                     raise ConnectTimeoutError(
                         f"no runtime answered{f' at {endpoint}' if endpoint else ''} within {timeout_s:g} s"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import socket
 import sys
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,6 @@ from eddyline import protocol
 from eddyline.errors import (
     AxisError,
     ClosedError,
-    ConnectTimeoutError,
     EddylineError,
     EndpointError,
     KeyNameError,
@@ -239,11 +237,6 @@ def test_an_endpoint_that_is_none_is_refused(endpoint: str) -> None:
 def test_an_endpoint_that_is_no_text_is_refused_as_one() -> None:
     with pytest.raises(EndpointError, match="7860 is not an endpoint; give tcp://HOST:PORT"):
         eddyline.connect(7860)  # type: ignore[arg-type]
-
-
-def test_a_wait_of_no_number_of_seconds_ends_at_once() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as silent, pytest.raises(ConnectTimeoutError, match="within nan s"):
-        eddyline.connect(f"tcp://127.0.0.1:{silent.getsockname()[1]}", timeout_s=math.nan)
 
 
 @pytest.mark.parametrize("data", ["a.eddyline", Path("a.eddyline"), None])
