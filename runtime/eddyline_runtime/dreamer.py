@@ -108,11 +108,13 @@ class Dreamer:
         return words
 
     def noise(self, *, seed: int, epoch: int, first: int, frames: int) -> Float[Tensor, "F C Y X"]:
-        """Noise of `frames` latent frames of a view from index `first` on."""
+        """Noise of `frames` latent frames of a view from index `first` on, on the host.
+
+        It is drawn there, while a device may still compute; to take it there waits until that is done.
+        """
         sizes = self._world.card.model
         shape = (sizes.latent_channels, sizes.latent_height, sizes.latent_width)
-        drawn = noise_latents(seed=seed, epoch=epoch, first_index=first, frames=frames, shape=shape)
-        return drawn.to(self.device)
+        return noise_latents(seed=seed, epoch=epoch, first_index=first, frames=frames, shape=shape)
 
     def decode(
         self, clean: Float[Tensor, "B c C Y X"], states: Sequence[DecoderState]

@@ -568,7 +568,8 @@ class Engine:
             state.action_change = state.action_change.tick(state.actions, num_chunks=profile.partition.num_chunks)
         rows = [row_of(state, self._dreamer) for state in batch]
         latents = denoise_tick(self._dreamer.velocity(rows), latents, profile.partition)
-        noise = torch.stack([self._noise(state, profile.partition.chunk_frames) for state in batch])
+        drawn = torch.stack([self._noise(state, profile.partition.chunk_frames) for state in batch])
+        noise = drawn.to(self._dreamer.device)
         clean, latents = shift(latents, profile.partition, noise)
         self._dreamer.synchronise()
         denoised_s = self._clock()
@@ -612,7 +613,7 @@ class Engine:
         return told
 
     def _noise(self, state: ViewState, frames: int) -> Tensor:
-        """The noise of the latent frames that enter next."""
+        """The noise of the latent frames that enter next, on the host."""
         key, state.noise = state.noise, state.noise.after(frames)
         return self._dreamer.noise(seed=key.seed, epoch=key.epoch, first=key.index, frames=frames)
 
@@ -668,7 +669,7 @@ class Engine:
     def _begin_scene(self, state: ViewState, seed: int) -> None:
         state.begun = next(self._scenes)
         state.noise = NoiseKey(seed, state.epoch)
-        noise = self._noise(state, state.partition.buffer_frames)
+        noise = self._noise(state, state.partition.buffer_frames).to(self._dreamer.device)
         state.opening = Opening(noise, state.partition, state.profile.opening_steps)
         state.latents, state.decoder = None, None
         state.action_change = ActionChange(state.actions, state.actions)  # a new scene shows no others

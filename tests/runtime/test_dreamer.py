@@ -94,3 +94,9 @@ def test_only_rows_that_are_guided_take_further_rows_and_what_these_add_is_summe
     torch.testing.assert_close(both[1], pulled + 4 * (calm[1] - without_key[1]), atol=2e-3, rtol=1e-2)
     assert (eventful[1] - calm[1]).abs().max().item() > 1e-3
     assert (both[1] - eventful[1]).abs().max().item() > 1e-3
+
+
+def test_noise_is_left_on_the_host_until_all_views_have_theirs(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    dreamer = Dreamer(world, text_cache=2)
+    monkeypatch.setattr(dreamer, "device", torch.device("meta"))
+    assert dreamer.noise(seed=0, epoch=0, first=0, frames=2).is_cpu

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.runtime.openings import warm_start
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from eddyline_runtime.config import Partition
 from eddyline_runtime.flow.buffer import shift
@@ -242,3 +244,29 @@ def test_guidance_at_one_is_the_conditional_velocity_and_more_pulls_further() ->
     assert torch.equal(guided(conditional, unconditional, 1.0), conditional)
     torch.testing.assert_close(guided(conditional, unconditional, 0.0), unconditional)
     torch.testing.assert_close(guided(conditional, unconditional, 3.0), 3 * conditional - 2 * unconditional)
+
+
+class FromHost(TorchDispatchMode):
+    """Counts the copies from the host to another device."""
+
+    copies = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        if func is torch.ops.aten._to_copy.default and args[0].is_cpu and not result.is_cpu:
+            self.copies += 1
+        return result
+
+
+@every_partition
+def test_a_device_that_computes_a_tick_is_given_nothing_more_by_the_host(partition: Partition) -> None:
+    copies = FromHost()
+    before = []
+
+    def velocity(latents: Tensor, tau: Tensor) -> Tensor:
+        before.append(copies.copies)
+        return torch.zeros_like(latents)
+
+    with copies:
+        denoise_tick(velocity, torch.zeros(2, partition.buffer_frames, *SHAPE, device="meta"), partition)
+    assert before == [copies.copies] * partition.micro_steps

@@ -169,7 +169,8 @@ def _ticker(
     frames = partition.buffer_frames
     dreamer = Dreamer(world, text_cache=views)
     velocity = dreamer.velocity([_row(card, frames, number) for number in range(views)])
-    latents = torch.stack([dreamer.noise(seed=seed, epoch=0, first=0, frames=frames) for seed in range(views)])
+    drawn = [dreamer.noise(seed=seed, epoch=0, first=0, frames=frames) for seed in range(views)]
+    latents = torch.stack(drawn).to(dreamer.device)
     states = [dreamer.start_decoder(latents[row, :0], latents[row]) for row in range(views)]
     first, end = partition.reference_frames, partition.reference_frames + partition.chunk_frames
 

@@ -42,10 +42,11 @@ def denoise_tick(
     velocity_fn: VelocityFn, latents: Float[Tensor, "B F C Y X"], partition: Partition
 ) -> Float[Tensor, "B F C Y X"]:
     """Advance every chunk by one slot (s micro steps); the head chunk is clean afterwards, ready for `shift`."""
-    delta = tick_delta_tau(partition)
-    for micro_step in range(partition.micro_steps):
-        tau = tick_tau(partition, micro_step).to(latents)[None].expand(latents.shape[0], -1)
-        latents = euler_step(latents, velocity_fn(latents, tau), delta)
+    # all before the first call: what a device is given by the host later waits until it is done with that
+    delta = tick_delta_tau(partition).to(latents)
+    taus = [tick_tau(partition, micro_step).to(latents) for micro_step in range(partition.micro_steps)]
+    for tau in taus:
+        latents = euler_step(latents, velocity_fn(latents, tau[None].expand(latents.shape[0], -1)), delta)
     return latents
 
 

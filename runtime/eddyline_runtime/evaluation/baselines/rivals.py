@@ -151,7 +151,7 @@ def _dream_group(
 
     def noise(first: int, count: int) -> Tensor:
         rows = [dreamer.noise(seed=seed + row, epoch=0, first=first, frames=count) for row in range(len(prompts))]
-        return torch.stack(rows)
+        return torch.stack(rows).to(dreamer.device)
 
     decoders: list[DecoderState] = []
     pieces: list[NDArray[np.uint8]] = []
