@@ -190,6 +190,16 @@ def test_replays_answer_each_call_as_the_network_does(tiny: World) -> None:
         assert torch.equal(ours, plain)
 
 
+def test_a_graph_keeps_no_words_beside_its_own_memory_of_them(tiny: World) -> None:
+    model = GraphedModel(tiny.model, CONFIG, capture=Recorder())
+    latents, tau, words = call(tiny, ["a fox"])
+    for _ in range(3):
+        model(latents, tau, words)
+    gone = weakref.ref(words)
+    del words
+    assert gone() is None
+
+
 def test_as_many_graphs_are_kept_as_were_asked_for_and_the_least_recent_goes(tiny: World) -> None:
     recorder = Recorder()
     model = GraphedModel(tiny.model, CONFIG, capture=recorder)

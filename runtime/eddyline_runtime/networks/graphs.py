@@ -11,7 +11,7 @@ from collections import Counter, OrderedDict
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from typing import Literal
-from weakref import WeakSet
+from weakref import ReferenceType, WeakSet, ref
 
 import torch
 from jaxtyping import Float
@@ -147,7 +147,8 @@ class _Graph:
     ) -> None:
         given = _Inputs(latents, tau, words)
         self._inputs = given.held(shape.texts)
-        self._words: Conditioning | None = None
+        self._words: ReferenceType[Conditioning] | None = None
+        """Those it has in its own memory; what was made of their texts is large, and not to be kept twice."""
         self._take(given)
 
         before = backend.launches.copy()
@@ -170,10 +171,10 @@ class _Graph:
 
     def _take(self, given: _Inputs) -> None:
         pairs = [*zip(self._inputs.tensors(), given.tensors(), strict=True)]
-        same_words = given.words is self._words  # whose tensors nobody changes
+        same_words = self._words is not None and given.words is self._words()  # whose tensors nobody changes
         for mine, theirs in pairs[:CHANGING] if same_words else pairs:
             mine[: len(theirs)].copy_(theirs)
-        self._words = given.words
+        self._words = ref(given.words)
 
 
 def _alike(t: Tensor) -> Tensor:
