@@ -9,9 +9,15 @@ from eddyline.errors import ConfigError
 
 
 def check_device(device: str) -> None:
-    """Raise ConfigError where a GPU is asked for and there is none."""
-    if device.startswith("cuda") and not torch.cuda.is_available():
+    """Raise ConfigError where a GPU is asked for that is not there."""
+    if not device.startswith("cuda"):
+        return
+    if not torch.cuda.is_available():
         raise ConfigError(f"there is no GPU for --device {device}; use --device cpu")
+    number, count = int(device.partition(":")[2] or 0), torch.cuda.device_count()
+    if number >= count:
+        known = ", ".join(f"cuda:{index}" for index in range(count))
+        raise ConfigError(f"there is no GPU for --device {device}; there are {known}")
 
 
 def default_dtype(device: str) -> torch.dtype:

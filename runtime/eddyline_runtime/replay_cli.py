@@ -16,6 +16,7 @@ from eddyline_runtime.journal import End, JournalReader, Tick, build_of, other_b
 from eddyline_runtime.networks.choice import fitted
 from eddyline_runtime.networks.folder import cache_folder
 from eddyline_runtime.networks.fp8 import quantise_linears
+from eddyline_runtime.precision import check_device
 from eddyline_runtime.replay import Counts, Difference, Shown, Step
 from eddyline_runtime.requests import Fork, Open, Restore
 from eddyline_runtime.view import Chunk, WaitingFrame
@@ -87,6 +88,7 @@ def _world(reader: JournalReader, given: argparse.Namespace) -> World:
     device = given.device or head.build.device.split()[0]
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise ConfigError(f"the journal was made on a GPU ({head.build.device}), and there is none; try --device cpu")
+    check_device(device)
     computed_by, _, precision = head.build.networks.partition(" ")
     numbers, _, linears = precision.partition(" ")
     dtype = getattr(torch, numbers, None)

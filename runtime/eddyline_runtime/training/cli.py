@@ -13,10 +13,12 @@ import torch
 
 from eddyline.errors import CheckpointError, TrainingError
 from eddyline.recording import Recording
+from eddyline_runtime.arguments import device_name
 from eddyline_runtime.files import make_folder
 from eddyline_runtime.model.codec import Codec
 from eddyline_runtime.model.streamdit import StreamDiT
 from eddyline_runtime.model.text_encoder import TextEncoder
+from eddyline_runtime.precision import check_device
 from eddyline_runtime.training.checkpoint import encoder_digest, write_tensors
 from eddyline_runtime.training.codec_trainer import (
     CODEC_CHECKPOINT,
@@ -62,7 +64,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--name", help="the world's name (default: the name of --out)")
     parser.add_argument("--description", help="what the world shows, for its card (default: the recipe's name)")
     parser.add_argument("--seed", type=_not_negative, default=0, help="0 or more; the same seed gives the same run")
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--device", type=device_name, default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument(
         "--phrases",
         type=Path,
@@ -84,6 +86,7 @@ def run(arguments: argparse.Namespace) -> int:
     Raises:
         EddylineError: data, checkpoint or weights are unusable; each says what to do.
     """
+    check_device(arguments.device)
     recipe: Recipe = _RECIPES[arguments.recipe]()
     out: Path = arguments.out
     make_folder(out)

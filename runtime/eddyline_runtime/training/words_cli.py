@@ -8,8 +8,9 @@ from pathlib import Path
 
 import torch
 
-from eddyline_runtime.arguments import positive
+from eddyline_runtime.arguments import device_name, positive
 from eddyline_runtime.files import make_folder
+from eddyline_runtime.precision import check_device
 from eddyline_runtime.training.words import WordsPlan, learn_words, read_pairs, sample_texts, whole_pairs
 from eddyline_runtime.weights import load_world, save_world, text_encoder_for
 
@@ -28,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", required=True, type=Path, help="the folder of the world that has learned them")
     parser.add_argument("--steps", type=positive, default=plan.steps, help=f"train steps (default: {plan.steps})")
     parser.add_argument("--seed", type=int, default=0, help="the same seed gives the same weights")
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--device", type=device_name, default="cuda" if torch.cuda.is_available() else "cpu")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -37,6 +38,7 @@ def run(arguments: argparse.Namespace) -> int:
     Raises:
         EddylineError: the world or the pairs are unusable, or the folder cannot be written; each says what to do.
     """
+    check_device(arguments.device)
     pairs = read_pairs(arguments.pairs)
     out: Path = arguments.out
     make_folder(out)
