@@ -124,6 +124,21 @@ def _told_what_to_install(extra: str) -> Iterator[None]:
         raise ConfigError(f"{error.name} is not installed; run: {install_hint(extra)}") from error
 
 
+@contextlib.contextmanager
+def _told_what_does_not_fit() -> Iterator[None]:
+    """A GPU whose memory runs out in this context ends it with what to do (ConfigError)."""
+    import torch
+
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        needed = ". ".join(str(error).split(". ")[:2])
+        raise ConfigError(
+            f"the GPU has too little memory for this world ({needed}); close what else uses it, let fewer views in "
+            "(--max-views), or serve a smaller world"
+        ) from error
+
+
 def _add_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", default="diorama", help="a world's name, or its folder (default: %(default)s)")
     parser.add_argument("--random-weights", action="store_true", help="seeded noise instead of weights (to measure)")
@@ -191,8 +206,9 @@ def _serve_until_stopped(given: argparse.Namespace) -> None:
         _check_fp8(given.device)
     own_profile = card_of(given.model).profile_name(given.profile)
     config = _engine_config(given)
-    engine, said_of_fp8 = computed_apart(lambda: _engine(given, config, own_profile))
     with contextlib.ExitStack() as stack:
+        stack.enter_context(_told_what_does_not_fit())
+        engine, said_of_fp8 = computed_apart(lambda: _engine(given, config, own_profile))
         journal = None
         if given.journal:
             head = header(engine.world, config, served_as=given.model, random_weights=given.random_weights)

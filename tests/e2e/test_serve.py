@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from eddyline.conformance import CHECKS
 from eddyline.install import install_hint
@@ -270,6 +271,17 @@ def test_more_threads_than_processors_are_refused_with_how_many_there_are(comman
 
 def test_an_address_that_others_can_reach_is_refused(capsys):
     assert "keys" in serve("--model", "tiny", "--bind", "tcp://0.0.0.0:7860", capsys=capsys)
+
+
+def test_a_gpu_that_is_too_small_is_told_in_one_line(capsys, monkeypatch):
+    def fails(*given, **options):
+        raise torch.OutOfMemoryError(
+            "CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 23.69 GiB"
+        )
+
+    monkeypatch.setattr("eddyline_runtime.weights.load_world", fails)
+    told = serve("--model", "tiny", "--random-weights", capsys=capsys)
+    assert "(CUDA out of memory. Tried to allocate 2.00 GiB); close what else uses it" in told
 
 
 def test_linears_in_fp8_are_refused_on_a_processor_before_a_model_is_loaded(capsys):
