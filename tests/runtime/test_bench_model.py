@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from eddyline_runtime.cli import main
 from eddyline_runtime.model.memory import denoising_bytes, dream_memory, most_held
 from eddyline_runtime.model.streamdit import Conditioning, StreamDiT
 from eddyline_runtime.precision import default_dtype
+from eddyline_runtime.training.rank_memory import rank_memory
 from eddyline_runtime.weights import World, large_card
 
 CPU = torch.device("cpu")
@@ -59,11 +61,38 @@ def test_more_views_need_more_and_the_kernels_of_a_gpu_need_less(monkeypatch: py
 
     one = counted(1, CPU)
     assert 1.9 * one < counted(2, CPU) < 2.1 * one
+    gpu_with_triton(monkeypatch)
+    assert counted(1, torch.device("cuda")) < one
+
+
+def gpu_with_triton(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing that the choice of kernels asks for is missing."""
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
     monkeypatch.setattr(backend, "_driver_obstacle", lambda: None)
     monkeypatch.setattr(backend, "find_spec", lambda name: object())
     monkeypatch.setattr(backend, "triton_version", lambda: (3, 6))
-    assert counted(1, torch.device("cuda")) < one
+
+
+def test_memory_is_counted_also_where_triton_is_demanded(monkeypatch: pytest.MonkeyPatch) -> None:
+    gpu_with_triton(monkeypatch)
+
+    def counted() -> tuple[int, int]:
+        dreaming = dream_memory(
+            config.tiny(),
+            replace(config.tiny_codec(), filter_reach=16.0),
+            device=torch.device("cuda"),
+            dtype=torch.bfloat16,
+            views=1,
+            frames=8,
+            chunk_frames=2,
+            text_tokens=24,
+        )
+        training = rank_memory(config.tiny(), ranks=2, rows=1, frames=8, text_tokens=24, dtype=torch.bfloat16)
+        return dreaming.total, training.total
+
+    as_it_is = counted()
+    monkeypatch.setenv(backend.VARIABLE, "triton")
+    assert counted() == pytest.approx(as_it_is, rel=0.01)
 
 
 def test_the_4b_model_is_counted_and_refused_with_the_figure_before_it_is_made(

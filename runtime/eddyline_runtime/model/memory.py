@@ -1,6 +1,7 @@
 """How much memory dreaming takes on a device: counted, without making the networks.
 
-They are run on torch's meta device, which has shapes and no numbers, while every tensor that is held is counted.
+They are run on torch's meta device, which has shapes and no numbers, while every tensor that is held is counted. It has
+no kernels of ours either, so plain torch runs there, whatever the environment asks for.
 """
 
 import weakref
@@ -13,7 +14,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from eddyline_kernels.backend import runs_triton
+from eddyline_kernels.backend import chosen, runs_triton
 from eddyline_runtime.config import CodecConfig, ModelConfig
 from eddyline_runtime.model.codec import Codec
 from eddyline_runtime.model.streamdit import Conditioning, StreamDiT
@@ -90,7 +91,7 @@ def denoising_bytes(
     if runs_triton("window attention", device):
         # the kernels hold no scores, and windows of one token have next to none
         one = replace(one, window=(1, 1, 1))
-    with torch.device("meta"):
+    with torch.device("meta"), chosen("reference"):
         network = StreamDiT(one).to(dtype)
         latents = torch.empty(views, frames, model.latent_channels, model.latent_height, model.latent_width)
         words = Conditioning(
@@ -106,7 +107,7 @@ def denoising_bytes(
 
 
 def _decoding_bytes(model: ModelConfig, codec: CodecConfig, *, views: int, chunk_frames: int) -> int:
-    with torch.device("meta"):
+    with torch.device("meta"), chosen("reference"):
         network = Codec(codec)
         clean = torch.empty(views, chunk_frames, model.latent_channels, model.latent_height, model.latent_width)
         return clean.untyped_storage().nbytes() + most_held(lambda: network.decode(clean))

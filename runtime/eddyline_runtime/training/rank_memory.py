@@ -1,6 +1,7 @@
 """How much memory one rank needs to train a sharded model: counted, without making the model.
 
-Networks are built on torch's meta device, which has shapes and no numbers.
+Networks are built on torch's meta device, which has shapes and no numbers. It has no kernels of ours either, so plain
+torch runs there, whatever the environment asks for.
 """
 
 from dataclasses import dataclass, fields
@@ -8,6 +9,7 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor, nn
 
+from eddyline_kernels.backend import chosen
 from eddyline_runtime.config import ModelConfig
 from eddyline_runtime.model.streamdit import Block, Conditioning, StreamDiT, rotary_table
 
@@ -80,7 +82,7 @@ def block_activations(config: ModelConfig, *, rows: int, frames: int, text_token
         kept.setdefault(tensor.untyped_storage()._cdata, tensor)
         return tensor
 
-    with torch.device("meta"):
+    with torch.device("meta"), chosen("reference"):
         block = Block(config, shifted=False).to(dtype)
         x = torch.empty(rows, frames, height * width, config.width, dtype=dtype, requires_grad=True)
         words = Conditioning(
