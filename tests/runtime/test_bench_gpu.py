@@ -259,6 +259,11 @@ def test_every_part_of_the_runtime_is_a_bench_that_takes_what_it_is_told() -> No
     assert len({each.name for each in PARTS}) == len(PARTS)
 
 
+def test_what_goals_are_measured_in_one_go_runs_before_what_keeps_each_number_as_it_comes() -> None:
+    names = [each.name for each in PARTS]
+    assert max(map(names.index, gpu.JUDGES)) < names.index("kernels")
+
+
 def test_the_kernels_benchmark_takes_what_it_is_told_and_its_goals_are_among_all(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -73,7 +73,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             "--linears", choices=("plain", "fp8"), default="plain", help="fp8: large matrix products in FP8, row by row"
         )
     about = (
-        "all that needs a GPU: exactness first, then models, kernels, the socket, many views, other plans of kernels"
+        "all that needs a GPU: exactness first, then models, the socket, kernels, many views, other plans of kernels"
     )
     gpu = commands.add_parser("gpu", help=about, description=about)
     gpu.add_argument(
