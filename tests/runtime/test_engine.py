@@ -105,12 +105,12 @@ def test_a_scene_begins_in_as_many_smaller_steps_as_its_profile_says(start, name
     for steps in ((), (3, 2, 1, 1)):
         run = start(profile=replace(PROFILES[name], opening_steps=steps))
         taus = []
-        forward = run.engine.world.model.forward
-        run.engine.world.model.forward = lambda latents, tau, words, f=forward, t=taus: (
-            t.append(tau) or f(latents, tau, words)
-        )
+        watch = run.engine.world.model.register_forward_pre_hook(lambda model, given, t=taus: t.append(given[1]))
         run.engine.open_view(1, prompt="a red fox", seed=7)
-        made[steps] = run.until_chunks(1)[0].latents
+        try:
+            made[steps] = run.until_chunks(1)[0].latents
+        finally:
+            watch.remove()  # the world is other tests' as well
         whole = [0.0, 1 / 12, 2 / 12, 0.25, 0.375, 0.5, 0.75] if steps else [0.0, 0.25, 0.5, 0.75]
         before = [tau.unique().tolist() for tau in taus[:-1]]
         assert before == [[pytest.approx(tau)] for tau in whole[: len(whole) - 4 + slots]]
