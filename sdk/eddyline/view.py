@@ -321,8 +321,9 @@ class View:
         world = self._link.world
         held = held_state(keys, None if world is None else world.action_names)
         if held != self._held:
-            self._held = held
-            self._link.act(self.id, held)
+            with self._lock:  # what is sent last is what is kept, whichever thread comes first
+                self._held = held
+                self._link.act(self.id, held)
 
     def pause(self) -> None:
         """Freeze the picture and the world behind it. Raises SpectatorError or ClosedError."""
@@ -331,7 +332,7 @@ class View:
             if self._paused_s is not None:
                 return
             self._paused_s = self._link.clock()
-        self._link.pause(self.id, True)
+            self._link.pause(self.id, True)  # sent within the lock, so that a `resume()` elsewhere comes after it
 
     def resume(self) -> None:
         """Go on after `pause()`, with the next frame. Raises SpectatorError or ClosedError."""
@@ -343,9 +344,9 @@ class View:
             self._store.shift(self._clock() - self._paused_s)
             self._paused_s = None
             freed, self._freed = self._freed, 0
-        if freed:  # by what was drained here: `frame()` looks only when more comes, which may wait for this credit
-            self._link.freed(self.id, freed)
-        self._link.pause(self.id, False)
+            if freed:  # by what was drained here: `frame()` looks only when more comes, which may wait for this credit
+                self._link.freed(self.id, freed)
+            self._link.pause(self.id, False)
 
     @property
     def progress(self) -> Progress:
@@ -401,14 +402,15 @@ class View:
         self._check_open()
         if self._link.closed:
             raise ClosedError(f"the runtime of {self} was closed, so nothing more of it can be recorded")
-        if self._clip is not None:
-            raise OptionError(f"{self} is being recorded into {self._clip.path}; stop() that clip first")
-        for clip in list(self._link.clips):
-            if clip.path.resolve() == Path(path).resolve():
-                raise OptionError(f"{clip.view} is being recorded into {clip.path}; name another file for {self}")
-        self._clip = Clip(path, self, self._end_clip)
-        self._link.clips.add(self._clip)
-        return self._clip
+        with self._lock:
+            if self._clip is not None:
+                raise OptionError(f"{self} is being recorded into {self._clip.path}; stop() that clip first")
+            for clip in list(self._link.clips):
+                if clip.path.resolve() == Path(path).resolve():
+                    raise OptionError(f"{clip.view} is being recorded into {clip.path}; name another file for {self}")
+            self._clip = Clip(path, self, self._end_clip)
+            self._link.clips.add(self._clip)
+            return self._clip
 
     @property
     def state(self) -> ViewState:

@@ -56,6 +56,32 @@ def watch(view: View, frames: int, *, until: str = "") -> list[eddyline.Frame]:
     return seen
 
 
+def test_of_two_threads_that_begin_to_record_one_view_one_is_refused(
+    view: View, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refused: list[OptionError] = []
+
+    def too() -> None:
+        try:
+            view.record(tmp_path / "other.mp4")
+        except OptionError as error:
+            refused.append(error)
+
+    other = threading.Thread(target=too)
+
+    def film_path(path: Path) -> Path:
+        if not other.ident:
+            other.start()
+            other.join(0.2)  # it comes to nothing before the first call is done
+        return path
+
+    monkeypatch.setattr("eddyline.clip.film_path", film_path)
+    clip = view.record(tmp_path / "clip.mp4")
+    other.join()
+    clip.stop()
+    assert len(refused) == 1
+
+
 def test_a_clip_has_the_frames_that_were_shown_and_the_words_when_they_were_in_force(
     view: View, tmp_path: Path
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -156,6 +157,33 @@ def test_held_keys_are_sent_when_they_change_and_only_then(view: View, scripted:
     scripted.wait_for(protocol.Event)
     acts = [message.keys for message in scripted.received if isinstance(message, protocol.Act)]
     assert acts == [{"ArrowRight": 1.0}, {"ArrowRight": 0.5}, {}]
+
+
+@pytest.mark.parametrize(
+    ("verb", "first", "then"),
+    [
+        ("pause", lambda view: view.pause(), lambda view: view.resume()),
+        ("act", lambda view: view.act(["ArrowLeft"]), lambda view: view.act([])),
+    ],
+)
+def test_what_two_threads_ask_for_goes_out_in_the_order_in_which_it_is_kept(
+    view: View, monkeypatch: pytest.MonkeyPatch, verb: str, first: Callable[[View], None], then: Callable[[View], None]
+) -> None:
+    """Otherwise the runtime pauses what the view takes for live, or holds a key that no call lets go."""
+    real, sent = getattr(view._link, verb), []
+    other = threading.Thread(target=then, args=(view,))
+
+    def send(view_id: int, what: object) -> None:
+        if not sent and not other.ident:
+            other.start()
+            other.join(0.2)  # it comes to nothing before the first call is done
+        sent.append(what)
+        real(view_id, what)
+
+    monkeypatch.setattr(view._link, verb, send)
+    first(view)
+    other.join()
+    assert sent == ([True, False] if verb == "pause" else [{"ArrowLeft": 1.0}, {}])
 
 
 def test_a_pause_freezes_the_picture_and_resume_lets_it_go_on(view: View) -> None:
