@@ -9,6 +9,7 @@ import pygame
 
 from eddyline.frames import Frame
 from eddyline.link import World
+from eddyline.pygame import rendered
 from eddyline.receipts import Receipt
 from eddyline.view import View, ViewStatus
 
@@ -40,17 +41,20 @@ class Writer:
         self._fonts = {size: pygame.font.Font(None, size) for size in (SMALL_PX, LARGE_PX)}
 
     def block(self, screen: pygame.Surface, lines: Sequence[Line], area: pygame.Rect, *, at_top: bool) -> None:
-        """Write lines on a dark, half transparent ground, so that they can be read on any picture."""
+        """Write lines on a dark, half transparent ground, so that they can be read on any picture: where there is no
+        room for all of them, the first at the top, the last at the bottom."""
         if not lines or area.width < 80 or area.height < 40:
             return
         characters = max((area.width - 44) // (self._fonts[SMALL_PX].size("n")[0] + 1), 8)
-        rendered = [
+        parts = [
             self.render(part, SMALL_PX, colour)
             for text, colour in lines
             for part in textwrap.wrap(text, characters, subsequent_indent="    ", replace_whitespace=False) or [""]
         ]
-        width = min(max(text.get_width() for text in rendered) + 24, area.width - 20)
-        block = pygame.Rect(area.left + 10, 0, width, LINE_PX * len(rendered) + 14)
+        room = max((area.height - 34) // LINE_PX, 1)
+        parts = parts[:room] if at_top else parts[-room:]
+        width = min(max(text.get_width() for text in parts) + 24, area.width - 20)
+        block = pygame.Rect(area.left + 10, 0, width, LINE_PX * len(parts) + 14)
         if at_top:
             block.top = area.top + 10
         else:
@@ -58,14 +62,14 @@ class Writer:
         block = block.clip(area)
         ground = pygame.Surface(block.size, pygame.SRCALPHA)
         pygame.draw.rect(ground, (10, 11, 15, 200), ground.get_rect(), border_radius=8)
-        for number, text in enumerate(rendered):
+        for number, text in enumerate(parts):
             ground.blit(text, (12, 8 + LINE_PX * number))
         screen.blit(ground, block)
 
     def write(self, screen: pygame.Surface, text: str, colour: Colour, **place: tuple[int, int]) -> pygame.Rect:
         """Write one small line at a place that pygame.Rect names (`topleft=`)."""
-        rendered = self.render(text, SMALL_PX, colour)
-        return screen.blit(rendered, rendered.get_rect(**place))
+        line = self.render(text, SMALL_PX, colour)
+        return screen.blit(line, line.get_rect(**place))
 
     def fitting(self, hints: Sequence[str], width: int) -> str:
         """As many of the first hints, whole, as fit beside each other into so many pixels, as one small line."""
@@ -74,7 +78,7 @@ class Writer:
 
     def render(self, text: str, size: int, colour: Colour) -> pygame.Surface:
         """One line of text as a surface; what ends a line or a string elsewhere becomes a space."""
-        return self._fonts[size].render(text.replace("\0", " ").replace("\n", " "), True, colour)
+        return rendered(self._fonts[size], text, colour)
 
 
 def how_understood(words: Receipt | ViewStatus) -> str:

@@ -172,7 +172,7 @@ def draw_placeholder(screen: pygame.Surface, rect: pygame.Rect, *, fraction: flo
     if done.width:
         pygame.draw.rect(screen, _BAR, done, border_radius=2)
     if doing:
-        text = _font().render(doing, True, _TEXT)
+        text = rendered(_font(), doing, _TEXT)
         screen.blit(text, text.get_rect(midbottom=(rect.centerx, track.top - 10)))
 
 
@@ -182,7 +182,7 @@ def _draw_end(screen: pygame.Surface, rect: pygame.Rect, reason: str, *, most_li
     lines: list[str] = []
     for paragraph in ("nothing more will come: " + reason).splitlines():
         line = ""
-        for word in paragraph.split():
+        for word in _legible(paragraph).split():
             longer = f"{line} {word}" if line else word
             if line and font.size(longer)[0] > rect.width - 16:
                 lines.append(line)
@@ -190,7 +190,25 @@ def _draw_end(screen: pygame.Surface, rect: pygame.Rect, reason: str, *, most_li
             line = longer
         lines.append(line)
     for place, line in enumerate(lines[:most_lines]):
-        screen.blit(font.render(line, True, _ALARM, BACKGROUND), (rect.left + 8, rect.top + 8 + place * _FONT_PX))
+        screen.blit(rendered(font, line, _ALARM, BACKGROUND), (rect.left + 8, rect.top + 8 + place * _FONT_PX))
+
+
+def rendered(
+    font: pygame.font.Font,
+    text: str,
+    colour: tuple[int, int, int],
+    ground: tuple[int, int, int] | None = None,
+) -> pygame.Surface:
+    """One line of any text as a surface; what ends a line or a string elsewhere becomes a space."""
+    try:
+        return font.render(_legible(text), True, colour, ground)
+    except pygame.error:  # letters without a width, such as a variation selector alone
+        return font.render("", True, colour, ground)
+
+
+def _legible(text: str) -> str:
+    """A text as fonts take it: a path may hold what is no character."""
+    return text.replace("\0", " ").replace("\n", " ").encode(errors="replace").decode()
 
 
 def _font() -> pygame.font.Font:

@@ -294,14 +294,14 @@ class Window:
         if self._frame is None:
             self._toast("there is no picture yet", WARM)
             return
-        file = self._new_file("png")
         surface = surface_of(self._frame.pixels)
         size = (surface.get_width() * SAVED_SCALE, surface.get_height() * SAVED_SCALE)
         try:
+            file = self._new_file("png")
             file.parent.mkdir(parents=True, exist_ok=True)
             pygame.image.save(pygame.transform.smoothscale(surface, size), str(file))
         except (OSError, pygame.error) as error:
-            self._toast(f"{file} cannot be written: {error}", ALARM)
+            self._toast(f"the picture cannot be saved in {self.options.out}: {error}", ALARM)
             return
         self._toast(f"picture saved: {file}", TEXT)
 
@@ -314,7 +314,7 @@ class Window:
         else:
             try:
                 self.clip, self._recording_since_s = self.view.record(self._new_file("mp4")), self._clock()
-            except EddylineError as error:
+            except (EddylineError, OSError) as error:
                 self._toast(str(error), ALARM)
 
     def _new_file(self, ending: str) -> Path:

@@ -210,6 +210,13 @@ def test_files_that_cannot_be_written_are_told_in_the_window(window: Window, tmp
     assert pygame.image.tobytes(window.screen, "RGB") != before
 
 
+@pytest.mark.parametrize("out", ["\udcff", "n" * 300])
+def test_a_folder_with_an_odd_name_breaks_nothing(window: Window, tmp_path: Path, out: str) -> None:
+    window.options = PlayOptions(out=tmp_path / out)
+    assert window.turn([key(pygame.K_F12), key(pygame.K_r, pygame.KMOD_LCTRL)])
+    assert "picture" in window.news()[0]
+
+
 def test_the_overlay_is_shown_and_hidden_by_f1(window: Window) -> None:
     window.turn([])
     window.turn([key(pygame.K_F1), key_up(pygame.K_F1)])
@@ -251,6 +258,22 @@ def test_any_text_can_be_typed_and_sent(window: Window, scripted: ScriptedRuntim
     for text in ("идёт снег", "雪が降る", "🦊", 'quotes " and \\ and \0'):
         window.turn([pygame.event.Event(pygame.TEXTINPUT, text=text), key(pygame.K_RETURN), key_up(pygame.K_RETURN)])
     assert texts_of(scripted, protocol.Event, 4)[:3] == ["идёт снег", "雪が降る", "🦊"]
+
+
+def test_letters_that_have_no_width_can_be_typed(window: Window) -> None:
+    assert window.turn([pygame.event.Event(pygame.TEXTINPUT, text="\ufe0f")])
+
+
+def test_where_there_is_no_room_for_all_lines_the_newest_are_seen(window: Window) -> None:
+    area = pygame.Rect(0, 0, 300, 80)
+
+    def written(lines: list[str], *, at_top: bool) -> bytes:
+        window.screen.fill((0, 0, 0))
+        Writer().block(window.screen, [(line, TEXT) for line in lines], area, at_top=at_top)
+        return pygame.image.tobytes(window.screen.subsurface(area), "RGB")
+
+    assert written(["old", "older", "new", "newest"], at_top=False) == written(["new", "newest"], at_top=False)
+    assert written(["first", "second", "third"], at_top=True) == written(["first", "second"], at_top=True)
 
 
 def test_words_that_are_rejected_are_shown_with_the_reason(window: Window, scripted: ScriptedRuntime) -> None:

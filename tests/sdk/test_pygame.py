@@ -126,7 +126,7 @@ def test_why_a_view_is_over_is_drawn_before_the_first_frame_and_over_the_last_on
         shown = runtime.open_view("a red room")
         wait_until(lambda: shown.frame() is not None)
         assert warning_pixels(shown) == 0
-        scripted.send(protocol.ViewClosed(view=shown.id, reason="the weights are missing: put them there"))
+        scripted.send(protocol.ViewClosed(view=shown.id, reason="the weights\0 are missing: put them there"))
         wait_until(lambda: shown.is_closed)
         assert warning_pixels(shown) > 50
         scripted.hang()
