@@ -112,7 +112,7 @@ class Transport:
         """Whether the last PONG told of a turn older than STALL_S."""
         self.progress_s: float = clock()
         """When the runtime last got on with something, as far as is known: it answered while it rested, or the
-        turn it was in began then."""
+        turn it was in began then. Time in which this process itself was asleep does not count."""
         self._handler = handler
         self._hello = hello
         self.endpoint = endpoint
@@ -211,8 +211,10 @@ class Transport:
         wait_s = 0.0 if self._commands else max(0.0, planned_s - self._clock())
         poller.poll(math.ceil(1000 * (min(wait_s, GLANCE_S) if is_flowing else wait_s)))
         self._waker.clear()  # in a flow too: a call that found the thread asleep before it may write only now
-        if self._clock() - planned_s > 1.0:
-            self._heard_s = self._clock()  # this process itself was asleep; that says nothing about the runtime
+        woke_s = self._clock()
+        if woke_s - planned_s > 1.0:  # this process itself was asleep; that says nothing about the runtime,
+            self._heard_s = woke_s
+            self.progress_s += woke_s - planned_s  # which may have been asleep in a turn
         self._run_commands()
         self._receive()
         self._watch()

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import select
 import threading
+import time
 
 import pytest
 
 import eddyline
 from eddyline import transport
+from eddyline.link import Link
 from eddyline.testing import ScriptedRuntime, wait_until
+from eddyline.transport import Transport
 from eddyline.view import View
 from eddyline.waker import Waker
 
@@ -69,3 +72,32 @@ def test_a_while_after_the_last_frame_the_thread_sleeps_again(view: View, monkey
     receipt = view.event("blue")
     wait_until(lambda: receipt.is_final)
     assert receipt.state == "applied"
+
+
+def test_time_in_which_both_processes_were_asleep_is_not_held_against_the_runtime(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A machine that is suspended in the middle of a turn: the runtime then says that it took as long."""
+    ahead_s, measured = [0.0], []
+    clear, measure = Waker.clear, Transport._measure
+
+    def wake(waker: Waker) -> None:
+        ahead_s[0] = 1000.0
+        clear(waker)
+
+    def count(self: Transport, *times_s: float) -> None:
+        measured.append(times_s)
+        measure(self, *times_s)
+
+    monkeypatch.setattr(Transport, "_measure", count)
+    with ScriptedRuntime(heartbeat_s=60.0, silence_s=120.0) as scripted:
+        link = Link(scripted.endpoint, clock=lambda: time.perf_counter() + ahead_s[0])
+        stuck_s: list[float] = []
+        link.on_trouble = lambda _: stuck_s.append(link.stuck_s)
+        wait_until(lambda: len(measured) == 2)  # by WELCOME and the first PONG; until the next one the thread sleeps
+        scripted.stall()
+        monkeypatch.setattr(Waker, "clear", wake)
+        link._transport.post(lambda: None)
+        wait_until(lambda: bool(stuck_s))
+        link.close()
+    assert stuck_s[0] < 500.0
