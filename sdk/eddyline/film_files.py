@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import tempfile
@@ -45,7 +46,9 @@ def unwritable(path: Path, error: Exception, *, folder: Path) -> FilmError:
 
 def _nearest(folder: Path) -> Path:
     """A folder, or the first above it that is there; the last of them where none is, as on a drive that is not."""
-    above = (folder.absolute(), *folder.absolute().parents)
+    with contextlib.suppress(OSError):  # the working directory is gone
+        folder = folder.absolute()
+    above = (folder, *folder.parents)
     return next((one for one in above if _is_there(one)), above[-1])
 
 

@@ -83,6 +83,10 @@ def launch(
             raise OptionError(f"{name}={value!r}; give its name, a str")
     if journal is not None and not _can_be_given(os.fspath(journal) if isinstance(journal, os.PathLike) else journal):
         raise OptionError(f"journal={journal!r}; give the path of a new file")
+    try:
+        log = None if journal is None else Path(journal).absolute()
+    except OSError as error:
+        raise OptionError(f"journal={journal!r}: there is no working directory; give a whole path") from error
     if command is not None and (isinstance(command, str | bytes) or not all(map(_can_be_given, command))):
         raise OptionError(f"command={command!r}; give a list of str, the program first")
     arguments = [*(command or _installed_runtime()), "serve", f"--model={model}", "--bind=tcp://127.0.0.1:0"]
@@ -92,7 +96,7 @@ def launch(
     if random_weights:
         arguments.append("--random-weights")
     link = Link(None)
-    launcher = _Launcher(link, arguments, restarts=restarts, hang_s=hang_s, journal=journal)
+    launcher = _Launcher(link, arguments, restarts=restarts, hang_s=hang_s, journal=log)
     runtime = Runtime(link, profile=profile, on_progress=on_progress, on_close=launcher.stop)
     try:
         launcher.start()
@@ -184,11 +188,12 @@ class _Launcher:
         *,
         restarts: int,
         hang_s: float,
-        journal: str | os.PathLike[str] | None = None,
+        journal: Path | None = None,
     ) -> None:
+        """`journal`: a whole path."""
         self._link = link
         self._arguments = list(arguments)
-        self._journal = None if journal is None else Path(journal).absolute()
+        self._journal = journal
         self._starts = 0
         self._restarts = self._restarts_left = restarts
         self._hang_s = hang_s

@@ -25,7 +25,7 @@ import eddyline
 from eddyline import cli, protocol, testing
 from eddyline.errors import FilmError, KeyNameError, OptionError
 from eddyline.film import Film
-from eddyline.film_files import unwritable
+from eddyline.film_files import check_folder, unwritable
 from eddyline.hud import FAINT, SMALL_PX, TEXT, WARM, Writer, receipt_colour, receipt_line
 from eddyline.install import install_hint
 from eddyline.play import play
@@ -621,6 +621,14 @@ def test_a_film_is_an_mp4_by_its_name_too(name: str, tmp_path: Path, capsys: pyt
     assert cli.main(["replay", str(tmp_path / "no.journal"), "--video", str(tmp_path / name)]) == 1
     assert "give the name of a file" in capsys.readouterr().err
     assert [file.name for file in tmp_path.iterdir()] == ["folder.mp4"]
+
+
+def test_that_the_working_directory_is_gone_is_told_as_such(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    with pytest.raises(FilmError, match="out: cannot be written"):
+        check_folder(Path("out"))
 
 
 def test_that_a_disk_is_full_is_told_as_such(tmp_path: Path) -> None:

@@ -184,6 +184,19 @@ def test_a_child_that_is_killed_is_started_again_and_its_views_go_on() -> None:
 
 
 @posix
+@posix
+def test_a_journal_in_a_folder_that_is_gone_is_refused_and_leaves_nothing_running(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    before = threading.enumerate()
+    with pytest.raises(OptionError, match="there is no working directory; give a whole path"):
+        eddyline.launch(command=SCRIPTED, journal="a.journal")
+    assert threading.enumerate() == before
+
+
 def test_each_start_of_a_runtime_has_a_journal_of_its_own(tmp_path: Path) -> None:
     note = "import runpy, sys; open(sys.argv.pop(1), 'a').write(sys.argv[-1] + '\\n')"
     run = "runpy.run_module('eddyline.testing', run_name='__main__')"
