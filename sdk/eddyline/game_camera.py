@@ -24,6 +24,9 @@ PICTURE_PX = 160 * 96
 LONGEST_GAP_S = 1.0
 """A game that shows one picture for longer ends the clip: there is nothing to be learned from a stretch of it."""
 
+MOST_WAITS = 50_000
+"""A game that waits so often and shows nothing meanwhile is given up: a quarter of an hour at 60 turns a second."""
+
 Caption = str | Callable[[pygame.Surface], str]
 """The words of all frames, or what makes them of the picture on the display, in its own size."""
 
@@ -65,11 +68,13 @@ class Camera:
         self._recorder: Recorder | None = None
         self._seed: int | None = None
         self._failure: RecordingError | None = None
+        self._waits = 0
 
     def begin_run(self, seed: int | None) -> None:
         """The game is run from its beginning; `seed` is kept with the clips."""
         self.runs += 1
         self._seed = seed
+        self._waits = 0
         self._times = FrameTimes(self._plan.fps)
         if self._recorder is not None:
             self._recorder.begin_clip(seed=seed)
@@ -79,6 +84,7 @@ class Camera:
 
         Raises Enough when it was the last one.
         """
+        self._waits = 0
         surface = pygame.display.get_surface()
         count = self._times.due(now_s)
         if surface is None or not count:
@@ -88,6 +94,20 @@ class Camera:
         except RecordingError as error:  # a game may catch it, and then it would be lost
             self._failure = error
         if self._failure is not None or self.frames == self._plan.frames:
+            raise Enough
+
+    def wait(self) -> None:
+        """The game waits, though it may have drawn nothing.
+
+        Raises Enough when it does so again and again: it would never end.
+        """
+        self._waits += 1
+        if self._waits > MOST_WAITS:
+            self._failure = RecordingError(
+                f"the game waited {MOST_WAITS} times and showed no picture meanwhile; only what is shown by "
+                "pygame.display.flip or update can be recorded this way: hand other pictures to "
+                "eddyline.recording.Recorder in the game itself"
+            )
             raise Enough
 
     def close(self) -> None:

@@ -6,6 +6,7 @@ Each function returns replacements of attributes; `replaced` puts them in place 
 
 from __future__ import annotations
 
+import selectors
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -104,8 +105,10 @@ def _key_code(name: str) -> int:
 
 
 def clocks(game_time: GameTime) -> list[Replacement]:
-    """All clocks and waits of pygame and of Python's `time` are `game_time`'s, for the thread that asks for it here."""
+    """All clocks and waits of pygame, of Python's `time` and of asyncio are `game_time`'s, for the thread that asks for
+    it here."""
     real_sleep, real_time, here = time.sleep, time.time(), threading.current_thread()
+    real_select = selectors.DefaultSelector.select
 
     def wait(milliseconds: int) -> int:
         game_time.wait(milliseconds)
@@ -116,6 +119,16 @@ def clocks(game_time: GameTime) -> list[Replacement]:
             game_time.wait(1000.0 * seconds)
         else:
             real_sleep(seconds)
+
+    def select(
+        selector: selectors.DefaultSelector, timeout: float | None = None
+    ) -> list[tuple[selectors.SelectorKey, int]]:
+        if threading.current_thread() is not here or timeout is None or timeout <= 0:
+            return real_select(selector, timeout)
+        ready = real_select(selector, 0)
+        if not ready:
+            game_time.wait(1000.0 * timeout)
+        return ready
 
     def set_timer(event: int | pygame.event.Event, millis: int, loops: int = 0) -> None:
         rung = pygame.event.Event(event) if isinstance(event, int) else event
@@ -143,4 +156,8 @@ def clocks(game_time: GameTime) -> list[Replacement]:
         (time, "time", lambda: real_time + game_time.look() / 1000.0),
         (time, "monotonic", lambda: game_time.look() / 1000.0),
         (time, "perf_counter", lambda: game_time.look() / 1000.0),
+        (time, "time_ns", lambda: int(1e9 * real_time + 1e6 * game_time.look())),
+        (time, "monotonic_ns", lambda: int(1e6 * game_time.look())),
+        (time, "perf_counter_ns", lambda: int(1e6 * game_time.look())),
+        (selectors.DefaultSelector, "select", select),  # where asyncio's loop waits
     ]

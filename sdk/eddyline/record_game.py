@@ -174,8 +174,13 @@ def _let_a_robot_play(game: GameProgram, options: RecordOptions, camera: Camera)
 def _robot_run(game: GameProgram, options: RecordOptions, camera: Camera, seed: int) -> None:
     random.seed(seed)
     robot, keys = Robot(options.keys, seed), HeldKeys()
-    game_time = GameTime(on_change=lambda now_s: keys.hold(robot.held(now_s)))
     camera.begin_run(seed)
+
+    def wait(now_s: float) -> None:
+        keys.hold(robot.held(now_s))
+        camera.wait()
+
+    game_time = GameTime(on_change=wait)
 
     def see() -> None:
         camera.see(game_time.now_ms / 1000.0)

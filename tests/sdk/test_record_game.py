@@ -190,6 +190,7 @@ def test_somebody_can_play(play: Play, tmp_path: Path, monkeypatch: pytest.Monke
 
 def test_time_passes_for_the_game_as_it_waits_however_it_waits(play: Play) -> None:
     source = """
+import asyncio
 import time
 import pygame
 
@@ -197,10 +198,14 @@ pygame.init()
 screen = pygame.display.set_mode((64, 32))
 
 def lasts(ms, what, slack=1.0):
-    begins = pygame.time.get_ticks(), time.time(), time.monotonic(), time.perf_counter()
+    clocks = (
+        (pygame.time.get_ticks, 1), (time.time, 1e3), (time.monotonic, 1e3), (time.perf_counter, 1e3),
+        (time.time_ns, 1e-6), (time.monotonic_ns, 1e-6), (time.perf_counter_ns, 1e-6),
+    )
+    begins = [clock() for clock, _ in clocks]
     what()
-    ends = pygame.time.get_ticks(), time.time(), time.monotonic(), time.perf_counter()
-    for begin, end, unit in zip(begins, ends, (1, 1000, 1000, 1000)):
+    ends = [clock() for clock, _ in clocks]
+    for begin, end, (_, unit) in zip(begins, ends, clocks):
         assert abs((end - begin) * unit - ms) <= slack + 1, (ms, (end - begin) * unit)
 
 def look_at_the_clock():
@@ -215,6 +220,7 @@ lasts(200, lambda: pygame.time.wait(200))
 lasts(1, lambda: pygame.time.delay(1))
 lasts(3600_000, lambda: time.sleep(3600))
 lasts(50, look_at_the_clock)
+lasts(3600_000, lambda: asyncio.run(asyncio.sleep(3600)))
 pygame.event.clear()
 lasts(100, lambda: pygame.event.wait(100), slack=100.0)
 pygame.event.clear()
@@ -337,6 +343,17 @@ def test_a_game_that_cannot_be_recorded_says_why(play: Play, source: str, messag
     with pytest.raises(RecordingError) as raised:
         play(source)
     assert message in str(raised.value)
+
+
+@pytest.mark.parametrize("shown", [0, 5])
+def test_a_game_that_shows_nothing_and_never_ends_is_given_up(
+    play: Play, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shown: int
+) -> None:
+    monkeypatch.setattr("eddyline.game_camera.MOST_WAITS", 100)
+    source = COLOURED.replace("pygame.display.update(", "turns > 100 - int(sys.argv[2]) and pygame.display.update(")
+    with pytest.raises(RecordingError, match="waited 100 times and showed no picture meanwhile"):
+        play(source.replace("while turns:", "while True:"), "100", str(shown), seconds=60.0, fps=40.0)
+    assert not shown or [len(clip.frames) for clip in Recording(tmp_path / "out")] == [shown]
 
 
 def test_what_was_recorded_before_a_game_failed_is_kept(play: Play, tmp_path: Path) -> None:
