@@ -492,6 +492,16 @@ def test_play_dreams_with_the_real_runtime(tmp_path: Path, capsys: pytest.Captur
     assert any((frame != frames[0]).any() for frame in frames)
 
 
+def test_words_that_the_terminal_cannot_write_are_told_in_letters_that_it_can(
+    scripted: ScriptedRuntime, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    terminal = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(terminal, encoding="ascii", write_through=True))
+    options = ["--headless", "--seconds", "0.2", "--endpoint", scripted.endpoint, "--prompt", "雪"]
+    assert cli.main(["play", *options, "--out", str(tmp_path / "\udcff")]) == 0
+    assert rb"\u96ea" in terminal.getvalue()
+
+
 def test_a_film_that_is_stopped_by_control_c_is_whole_and_said_to_be_there(
     scripted: ScriptedRuntime, tmp_path: Path
 ) -> None:
