@@ -376,3 +376,13 @@ def test_without_a_gpu_it_says_so_and_measures_what_runs_here(
     assert said.startswith("There is no GPU here, so the Triton kernels are not measured.")
     assert "| window attention, shifted, ends apart | plain torch |" in said
     assert said.count("| not measured |") == len(GOALS)
+
+
+def test_a_name_that_no_case_has_is_refused_with_those_that_there_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(SystemExit):
+        command.main(["--out", str(tmp_path / "out"), "--only", "nobody"])
+    assert "no case has 'nobody' in its name; there are window attention" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

@@ -46,19 +46,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not torch.cuda.is_available():
         if given.sweep or given.compile or given.ahead == "only":
             parser.error("there is no GPU here; plans are tried, and rivals compiled, on one")
-        print(NO_GPU)
         place = places.cpu()
-        return run(cpu_cases(place), place, GOALS, folder=given.out, only=given.only, minutes=given.minutes)
+        cases = list(cpu_cases(place))
+        _check_only(parser, cases, given.only)
+        print(NO_GPU)
+        return run(cases, place, GOALS, folder=given.out, only=given.only, minutes=given.minutes)
     import torch._functorch.config as functorch
 
     # a compiled backward is called many times on one forward
     with functorch.patch(donated_buffer=False):
-        return _on_gpu(given)
+        return _on_gpu(given, parser)
 
 
-def _on_gpu(given: argparse.Namespace) -> int:
+def _check_only(parser: argparse.ArgumentParser, cases: Sequence[Case], only: str) -> None:
+    """Refuse what no case has in its name: it would measure nothing, and say that all is well."""
+    if not any(only in case.name for case in cases):
+        parser.error(f"no case has {only!r} in its name; there are {'; '.join(case.name for case in cases)}")
+
+
+def _on_gpu(given: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     place = places.gpu()
     cases = list((plan_cases if given.sweep else gpu_cases)(place))
+    _check_only(parser, cases, given.only)
     if given.compile:
         import torch._inductor.config as inductor
 
