@@ -287,7 +287,7 @@ def knows_of(observer: Observer, event: GameEvent, rule: Rule) -> bool:
 
 def sees(observer: Observer, event: GameEvent) -> bool:
     """Whether an event is within an observer's sight and field of view."""
-    if math.hypot(event.x - observer.x, event.y - observer.y) > observer.sight:
+    if not math.hypot(event.x - observer.x, event.y - observer.y) <= observer.sight:  # nor at a place of NaN
         return False
     return observer.facing_deg is None or abs(_bearing_deg(observer, event)) <= observer.fov_deg / 2
 

@@ -212,3 +212,8 @@ def test_of_very_many_observers_those_that_came_least_recently_are_forgotten() -
     crowd = [Observer(f"stays {number}", 0.0) for number in range(MAX_REMEMBERED + 1)]
     assert len(director.direct([rain], crowd, now_s=30.0)) == len(crowd)
     assert director.direct([rain], crowd, now_s=40.0) == [], "all that are there are remembered"
+
+
+def test_what_happens_at_a_place_that_is_no_number_is_seen_by_nobody() -> None:
+    assert not sees(Observer("guard", x=0.0), GameEvent("theft", x=math.nan))
+    assert not sees(Observer("guard", x=math.nan, sight=10.0), GameEvent("theft", x=0.0))
