@@ -159,6 +159,25 @@ def test_of_a_long_clip_only_a_stretch_is_kept(recording: Path, monkeypatch: pyt
     assert len(codec_trainer.draw_clip(source, 40, rng).frames) == 40, "but never less than what is asked for"
 
 
+class FewLong:
+    """Thousands of clips of a frame each, and one that is longer."""
+
+    def __init__(self, recording: Path) -> None:
+        self.long = Recording(recording)[0]
+        self.short = replace(self.long, frames=self.long.frames[:1])
+
+    def __len__(self) -> int:
+        return 5000
+
+    def __getitem__(self, index: int) -> RecordedClip:
+        return self.long if index == 1234 else self.short
+
+
+def test_one_long_clip_among_thousands_of_short_ones_is_found(recording: Path) -> None:
+    source, rng = FewLong(recording), np.random.default_rng(0)
+    assert {len(codec_trainer.draw_clip(source, 8, rng).frames) for _ in range(8)} == {48}
+
+
 def test_a_codec_that_was_stopped_is_trained_on_to_the_same_end(
     recording: Path, held_out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -217,6 +217,13 @@ def test_windows_longer_than_every_clip_are_refused(data: LatentData) -> None:
         draw_batch(data, recipe=plain(), stage=stage(diagonal(16)), seed=0, step=0)
 
 
+def test_one_long_clip_among_thousands_of_short_ones_is_found(latent_clip: MakeClip, latent_data: MakeData) -> None:
+    short = latent_clip(0, frames=1, changes=())
+    data = latent_data(*[short] * 5000, latent_clip(1))
+    batch = draw_batch(data, recipe=plain(), stage=stage(diagonal(6), 8), seed=0, step=0)
+    assert batch.latents.shape[:2] == (8, 6)
+
+
 def test_a_chunk_is_under_the_words_of_its_last_frame_and_references_under_their_own() -> None:
     text = (1, 2, 3, 4, 5, 6, 7)
     cut = Partition(reference_frames=3, num_chunks=2, chunk_frames=2)

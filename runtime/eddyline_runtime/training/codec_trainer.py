@@ -20,7 +20,7 @@ from eddyline.recording import RecordedClip
 from eddyline_runtime.model.codec import Codec
 from eddyline_runtime.precision import half_precision
 from eddyline_runtime.training.checkpoint import read_checkpoint, restore, save_checkpoint, write_tensors
-from eddyline_runtime.training.data import ClipSource, frames_to_tensor
+from eddyline_runtime.training.data import ClipSource, draw_indices, frames_to_tensor
 from eddyline_runtime.training.interrupt import ctrl_c_waits
 from eddyline_runtime.training.recipes import Recipe
 
@@ -225,10 +225,10 @@ def draw_clip(source: ClipSource, frames: int, rng: np.random.Generator) -> Reco
     """A clip drawn at random among those of at least `frames` frames; of a long one only a stretch is kept.
 
     Raises:
-        TrainingError: a thousand of them were too short.
+        TrainingError: all of them are too short.
     """
-    for _ in range(1000):
-        clip = source[int(rng.integers(len(source)))]
+    for index in draw_indices(len(source), rng):
+        clip = source[index]
         length = max(frames, POOL_FRAMES)
         if len(clip.frames) > length:
             start = int(rng.integers(len(clip.frames) - length + 1))

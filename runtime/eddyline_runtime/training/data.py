@@ -329,12 +329,19 @@ def _draw_start(
 def _draw_clip(clips: Sequence[LatentClip], frames: int, stride_share: float, rng: np.random.Generator) -> LatentClip:
     """A clip of at least `frames` latent frames, at stride 2 or 4 every `stride_share`."""
     strided = rng.random() < stride_share
-    for _ in range(1000):
-        clip = clips[int(rng.integers(len(clips)))]
+    for index in draw_indices(len(clips), rng):
+        clip = clips[index]
         if (clip.stride > 1) == strided and len(clip.text) >= frames:
             return clip
         strided = strided and rng.random() > 0.01  # a recording too short for strides still trains
     raise TrainingError(f"no clip holds {frames} latent frames; record longer clips")
+
+
+def draw_indices(count: int, rng: np.random.Generator) -> Iterator[int]:
+    """Of `count` clips a thousand with replacement, then every one once: where few will do, one is found all the same."""
+    for _ in range(1000):
+        yield int(rng.integers(count))
+    yield from rng.permutation(count).tolist()
 
 
 def chunk_texts(text: Sequence[int], partition: Partition) -> Iterator[int]:
