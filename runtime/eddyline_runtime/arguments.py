@@ -18,6 +18,14 @@ def positive(text: str) -> int:
     return number
 
 
+def seed_number(text: str) -> int:
+    """What randomness begins from: 0 to 2**63 - 1, as every generator takes it; argparse tells the user when not."""
+    number = int(text)
+    if not 0 <= number < 2**63:
+        raise argparse.ArgumentTypeError(f"{number} is not from 0 to 2**63 - 1")
+    return number
+
+
 def threads(text: str) -> int:
     """How many threads compute: from 1 to the cores that this process may use; argparse tells the user where not."""
     number, cores = positive(text), usable_cores()

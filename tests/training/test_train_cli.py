@@ -308,6 +308,26 @@ def test_phrases_that_are_no_text_are_refused(
     assert "give a UTF-8 text file" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        (("--device", "cuda:99"), "there is no GPU for --device cuda:99; use --device cpu"),
+        (("--recipe", "game-student"), "the recipe 'game-student' distils a teacher; name its world with --init-from"),
+    ],
+)
+def test_a_run_that_cannot_be_is_refused_before_anything_of_an_earlier_one_goes(
+    copy: Path,
+    recording: Path,
+    held_out: Path,
+    capsys: pytest.CaptureFixture[str],
+    more: tuple[str, ...],
+    told: str,
+) -> None:
+    assert train(recording, held_out, copy, *more) == 2
+    assert capsys.readouterr().err == f"eddyline-runtime: {told}\n"
+    assert (copy / trainer.CHECKPOINT).exists()
+
+
 def test_an_output_that_is_a_file_is_refused(
     recording: Path, held_out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -316,7 +336,9 @@ def test_an_output_that_is_a_file_is_refused(
     assert f"the folder {tmp_path / 'out'} cannot be made" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("more", [("--seed", "-1"), ("--recipe", "huge"), ("--steps", "7")])
+@pytest.mark.parametrize(
+    "more", [("--seed", "-1"), ("--seed", str(2**63)), ("--device", "tpu"), ("--recipe", "huge"), ("--steps", "7")]
+)
 def test_options_that_make_no_sense_are_refused(recording: Path, tmp_path: Path, more: tuple[str, ...]) -> None:
     with pytest.raises(SystemExit) as stopped:
         train(recording, recording, tmp_path / "out", *more)

@@ -26,7 +26,7 @@ from torch.nn import functional as F
 
 from eddyline.errors import EddylineError, OptionError
 from eddyline.recording import RecordedClip, Recording
-from eddyline_runtime.arguments import MISTAKE, positive
+from eddyline_runtime.arguments import MISTAKE, positive, seed_number
 from eddyline_runtime.evaluation.dreams import Cue, Frames, Script, dream
 from eddyline_runtime.evaluation.figures import Figure
 from eddyline_runtime.evaluation.intervals import median, rate
@@ -324,7 +324,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--profile", help="default: the world's own")
     parser.add_argument("--streams", type=positive, default=40)
     parser.add_argument("--presses", type=positive, default=4, help="in each stream")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=seed_number, default=0)
     parser.add_argument("--json", type=Path, help="write what was found there")
     parser.add_argument("--sheet", type=Path, help="write a contact sheet of the first presses there, a PNG")
     return parser

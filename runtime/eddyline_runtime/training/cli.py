@@ -13,7 +13,7 @@ import torch
 
 from eddyline.errors import CheckpointError, TrainingError
 from eddyline.recording import Recording
-from eddyline_runtime.arguments import device_name
+from eddyline_runtime.arguments import device_name, seed_number
 from eddyline_runtime.files import make_folder
 from eddyline_runtime.model.codec import Codec
 from eddyline_runtime.model.streamdit import StreamDiT
@@ -35,7 +35,7 @@ from eddyline_runtime.training.polish import polish_decoder
 from eddyline_runtime.training.recipes import RECIPES, Recipe
 from eddyline_runtime.training.recipes_game import GAME_RECIPES, fitted
 from eddyline_runtime.training.run_log import add_contact_sheet, begin_run, dream_held_out
-from eddyline_runtime.training.trainer import CHECKPOINT, TrainReport, train_model
+from eddyline_runtime.training.trainer import CHECKPOINT, TrainReport, check_has_teacher, train_model
 from eddyline_runtime.training.video_folder import VideoFolder
 from eddyline_runtime.weights import World, WorldCard, load_into, load_world, save_world, text_encoder_for
 
@@ -63,8 +63,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--name", help="the world's name (default: the name of --out)")
     parser.add_argument("--description", help="what the world shows, for its card (default: the recipe's name)")
-    parser.add_argument("--seed", type=_not_negative, default=0, help="0 or more; the same seed gives the same run")
-    parser.add_argument("--device", type=device_name, default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--seed", type=seed_number, default=0, help="0 or more; the same seed gives the same run")
+    parser.add_argument(
+        "--device",
+        type=device_name,
+        default="cuda" if torch.cuda.is_available() else "cpu",
+        help="cpu, cuda, cuda:1, ... (default: cuda if there is a GPU)",
+    )
     parser.add_argument(
         "--phrases",
         type=Path,
@@ -102,6 +107,7 @@ def run(arguments: argparse.Namespace) -> int:
     if start is not None and recipe.model.refiner_depth:  # what the refiner learned stays
         card = replace(card, training=start.card.training)
     _check_same_codec(start, teacher)
+    check_has_teacher(recipe, start)
     if not arguments.resume:
         _forget_earlier_run(out)
     begin_run(

@@ -338,7 +338,7 @@ def _draw_clip(clips: Sequence[LatentClip], frames: int, stride_share: float, rn
 
 
 def draw_indices(count: int, rng: np.random.Generator) -> Iterator[int]:
-    """Of `count` clips a thousand with replacement, then every one once: where few will do, one is found all the same."""
+    """Of `count` clips a thousand with replacement, then each once: where few will do, one is found all the same."""
     for _ in range(1000):
         yield int(rng.integers(count))
     yield from rng.permutation(count).tolist()

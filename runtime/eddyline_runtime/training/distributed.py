@@ -40,7 +40,7 @@ from torch.optim import AdamW, Optimizer
 from tqdm import tqdm
 
 from eddyline.errors import EddylineError, TrainingError
-from eddyline_runtime.arguments import MISTAKE
+from eddyline_runtime.arguments import MISTAKE, seed_number
 from eddyline_runtime.training.checkpoint import write_tensors
 from eddyline_runtime.training.data import Batch, LatentData, draw_batch
 from eddyline_runtime.training.interrupt import ctrl_c_waits
@@ -101,7 +101,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--recipe", choices=sorted(LARGE_RECIPES), default="streamdit-4b")
     parser.add_argument("--latents", required=True, type=Path, help="the folder of folders of latents")
     parser.add_argument("--out", required=True, type=Path, help="where checkpoints, losses and weights go")
-    parser.add_argument("--seed", type=int, default=0, help="the same seed gives the same run, whatever the ranks")
+    parser.add_argument(
+        "--seed", type=seed_number, default=0, help="0 or more; the same seed gives the same run, whatever the ranks"
+    )
     parser.add_argument("--resume", action="store_true", help="go on from the newest checkpoint in --out")
     parser.add_argument(
         "--device", choices=("cpu", "cuda"), default="cuda" if torch.cuda.is_available() else "cpu", help="cuda if any"

@@ -83,8 +83,7 @@ def train_model(
         CheckpointError: the checkpoint is cut, foreign, of another recipe or codec, or cannot be written.
     """
     teacher = teacher or start_from
-    if teacher is None and any(stage.teacher_steps for stage in recipe.stages):
-        raise TrainingError(f"the recipe {recipe.name!r} distils a teacher; name its world with --init-from")
+    check_has_teacher(recipe, teacher)
     try:  # now, not at the first measurement
         _held_out_batches(held_out, recipe)
     except TrainingError as error:
@@ -160,6 +159,12 @@ def train_model(
     model.load_state_dict(ema)
     samples = sum(stage.steps * stage.batch for stage in recipe.stages)
     return model.eval(), TrainReport(recipe.total_steps, samples, held_out_loss)
+
+
+def check_has_teacher(recipe: Recipe, teacher: object) -> None:
+    """Raise TrainingError where a recipe distils and there is nobody to learn from."""
+    if teacher is None and any(stage.teacher_steps for stage in recipe.stages):
+        raise TrainingError(f"the recipe {recipe.name!r} distils a teacher; name its world with --init-from")
 
 
 def latent_deviation(data: LatentData, *, clips: int = 200) -> Float[Tensor, " C"]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from eddyline_runtime.arguments import device_name, positive
+from eddyline_runtime.arguments import device_name, positive, seed_number
 from eddyline_runtime.files import make_folder
 from eddyline_runtime.precision import check_device
 from eddyline_runtime.training.words import WordsPlan, learn_words, read_pairs, sample_texts, whole_pairs
@@ -28,8 +28,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--out", required=True, type=Path, help="the folder of the world that has learned them")
     parser.add_argument("--steps", type=positive, default=plan.steps, help=f"train steps (default: {plan.steps})")
-    parser.add_argument("--seed", type=int, default=0, help="the same seed gives the same weights")
-    parser.add_argument("--device", type=device_name, default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--seed", type=seed_number, default=0, help="0 or more; the same seed gives the same weights")
+    parser.add_argument(
+        "--device",
+        type=device_name,
+        default="cuda" if torch.cuda.is_available() else "cpu",
+        help="cpu, cuda, cuda:1, ... (default: cuda if there is a GPU)",
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
