@@ -54,7 +54,8 @@ def evaluate(
     """Measure the parts called `names` and put them in place of those in `before`.
 
     Args:
-        save: is handed the evaluation so far after every piece, and the samples of this piece.
+        save: is handed the evaluation so far after every piece, and the samples of this piece; and once more when a
+            part is done, with the seconds that it took.
     """
     evaluation = before
     for name in names:
@@ -63,9 +64,11 @@ def evaluate(
             fields = dict(piece.fields)
             if "rivals" in fields:
                 fields["rivals"] = evaluation.rivals | fields["rivals"]
-            seconds = evaluation.made.seconds | {name: round(clock() - begin_s, 1)}
-            evaluation = replace(evaluation, **fields, made=replace(evaluation.made, seconds=seconds))
+            evaluation = replace(evaluation, **fields)
             save(evaluation, piece.samples)
+        seconds = evaluation.made.seconds | {name: round(clock() - begin_s, 1)}
+        evaluation = replace(evaluation, made=replace(evaluation.made, seconds=seconds))
+        save(evaluation, ())
     return evaluation
 
 
