@@ -1,9 +1,10 @@
-"""Files: whether they can be written later, texts that are written whole or not at all, and what a file's digest is."""
+"""Files: whether they can be written later, how they are written whole or not at all, and what a file's digest is."""
 
 import hashlib
 import os
 import tempfile
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from eddyline.errors import JournalError, OptionError
@@ -62,21 +63,28 @@ def make_folder(path: Path) -> None:
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Write a text beside `path`, then give it that name.
+    """Write a text; see `whole`."""
+    with whole(path) as part:
+        part.write_text(text, encoding="utf-8")
+
+
+@contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """A file beside `path` to be written within; at the end it is given that name.
 
     Raises:
         OptionError: it cannot be written; what was there before is untouched.
     """
     part = path.with_name(path.name + ".part")
     try:
-        part.write_text(text, encoding="utf-8")
+        yield part
         part.replace(path)
     except OSError as error:
         with suppress(OSError):  # where it could not be made, there is nothing to take back
             part.unlink()
         raise OptionError(
-            f"{path} cannot be written ({error.strerror}); name a file in a folder that may be written, on a disk "
-            "with room"
+            f"{path} cannot be written ({error.strerror or error}); name a file in a folder that may be written, on a "
+            "disk with room"
         ) from error
 
 

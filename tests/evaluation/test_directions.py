@@ -137,11 +137,11 @@ def test_a_recording_of_other_sizes_than_the_world_is_refused(
 def test_a_world_is_measured_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Random weights show no hero, so no press is followed; the recording, played truly, is the ceiling."""
     given = [*command_of(tmp_path, NAMES), "--hero", "0,0,20,22,8,6"]
-    files = ["--json", str(tmp_path / "found.json"), "--sheet", str(tmp_path / "sheet.png")]
+    files = ["--json", str(tmp_path / "found.json"), "--sheet", str(tmp_path / "sheet")]
     assert directions.main([*given, *files, "--streams", "2", "--presses", "2"]) == 0
     found = json.loads((tmp_path / "found.json").read_text())
     assert json.loads(capsys.readouterr().out) == found
     assert (found["direction"]["value"], found["direction"]["n"], found["direction"]["ceiling"]) == (0.0, 4, 1.0)
     assert found["delay_s"] is None
-    assert (tmp_path / "sheet.png").read_bytes().startswith(b"\x89PNG")
+    assert (tmp_path / "sheet").read_bytes().startswith(b"\x89PNG")
     assert len(Recording(tmp_path / "recording")) == 6

@@ -106,6 +106,20 @@ def test_recordings_with_too_few_clips_or_frames_are_refused(
         measure_reference(brightness, "abc", tmp_path, tmp_path)
 
 
+def test_a_full_disk_leaves_the_reference_that_was_there(
+    measured: Reference, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / FILE).write_bytes(b"earlier")
+
+    def full(path: Path, data: bytes) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(OptionError, match=r"cannot be written \(No space left on device\)"):
+        save_reference(measured, tmp_path)
+    assert (tmp_path / FILE).read_bytes() == b"earlier"
+
+
 def test_a_recording_that_is_missing_is_told_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_suites(tmp_path)
     assert reference.main([str(tmp_path / "nowhere"), str(tmp_path)]) == reference.MISTAKE

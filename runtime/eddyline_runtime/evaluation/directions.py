@@ -32,7 +32,7 @@ from eddyline_runtime.evaluation.figures import Figure
 from eddyline_runtime.evaluation.intervals import median, rate
 from eddyline_runtime.evaluation.samples import OWN, Sample
 from eddyline_runtime.evaluation.sheets import contact_sheet
-from eddyline_runtime.files import check_writable, write_whole
+from eddyline_runtime.files import check_writable, whole, write_whole
 from eddyline_runtime.networks.choice import fitted
 from eddyline_runtime.networks.folder import cache_folder
 from eddyline_runtime.weights import World, card_of, load_world
@@ -300,12 +300,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(told)
         if given.json is not None:
             write_whole(given.json, told + "\n")
+        if given.sheet is not None:
+            title = f"{found.world}, {found.profile}: from the frame before a key goes down to {WITHIN_S:g} s after it"
+            sheet = contact_sheet(samples[:8], title=title, fps=card_of(given.model).fps)
+            with whole(given.sheet) as part:
+                sheet.save(part, format="PNG")
     except EddylineError as error:
         print(f"directions: {error}", file=sys.stderr)
         return MISTAKE
-    if given.sheet is not None:
-        title = f"{found.world}, {found.profile}: from the frame before a key goes down to {WITHIN_S:g} s after it"
-        contact_sheet(samples[:8], title=title, fps=card_of(given.model).fps).save(given.sheet)
     return 0
 
 

@@ -21,7 +21,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 from tqdm import tqdm
 
 from eddyline.errors import EddylineError, OptionError, RecordingError
@@ -43,7 +43,7 @@ from eddyline_runtime.evaluation.motion import Borders, measure_borders
 from eddyline_runtime.evaluation.probe import Probe, load_probe
 from eddyline_runtime.evaluation.reading import score_labels
 from eddyline_runtime.evaluation.suite import ACTIONS, HELD_OUT, STEERING, Scene, load_suite
-from eddyline_runtime.files import sha256_of
+from eddyline_runtime.files import check_writable, sha256_of, whole
 from eddyline_runtime.weights import world_folder
 
 Question = Literal["adherence", "steering", "receipts", "actions", "motion"]
@@ -107,7 +107,11 @@ class Reference:
 
 
 def save_reference(reference: Reference, suites: Path) -> None:
-    """Write a reference beside its suites; features as float16."""
+    """Write a reference beside its suites; features as float16.
+
+    Raises:
+        OptionError: it cannot be written; what was there before is untouched.
+    """
     about = {
         "format": FORMAT,
         "probe": reference.probe,
@@ -115,7 +119,8 @@ def save_reference(reference: Reference, suites: Path) -> None:
         "ceilings": msgspec.json.encode(asdict(reference.ceilings)).decode(),
     }
     tensors = {"recorded": reference.recorded, "again": reference.again}
-    save_file({name: values.astype(np.float16) for name, values in tensors.items()}, suites / FILE, about)
+    with whole(suites / FILE) as part:
+        part.write_bytes(save({name: values.astype(np.float16) for name, values in tensors.items()}, about))
 
 
 def load_reference(suites: Path, probe_digest: str) -> Reference:
@@ -244,11 +249,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     path = given.probe or world_folder("diorama") / "probe.safetensors"
     try:
-        reference = measure_reference(load_probe(path), sha256_of(path), given.recordings, given.suites)
+        check_writable(given.suites / FILE)
+        save_reference(
+            measure_reference(load_probe(path), sha256_of(path), given.recordings, given.suites), given.suites
+        )
     except EddylineError as error:
         print(f"reference: {error}", file=sys.stderr)
         return MISTAKE
-    save_reference(reference, given.suites)
     return 0
 
 
