@@ -1,6 +1,7 @@
 """The probe learns what recordings show, keeps it on disk, and refuses what is no probe."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from safetensors.torch import save_file
 
 from eddyline.errors import TrainingError, WeightsError
 from eddyline.recording import RecordedClip
+from eddyline_runtime.evaluation import probe as probing
 from eddyline_runtime.evaluation.probe import Probe, ProbeRecipe, cut_windows, load_probe, train_probe
 from eddyline_runtime.evaluation.reading import read_scene
 from eddyline_runtime.weights import load_world
@@ -87,6 +89,28 @@ def test_a_recording_without_labels_or_with_one_clip_is_refused(tmp_path: Path) 
         train_probe([coloured_clip(i, labels=False) for i in range(3)], tmp_path / "p.safetensors", recipe=QUICK)
     with pytest.raises(TrainingError, match="1 clips"):
         train_probe([coloured_clip(0)], tmp_path / "p.safetensors", recipe=QUICK)
+
+
+def test_no_clip_is_both_trained_and_measured_on_however_long_clips_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clips = [
+        replace(coloured_clip(i, frames=4 + i % 5), frames=np.full((4 + i % 5, 32, 48, 3), i, np.uint8))
+        for i in range(40)
+    ]
+    parts: list[set[int]] = []
+
+    def see(probe: Probe, windows: probing.Windows, *more: object) -> dict[str, float]:
+        parts.append(set(windows.frames.flatten().tolist()))
+        return {}
+
+    monkeypatch.setattr(probing, "_fit", see)
+    monkeypatch.setattr(probing, "measure_probe", see)
+    train_probe(clips, tmp_path / "p.safetensors", recipe=replace(QUICK, max_clips=40, held_out_share=0.5))
+    trained_on, measured_on = parts
+    assert trained_on | measured_on == set(range(40))
+    assert len(measured_on) == 20
+    assert not trained_on & measured_on
 
 
 def _cut(path: Path) -> None:

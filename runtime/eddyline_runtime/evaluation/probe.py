@@ -158,10 +158,6 @@ class Windows:
     def __len__(self) -> int:
         return len(self.frames)
 
-    def part(self, rows: slice) -> "Windows":
-        """Some of the windows."""
-        return Windows(self.frames[rows], {name: target[rows] for name, target in self.targets.items()})
-
 
 def cut_windows(
     source: ClipSource, clips: Sequence[int], recipe: ProbeRecipe, rng: np.random.Generator
@@ -233,15 +229,18 @@ def train_probe(
     rng = np.random.default_rng(recipe.seed)
     chosen = rng.permutation(len(source))[: recipe.max_clips].tolist()
     held_out = max(1, round(recipe.held_out_share * len(chosen)))
-    frames, settled = cut_windows(source, chosen, recipe, rng)
+    # apart, for short clips have fewer windows than others, and none may be in both
+    (test_frames, test_settled), (frames, settled) = (
+        cut_windows(source, clips, recipe, rng) for clips in (chosen[:held_out], chosen[held_out:])
+    )
+    every = [*test_settled, *settled]
     labels = {
-        name: tuple(sorted({value for window in settled if (value := window[name]) is not None})) for name in settled[0]
+        name: tuple(sorted({value for window in every if (value := window.get(name)) is not None}))
+        for name in dict.fromkeys(name for window in every for name in window)
     }
     if not labels:
         raise TrainingError("the recording has no labels for a probe to learn; pass labels to Recorder.add")
-    windows = _windows(frames, settled, labels)
-    border = int(held_out * len(windows) / len(chosen))
-    test, train = windows.part(slice(0, border)), windows.part(slice(border, None))
+    test, train = _windows(test_frames, test_settled, labels), _windows(frames, settled, labels)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
         generator = torch.Generator().manual_seed(recipe.seed)
