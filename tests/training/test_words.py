@@ -163,6 +163,13 @@ def test_pairs_of_which_a_text_would_be_cut_are_left_out() -> None:
         whole_pairs([short] + [long] * 64, ENCODER)
 
 
+def test_pairs_of_one_plain_text_are_refused_before_anything_is_dreamed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(words, "gather_queries", None)
+    same = [Pair(f"felis {number}", "cat") for number in range(64)]
+    with pytest.raises(TrainingError, match="the first 60 pairs all have the plain text 'cat'"):
+        learn_words(trained(), ENCODER, same, plan=PLAN, seed=0, device="cpu")
+
+
 def test_texts_are_sampled_as_they_may_be_typed_each_once_and_again_by_the_seed() -> None:
     encoder = text_encoder_for(tiny_card())
     twice = [*pairs(), *pairs()]

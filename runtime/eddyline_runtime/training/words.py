@@ -32,6 +32,8 @@ from eddyline_runtime.training.interrupt import ctrl_c_tells
 
 MAX_PAIRS = 200_000
 """Pairs that are taken at most: their token states are kept in memory."""
+COMPARED = 256
+"""Pairs, the first ones, whose plain texts tell how far readings of different texts lie apart."""
 SAMPLED = 512
 """Texts whose vectors a world keeps."""
 
@@ -142,17 +144,24 @@ def learn_words(
     every text stands for itself, so that what the world reads well is left alone.
 
     Raises:
-        TrainingError: the loss is not finite, or Ctrl-C was pressed.
+        TrainingError: the first `COMPARED` pairs all have one plain text, the loss is not finite, or Ctrl-C was
+            pressed.
     """
     torch.manual_seed(seed)
     generator = torch.Generator().manual_seed(seed)
     teacher = model.to(device).eval()
     student = _with_refiner(teacher, plan.depth).to(device)
     held_out, train = pairs[::20], [pair for index, pair in enumerate(pairs) if index % 20]
+    compared = [pair.plain for pair in train[:COMPARED]]
+    if len(set(compared)) == 1:
+        raise TrainingError(
+            f"the first {len(compared)} pairs all have the plain text {compared[0]!r}, and by different ones is "
+            "measured how near a reading is; shuffle the lines, or give pairs of several plain texts"
+        )
     texts = list(dict.fromkeys(text for pair in pairs for text in (pair.words, pair.plain)))
     known = _Texts(text_encoder, texts, device)
     queries = gather_queries(teacher, known, [pair.plain for pair in train[: plan.scenes]], generator)
-    lesson = _Lesson(student, teacher, known, _spread(teacher, known, [pair.plain for pair in train[:256]], queries))
+    lesson = _Lesson(student, teacher, known, _spread(teacher, known, compared, queries))
     refiner = list(student.text_refiner.parameters())
     optimiser = torch.optim.AdamW(refiner, lr=plan.learning_rate, betas=(0.9, 0.98), weight_decay=0.01)
     before = lesson.distance(held_out, queries)
