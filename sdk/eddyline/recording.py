@@ -35,6 +35,7 @@ import secrets
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
@@ -404,6 +405,9 @@ class Recorder:
     def _write_error(self, file: Path, error: OSError) -> RecordingError:
         """The recorder is of no use after this: what is listed in the index is safe, the open shard is lost."""
         self._closed = True
+        if self._zip is not None:
+            with suppress(OSError, ValueError):  # now, or its destructor would try, and print what came of it
+                self._zip.close()
         return RecordingError(
             f"{file}: cannot be written ({error.strerror}); {len(self._shards)} finished shards are safe. "
             "Free space or choose another folder, then open a new Recorder"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import json
 import signal
 import subprocess
@@ -163,6 +164,24 @@ def test_what_a_game_recorded_before_it_raised_is_kept(tmp_path: Path) -> None:
 def test_a_recording_without_clips_is_a_recording(tmp_path: Path) -> None:
     new_recorder(tmp_path).close()
     assert len(Recording(tmp_path)) == 0
+
+
+def test_a_disk_that_stays_full_is_told_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    resource = pytest.importorskip("resource")
+    told: list[object] = []
+    monkeypatch.setattr(sys, "unraisablehook", told.append)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))
+    try:
+        recorder = new_recorder(tmp_path)
+        recorder.add(a_frame(1), caption="lost", actions=[0, 0])
+        with pytest.raises(RecordingError, match="cannot be written"):
+            recorder.close()
+        del recorder
+        gc.collect()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert not told
 
 
 def test_a_full_disk_is_told_and_costs_only_the_open_shard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
