@@ -495,6 +495,14 @@ def test_a_cut_checkpoint_is_refused(saved: Path, train: Train) -> None:
         train(saved.parent, resume=True)
 
 
+def test_a_checkpoint_whose_numbers_are_damaged_is_refused(saved: Path, train: Train) -> None:
+    data = saved.read_bytes()
+    assert data.count(b'"step":"8"') == 1
+    saved.write_bytes(data.replace(b'"step":"8"', b'"step":"x"'))
+    with pytest.raises(CheckpointError, match=r"is damaged .*; delete it to start anew"):
+        train(saved.parent, resume=True)
+
+
 def test_a_foreign_file_is_refused(saved: Path, train: Train) -> None:
     save_file({"w": torch.ones(2)}, saved)
     with pytest.raises(

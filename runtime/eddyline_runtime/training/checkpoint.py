@@ -103,7 +103,7 @@ def read_checkpoint(path: Path, *, recipe: str, codec: str) -> Checkpoint:
     """Read a checkpoint of this recipe (its JSON) and codec (its digest; "" is not compared).
 
     Raises:
-        CheckpointError: the file is missing, cut, foreign, or of another recipe or codec.
+        CheckpointError: the file is missing, cut, damaged, foreign, or of another recipe or codec.
     """
     try:
         with safe_open(path, framework="pt") as file:
@@ -117,14 +117,19 @@ def read_checkpoint(path: Path, *, recipe: str, codec: str) -> Checkpoint:
         raise CheckpointError(
             f"{path} is no checkpoint of ours (format {metadata.get('format')!r}, expected {FORMAT!r})"
         )
-    if json.loads(metadata["recipe"]) != json.loads(recipe):
+    try:
+        written = json.loads(metadata["recipe"])
+        step, loss_average = int(metadata["step"]), float(metadata.get("loss_average", "nan"))
+    except (KeyError, ValueError) as error:
+        raise CheckpointError(f"{path} is damaged ({error}); delete it to start anew") from error
+    if written != json.loads(recipe):
         raise CheckpointError(f"{path} was written by another recipe; use the same recipe, or another output folder")
     if codec and metadata.get("codec") and metadata["codec"] != codec:
         raise CheckpointError(
             f"{path} was trained on the latents of another codec; put its codec_unpolished.safetensors back, "
             "or train from the start in another output folder"
         )
-    return Checkpoint(int(metadata["step"]), recipe, tensors, float(metadata.get("loss_average", "nan")))
+    return Checkpoint(step, recipe, tensors, loss_average)
 
 
 def restore(checkpoint: Checkpoint, *, model: nn.Module, ema: dict[str, Tensor], optimisers: list[Optimizer]) -> None:
