@@ -308,6 +308,17 @@ def test_phrases_that_are_no_text_are_refused(
     assert "give a UTF-8 text file" in capsys.readouterr().err
 
 
+def test_clips_shorter_than_a_later_stages_windows_are_refused_before_anything_is_trained(
+    recording: Path, held_out: Path, record: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    short = record(tmp_path / "short", clips=2, frames=15)
+    told = "frames, and the recipe 'tiny' takes windows of 16; record longer clips"
+    for given in ((short, held_out), (recording, short)):
+        assert train(*given, tmp_path / "out") == 2
+        assert capsys.readouterr().err == f"eddyline-runtime: the longest clip of {short} has 15 {told}\n"
+    assert not (tmp_path / "out" / TRAINED_CODEC).exists()
+
+
 @pytest.mark.parametrize(
     ("more", "told"),
     [

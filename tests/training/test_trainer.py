@@ -432,7 +432,7 @@ def test_a_stage_of_own_steps_trains_every_matrix(data: LatentData, recipe: Reci
     assert all(grad is not None and grad.any() for grad in matrices.values())
 
 
-def test_a_held_out_recording_that_cannot_measure_a_run_is_refused_before_its_first_step(
+def test_recordings_that_hold_no_window_of_a_later_stage_are_refused_before_the_first_step(
     data: LatentData, recipe: Recipe, tmp_path: Path
 ) -> None:
     short = replace(
@@ -440,6 +440,8 @@ def test_a_held_out_recording_that_cannot_measure_a_run_is_refused_before_its_fi
     )
     with pytest.raises(TrainingError, match="the held-out recording cannot measure this run: no clip holds 4 latent"):
         train_model(data, short, recipe=recipe, seed=0, out=tmp_path, device="cpu")
+    with pytest.raises(TrainingError, match=r"^no clip holds 4 latent frames"):
+        train_model(short, data, recipe=recipe, seed=0, out=tmp_path, device="cpu")
     assert not list(tmp_path.iterdir())
 
 

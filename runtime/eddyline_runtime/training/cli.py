@@ -100,6 +100,8 @@ def run(arguments: argparse.Namespace) -> int:
     recipe = fitted(recipe, source.info)
     held_out = open_source(arguments.held_out, recipe)
     _check_held_out(held_out, source)
+    for told, clips in ((arguments.recording, source), (arguments.held_out, held_out)):
+        _check_long_enough(told, clips, recipe)
     card = make_card(source, recipe, name=arguments.name or out.resolve().name, phrases=phrases)
     if arguments.description:
         card = replace(card, description=arguments.description)
@@ -329,6 +331,19 @@ def _check_held_out(held_out: ClipSource, source: ClipSource) -> None:
         raise TrainingError(
             f"the held-out recording is {described.format(*given)}, the recording {described.format(*wanted)}; record "
             "both alike"
+        )
+
+
+def _check_long_enough(path: str, source: ClipSource, recipe: Recipe) -> None:
+    """Refuse a recording of which no clip holds a stage's windows, before anything is trained on the shorter ones."""
+    if not isinstance(source, Recording):  # how long videos are is known when they are decoded
+        return
+    needed = max(stage.frames for stage in recipe.stages) * recipe.codec.frames_per_latent
+    lengths = [source.clip_length(index) for index in range(len(source))[: recipe.max_clips]]
+    if lengths and max(lengths) < needed:
+        raise TrainingError(
+            f"the longest clip of {path} has {max(lengths)} frames, and the recipe {recipe.name!r} takes windows of "
+            f"{needed}; record longer clips"
         )
 
 

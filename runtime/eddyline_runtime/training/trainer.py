@@ -84,6 +84,8 @@ def train_model(
     """
     teacher = teacher or start_from
     check_has_teacher(recipe, teacher)
+    for stage in recipe.stages:  # now, not when a later stage begins
+        draw_batch(data, recipe=recipe, stage=stage, seed=seed, step=0)
     try:  # now, not at the first measurement
         _held_out_batches(held_out, recipe)
     except TrainingError as error:
