@@ -132,12 +132,17 @@ def load_probe(path: Path) -> Probe:
     Raises:
         WeightsError: the file is missing, cut, or no probe.
     """
+    if not path.exists():
+        raise WeightsError(
+            f"{path} is not there: this world has no probe to read pictures; `train_probe` makes one of a recording "
+            "with labels, and `python -m eddyline_runtime.evaluation.directions` measures keys without one"
+        )
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
     except (OSError, SafetensorError) as error:
-        raise WeightsError(f"{path} cannot be read ({error}); it is missing or cut: train the probe again") from error
+        raise WeightsError(f"{path} cannot be read ({error}); it may be cut: train the probe again") from error
     if metadata.get("format") != FORMAT:
         raise WeightsError(
             f"{path} has the format {metadata.get('format')!r}, a probe has {FORMAT!r}; train the probe again"
