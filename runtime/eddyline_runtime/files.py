@@ -79,9 +79,11 @@ def whole(path: Path) -> Iterator[Path]:
     try:
         yield part
         part.replace(path)
-    except OSError as error:
+    except BaseException as error:
         with suppress(OSError):  # where it could not be made, there is nothing to take back
             part.unlink()
+        if not isinstance(error, OSError):
+            raise
         raise OptionError(
             f"{path} cannot be written ({error.strerror or error}); name a file in a folder that may be written, on a "
             "disk with room"

@@ -215,7 +215,7 @@ class Runtime:
         self._closed = True
         _open_runtimes.discard(self)
         try:
-            for clip in list(self._link.clips):
+            for clip in self._link.begin_close():
                 clip.finish()
             self._link.close()
         finally:

@@ -93,14 +93,15 @@ class Camera:
             self._record(surface, count)
         except RecordingError as error:  # a game may catch it, and then it would be lost
             self._failure = error
-        if self._failure is not None or self.frames == self._plan.frames:
-            raise Enough
+        self._check_more()
 
     def wait(self) -> None:
         """The game waits, though it may have drawn nothing.
 
-        Raises Enough when it does so again and again: it would never end.
+        Raises Enough when it does so again and again, for it would never end; and again when there was enough before:
+        asyncio keeps what a task raises to itself.
         """
+        self._check_more()
         self._waits += 1
         if self._waits > MOST_WAITS:
             self._failure = RecordingError(
@@ -108,6 +109,10 @@ class Camera:
                 "pygame.display.flip or update can be recorded this way: hand other pictures to "
                 "eddyline.recording.Recorder in the game itself"
             )
+            raise Enough
+
+    def _check_more(self) -> None:
+        if self._failure is not None or self.frames == self._plan.frames:
             raise Enough
 
     def close(self) -> None:

@@ -73,21 +73,23 @@ def launch(
     Raises OptionError, or LaunchError with the last lines that the child wrote, also for a profile that the world does
     not have; without `wait`, what goes wrong later is told by `poll()` (RuntimeGone).
     """
-    numbers = all(isinstance(number, int | float) for number in (restarts, hang_s, timeout_s))
+    numbers = isinstance(restarts, int) and isinstance(hang_s, int | float) and isinstance(timeout_s, int | float)
     if not numbers or restarts < 0 or not hang_s > 0 or not timeout_s > 0:
         raise OptionError(
-            f"restarts={restarts}, hang_s={hang_s}, timeout_s={timeout_s}; give restarts 0 or more, the others above 0"
+            f"restarts={restarts}, hang_s={hang_s}, timeout_s={timeout_s}; give restarts 0 or more and whole, "
+            "the others above 0"
         )
     for name, value in (("model", model), ("profile", profile or "")):
         if not _can_be_given(value):
             raise OptionError(f"{name}={value!r}; give its name, a str")
-    if journal is not None and not _can_be_given(os.fspath(journal) if isinstance(journal, os.PathLike) else journal):
+    if journal is not None and not _can_be_given(journal):
         raise OptionError(f"journal={journal!r}; give the path of a new file")
     try:
         log = None if journal is None else Path(journal).absolute()
     except OSError as error:
         raise OptionError(f"journal={journal!r}: there is no working directory; give a whole path") from error
-    if command is not None and (isinstance(command, str | bytes) or not all(map(_can_be_given, command))):
+    listed = isinstance(command, Sequence) and not isinstance(command, str | bytes)
+    if command is not None and not (listed and all(map(_can_be_given, command))):
         raise OptionError(f"command={command!r}; give a list of str, the program first")
     arguments = [*(command or _installed_runtime()), "serve", f"--model={model}", "--bind=tcp://127.0.0.1:0"]
     arguments += ["--parent-pid", str(os.getpid())]
@@ -121,7 +123,7 @@ def launch(
 def _can_be_given(value: object) -> bool:
     """Whether a value can be an argument of a program."""
     try:
-        return isinstance(value, str) and b"\0" not in os.fsencode(value)
+        return isinstance(value, str | os.PathLike) and b"\0" not in os.fsencode(value)
     except UnicodeEncodeError:
         return False
 

@@ -129,6 +129,8 @@ class Link:
         """Called on the socket thread when the runtime is silent or stalled, for whoever can do something about it."""
         self.clips: set[Clip] = set()
         """What is being recorded."""
+        self.recording = threading.Lock()
+        """Held while a recording begins, so that no two begin one file and none begins when all is closed."""
         self._changed = threading.Condition()
         self.next_id: Callable[[], int] = itertools.count(1).__next__
         """Returns a number that this client never used before."""
@@ -258,9 +260,14 @@ class Link:
         self._transport.set_endpoint(None, str(error))
         self._transport.post(self.refused, error)
 
+    def begin_close(self) -> list[Clip]:
+        """The game closes all of it: nothing is recorded from now on. Returns what still is, to be finished."""
+        with self.recording:
+            self.closed = True
+            return list(self.clips)
+
     def close(self) -> None:
         """Say goodbye and end the socket thread. Receipts without an answer are cancelled."""
-        self.closed = True
         self._transport.post(self._say_bye)
         self._transport.close()
 

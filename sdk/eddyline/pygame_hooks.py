@@ -123,8 +123,11 @@ def clocks(game_time: GameTime) -> list[Replacement]:
     def select(
         selector: selectors.DefaultSelector, timeout: float | None = None
     ) -> list[tuple[selectors.SelectorKey, int]]:
-        if threading.current_thread() is not here or timeout is None or timeout <= 0:
+        if threading.current_thread() is not here or (timeout is not None and timeout <= 0):
             return real_select(selector, timeout)
+        if timeout is None:  # only other threads and sockets can end that, whose time is not the game's
+            game_time.wait(0.0)
+            return real_select(selector)
         ready = real_select(selector, 0)
         if not ready:
             game_time.wait(1000.0 * timeout)

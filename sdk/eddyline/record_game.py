@@ -13,7 +13,7 @@ import random
 import sys
 import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -109,12 +109,14 @@ def record_game(options: RecordOptions, *, say: Callable[[str], None] = print) -
         stack.callback(pygame.quit)
         stack.enter_context(modules_from_here())
         game = find_game(options.game)
-        with suppress(Enough):
+        try:
             if by_robot:
                 stack.enter_context(environment({"SDL_VIDEODRIVER": "dummy", "SDL_AUDIODRIVER": "dummy"}))
                 _let_a_robot_play(game, options, camera)
             else:
                 _let_somebody_play(game, options, camera)
+        except* Enough:  # alone, or in a group of asyncio's
+            pass
     if camera.frames == 0:
         raise RecordingError(
             f"{game.name} ended before it showed a picture through pygame.display; run it by hand to see why, and give "

@@ -400,9 +400,9 @@ class View:
         recorded, or another one of this connection into this file, ClosedError.
         """
         self._check_open()
-        if self._link.closed:
-            raise ClosedError(f"the runtime of {self} was closed, so nothing more of it can be recorded")
-        with self._lock:
+        with self._link.recording, self._lock:
+            if self._link.closed:
+                raise ClosedError(f"the runtime of {self} was closed, so nothing more of it can be recorded")
             if self._clip is not None:
                 raise OptionError(f"{self} is being recorded into {self._clip.path}; stop() that clip first")
             for clip in list(self._link.clips):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import subprocess
 import sys
 import textwrap
@@ -180,6 +179,7 @@ def test_a_file_that_cannot_be_written_is_told_and_the_view_goes_on(view: View, 
 def test_a_film_that_the_disk_does_not_take_leaves_no_file(tmp_path: Path) -> None:
     film = Film(tmp_path / "a.mp4", fps=16.0)
     film.add(np.random.default_rng(0).integers(256, size=(96, 160, 3), dtype=np.uint8), epoch=0, index=0)
+    resource = pytest.importorskip("resource")
     unlimited = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, unlimited[1]))
     try:

@@ -239,6 +239,35 @@ for turn in range(8):
     assert play(source, seconds=0.2).frames == 4
 
 
+ASYNC = """
+import asyncio
+import pygame
+
+pygame.init()
+screen = pygame.display.set_mode((64, 32))
+
+async def draw():
+    while True:
+        pygame.display.flip()
+        await asyncio.sleep(1 / 40)
+
+async def main():
+"""
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "    task = asyncio.create_task(draw())\n    while True:\n        await asyncio.sleep(1)\n",
+        "    task = asyncio.create_task(draw())\n    await asyncio.Event().wait()\n",
+        "    async with asyncio.TaskGroup() as group:\n        group.create_task(draw())\n",
+    ],
+)
+def test_a_game_of_asyncio_is_recorded_until_there_is_enough(play: Play, body: str) -> None:
+    recorded = play(f"{ASYNC}{body}asyncio.run(main())\n", seconds=0.5)
+    assert (recorded.frames, recorded.runs) == (10, 1)
+
+
 def test_a_game_that_never_waits_is_held_up_as_by_a_screen(play: Play, tmp_path: Path) -> None:
     play(COLOURED.replace("    clock.tick(40)\n", ""), "-1", seconds=3.0, fps=30.0, caption=lambda _: str(turns()))
     told = [int(text) for clip in Recording(tmp_path / "out") for text in clip.captions]

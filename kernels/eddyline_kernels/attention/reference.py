@@ -92,7 +92,7 @@ def _in_windows(
         found = function(*(t[:, None] for t in flat))[:, 0]
         return found.view(batch, frames, height, width, heads, found.shape[-1])
     # what is made while a compiler traces, or beside tensors that only tell their shapes, is not for others
-    lasting = type(flat[0]) is Tensor and not torch.compiler.is_compiling()
+    lasting = type(flat[0]) is Tensor and not flat[0].is_meta and not torch.compiler.is_compiling()
     order, inverse = (_kept_order if lasting else _order)(windows, flat[0].device)
     pieces = []
     for group, index in zip(groups, order, strict=True):

@@ -134,8 +134,9 @@ def load_probe(path: Path) -> Probe:
     """
     if not path.exists():
         raise WeightsError(
-            f"{path} is not there: this world has no probe to read pictures; `train_probe` makes one of a recording "
-            "with labels, and `python -m eddyline_runtime.evaluation.directions` measures keys without one"
+            f"{path} is not there: this world has no probe to read pictures; "
+            "`eddyline_runtime.evaluation.probe.train_probe` makes one of a recording with labels, and "
+            "`python -m eddyline_runtime.evaluation.directions` measures keys without one"
         )
     try:
         with safe_open(path, framework="pt") as file:
